@@ -1,0 +1,134 @@
+"""`python -m bench`: measures what is installed, prints tables and targets. Ends with 1 only if something broke."""
+
+import argparse
+import os
+import platform
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+
+from bench.measure import SCENARIOS, BuildError, Results, Scenario, build, measure
+from bench.report import BASELINE, connection_table, scenario_table, summary_table
+from bench.servers import KNOWN, NotInstalledError, Server, sigd_like
+from bench.targets import target_table
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--seconds", type=float, help="measured seconds of each run (2; with --quick 1)")
+    parser.add_argument("--rounds", type=int, help="how often everything is repeated (5; with --quick 1)")
+    parser.add_argument("--only", metavar="NAMES", help=f"comma-separated, of {', '.join(KNOWN)} and --also's names")
+    parser.add_argument("--scenarios", metavar="NAMES", help=f"comma-separated, of {', '.join(s.name for s in SCENARIOS)}")
+    parser.add_argument("--quick", action="store_true", help="one short round: does it work, roughly how much")
+    parser.add_argument("--markdown", action="store_true", help="print the README's table instead")
+    parser.add_argument(
+        "--sigd-command",
+        metavar="COMMAND",
+        default=os.environ.get("SIGD_COMMAND"),
+        help="measure this as sigd; also from SIGD_COMMAND. {port} and {settings} are replaced; no shell",
+    )
+    parser.add_argument(
+        "--also",
+        metavar="NAME=COMMAND",
+        action="append",
+        default=[],
+        help="another server that speaks sigd's protocol, in the same rounds: before and after, side by side",
+    )
+    options = parser.parse_args(argv)
+    options.seconds = options.seconds or (1.0 if options.quick else 2.0)
+    options.rounds = options.rounds or (1 if options.quick else 5)
+    if not 0 < options.seconds <= 60:
+        parser.error("--seconds is from 0 to 60")
+    if not all("=" in also for also in options.also):
+        parser.error("--also is NAME=COMMAND")
+    return options
+
+
+def _servers(options: argparse.Namespace) -> list[Server]:
+    """What is to be measured and is here; what is not here is said."""
+    also = dict(item.split("=", 1) for item in options.also)
+    names = [*KNOWN, *also]
+    chosen = options.only.split(",") if options.only else names
+    if unknown := set(chosen) - set(names):
+        raise SystemExit(f"no such server: {', '.join(sorted(unknown))} (there are {', '.join(names)})")
+    found = []
+    for name in [name for name in names if name in chosen]:
+        try:
+            if name in also:
+                server = sigd_like(name, also[name])
+            elif name == "sigd" and options.sigd_command:
+                server = sigd_like(name, options.sigd_command)
+            else:
+                server = KNOWN[name]()
+        except NotInstalledError as error:
+            print(f"{name}: not installed ({error})", flush=True)
+            continue
+        found.append(server)
+    return found
+
+
+def _scenarios(options: argparse.Namespace) -> list[Scenario]:
+    if not options.scenarios:
+        return SCENARIOS
+    wanted = options.scenarios.split(",")
+    if unknown := set(wanted) - {scenario.name for scenario in SCENARIOS}:
+        raise SystemExit(f"no such scenario: {', '.join(sorted(unknown))}")
+    return [scenario for scenario in SCENARIOS if scenario.name in wanted]
+
+
+def _cores() -> tuple[int, int]:
+    """The server's core and the load generator's."""
+    available = sorted(os.sched_getaffinity(0))
+    if len(available) == 1:
+        print("only one core: server and load generator share it, and latencies mean little")
+    return available[0], available[-1]
+
+
+def _print_all(results: Results, scenarios: Sequence[Scenario], servers: Sequence[Server]) -> None:
+    print(f"\nMedian (smallest-largest) of the rounds; ratios to {BASELINE}, medians of the ratios within a round.")
+    for scenario in scenarios:
+        print(f"\n{scenario.title}\n{scenario_table(results, scenario, servers).text()}")
+    print(f"\nConnections (in the crowd) and start\n{connection_table(results, servers).text()}")
+    ours = [server.name for server in servers if server.protocol == "sigd"]
+    if ours:
+        print(f"\nTargets\n{target_table(results, ours).text()}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    options = _options(argv)
+    # A SIGTERM must unwind the context managers, or children would outlive us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        program = build()
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+    scenarios, servers = _scenarios(options), _servers(options)
+    server_core, load_core = _cores()
+    os.sched_setaffinity(0, {load_core})  # the load generator inherits it
+    about = ", ".join(f"{server.name} {server.version}".strip() for server in servers)
+    print(f"{about}; Python {platform.python_version()}, {platform.system()} {platform.release()}", flush=True)
+    results = measure(
+        program,
+        servers,
+        scenarios,
+        seconds=options.seconds,
+        rounds=options.rounds,
+        core=server_core,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    if options.markdown:
+        print(f"\n{summary_table(results, servers).markdown()}")
+    else:
+        _print_all(results, scenarios, servers)
+    for failure in results.failures:
+        print(f"FAILED: {failure}")
+    return 1 if results.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Scenarios and rounds: every server once per scenario and round, one after the other, each in a fresh process."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from bench.servers import BUILD, HOST, Running, Server, ServerError, running
+
+SOURCE = Path(__file__).with_name("load.c")
+CFLAGS = ["-O2", "-Wall", "-Wextra", "-std=gnu11"]
+
+
+class BuildError(Exception):
+    """The load generator could not be built."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What the load generator plays."""
+
+    name: str
+    title: str
+    pairs: int
+    window: int = 1
+    size: str = "candidate"
+    idle: int = 0
+    settle: float = 0.0
+
+
+ONE_PAIR = Scenario("one-pair", "One pair, window 1, candidates", pairs=1)
+WINDOW_1 = Scenario("window-1", "50 pairs, window 1, candidates", pairs=50)
+WINDOW_16 = Scenario("window-16", "50 pairs, window 16, candidates", pairs=50, window=16)
+OFFER = Scenario("offer", "50 pairs, window 1, offers of 3 kB", pairs=50, size="offer")
+# NATS pings every client about 2 s after it came: the settling lets that pass before anything is measured.
+CROWD = Scenario("crowd", "50 pairs among 8 000 connections, window 1, candidates", pairs=50, idle=7900, settle=2.5)
+
+SCENARIOS = [ONE_PAIR, WINDOW_1, WINDOW_16, OFFER, CROWD]
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """What load.c prints; its JSON members have these names."""
+
+    messages: int
+    lost: int
+    messages_per_second: float
+    p50_us: float
+    p99_us: float
+    server_cpu_us_per_message: float
+    own_cpu_us_per_message: float
+    frame_bytes: int
+    connections: int
+    connect_cpu_us: float
+    rss_kib_per_connection: float
+
+
+@dataclass
+class Results:
+    """All samples, by scenario, server and round; a failed measurement is missing there and named in `failures`."""
+
+    samples: dict[tuple[str, str], dict[int, Sample]] = field(default_factory=dict)
+    starts: dict[str, list[float]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def rounds(self, scenario: Scenario, server: str) -> dict[int, Sample]:
+        """The samples of one server in one scenario, by round."""
+        return self.samples.get((scenario.name, server), {})
+
+
+def build() -> Path:
+    """The load generator, compiled if its source is newer than it.
+
+    Raises:
+        BuildError: no compiler, or it refused.
+    """
+    BUILD.mkdir(exist_ok=True)
+    # The directory hides itself from git, wherever it is made.
+    (BUILD / ".gitignore").write_text("*\n")
+    program = BUILD / "load"
+    if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
+        return program
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        raise BuildError("no C compiler: the load generator cannot be built")
+    done = subprocess.run(
+        [compiler, *CFLAGS, "-o", str(program), str(SOURCE)], capture_output=True, text=True, timeout=120, check=False
+    )
+    if done.returncode:
+        raise BuildError(f"the load generator does not compile:\n{done.stderr}")
+    return program
+
+
+def play(program: Path, target: Running, scenario: Scenario, seconds: float) -> Sample:
+    """One scenario against one running server.
+
+    Raises:
+        ServerError: the load generator gave up, or messages were lost.
+    """
+    options = {
+        "pairs": scenario.pairs,
+        "idle": scenario.idle,
+        "window": scenario.window,
+        "size": scenario.size,
+        "settle": scenario.settle,
+        "seconds": seconds,
+        "pid": target.pid,
+    }
+    argv = [str(program), target.server.protocol, HOST, str(target.port)]
+    argv += [f"--{name}={value}" for name, value in options.items()]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=150 + seconds, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ServerError("the load generator did not come to an end") from error
+    if done.returncode:
+        raise ServerError(done.stderr.strip() or f"the load generator ended with {done.returncode}")
+    sample = msgspec.json.decode(done.stdout, type=Sample)
+    if sample.lost or not sample.messages:
+        raise ServerError(f"{sample.lost} messages lost, {sample.messages} relayed")
+    return sample
+
+
+def measure(
+    program: Path,
+    servers: Sequence[Server],
+    scenarios: Sequence[Scenario],
+    *,
+    seconds: float,
+    rounds: int,
+    core: int,
+    progress: Callable[[str], None],
+) -> Results:
+    """Interleaves servers within each scenario and repeats the whole: what drifts, drifts for all.
+
+    Servers run on `core`; the load generator runs where this process does. A server that fails is noted and the rest
+    goes on.
+    """
+    results = Results()
+    for number in range(rounds):
+        for scenario in scenarios:
+            for server in servers:
+                label = f"round {number + 1}/{rounds}, {scenario.name}, {server.name}"
+                try:
+                    with running(server, core) as target:
+                        results.starts.setdefault(server.name, []).append(target.start_seconds)
+                        sample = play(program, target, scenario, seconds)
+                except ServerError as error:
+                    results.failures.append(f"{label}: {error}")
+                    progress(f"{label}: FAILED: {error}")
+                    continue
+                results.samples.setdefault((scenario.name, server.name), {})[number] = sample
+                progress(
+                    f"{label}: {sample.server_cpu_us_per_message:.1f} us per message"
+                    f" (load generator {sample.own_cpu_us_per_message:.1f}), {sample.messages_per_second:.0f}/s"
+                )
+    return results

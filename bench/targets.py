@@ -1,0 +1,65 @@
+"""The figures sigd is to hold, each checked against one run's results."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.measure import CROWD, ONE_PAIR, WINDOW_1, WINDOW_16, Results, Scenario
+from bench.report import BASELINE, Figure, Table, connect_cpu, cpu, median, p50, ratio, rss
+
+
+@dataclass(frozen=True)
+class Target:
+    """One figure: how it is computed for a server of this name, and the most it may be."""
+
+    what: str
+    limit: float
+    value: Callable[[Results, str], float | None]
+    unit: str = ""
+    below: bool = False  # strictly
+
+    def met(self, value: float) -> bool:
+        """Whether this value holds the target."""
+        return value < self.limit if self.below else value <= self.limit
+
+
+def _against(other: str, scenario: Scenario, figure: Figure) -> Callable[[Results, str], float | None]:
+    return lambda results, name: ratio(results.rounds(scenario, name), results.rounds(scenario, other), figure)
+
+
+def _median(scenario: Scenario, figure: Figure) -> Callable[[Results, str], float | None]:
+    return lambda results, name: median(results.rounds(scenario, name).values(), figure)
+
+
+def _crowd_against_few(results: Results, name: str) -> float | None:
+    return ratio(results.rounds(CROWD, name), results.rounds(WINDOW_1, name), cpu)
+
+
+def _start(results: Results, name: str) -> float | None:
+    starts = results.starts.get(name)
+    return statistics.median(starts) if starts else None
+
+
+TARGETS = [
+    Target("CPU per message, window 1, against nats-server", 1.1, _against(BASELINE, WINDOW_1, cpu)),
+    Target("CPU per message, window 1, against peerjs", 0.5, _against("peerjs", WINDOW_1, cpu), below=True),
+    Target("CPU per message, window 16, against nats-server", 2.5, _against(BASELINE, WINDOW_16, cpu)),
+    Target("one pair, p50, against nats-server", 1.2, _against(BASELINE, ONE_PAIR, p50)),
+    Target("idle registered connection at 8 000, RSS", 1.2, _median(CROWD, rss), " KiB"),
+    Target("CPU per message among 8 000 connections, against among 100", 1.3, _crowd_against_few),
+    Target("connect and register, CPU", 80.0, _median(CROWD, connect_cpu), " us"),
+    Target("process start to first answer", 0.5, _start, " s"),
+]
+
+
+def target_table(results: Results, names: Sequence[str]) -> Table:
+    """Every target, for every server that speaks sigd's protocol."""
+    rows = []
+    for name in names:
+        for target in TARGETS:
+            value = target.value(results, name)
+            sign = "<" if target.below else "<="
+            verdict = "not measured" if value is None else "met" if target.met(value) else "NOT met"
+            shown = "-" if value is None else f"{value:.2f}{target.unit}"
+            rows.append([f"{name}: {target.what}", f"{sign} {target.limit:g}{target.unit}", shown, verdict])
+    return Table(["", "target", "value", ""], rows)

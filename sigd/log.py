@@ -1,0 +1,75 @@
+"""What the daemon says to its operator: one line per event on stderr, `key=value`, nothing unescaped from outside."""
+
+import json
+import logging
+import re
+import sys
+import time
+import traceback
+from typing import Final
+
+_logger: Final = logging.getLogger("sigd")
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/~@+,?=%\[\]-]+\Z")
+
+_MAX_VALUE: Final = 4_096
+"""Characters of one value: a traceback fits, and no line of the log is longer than a few pages."""
+
+REPEAT_SECONDS: Final = 10.0
+"""How often at most the same thing is said again."""
+
+
+def start(level: str) -> None:
+    """Log to stderr from now on, from `level` (debug, info, warning or error) up."""
+    out = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    out.setFormatter(formatter)
+    _logger.handlers[:] = [out]
+    _logger.propagate = False
+    _logger.setLevel(level.upper())
+    # A full disk or a closed terminal costs log lines, nothing else.
+    logging.raiseExceptions = False
+
+
+def info(event: str, **fields: object) -> None:
+    """Say what happened in the ordinary course of things."""
+    _logger.info(_line(event, fields))
+
+
+def warning(event: str, **fields: object) -> None:
+    """Say what an operator may want to change."""
+    _logger.warning(_line(event, fields))
+
+
+def error(event: str, fault: BaseException, **fields: object) -> None:
+    """Say that there is a bug, with its traceback."""
+    text = "".join(traceback.format_exception(fault))
+    _logger.error(_line(event, {**fields, "traceback": text[-_MAX_VALUE:]}))
+
+
+class Damper:
+    """Lets one line through in `REPEAT_SECONDS`, and counts the others."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._kept = 0
+
+    def lets_through(self, now: float) -> int:
+        """How many events the line to be written now stands for; 0: write none."""
+        self._kept += 1
+        if now < self._next:
+            return 0
+        self._next = now + REPEAT_SECONDS
+        count, self._kept = self._kept, 0
+        return count
+
+
+def _line(event: str, fields: dict[str, object]) -> str:
+    return " ".join([event, *(f"{key}={_escaped(str(value))}" for key, value in fields.items())])
+
+
+def _escaped(value: str) -> str:
+    if _PLAIN.match(value):
+        return value[:_MAX_VALUE]
+    return json.dumps(value[:_MAX_VALUE]).replace("\x7f", "\\u007f")

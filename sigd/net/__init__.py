@@ -1,0 +1,1 @@
+"""Sockets to links: the only rooms that know trio and sockets."""

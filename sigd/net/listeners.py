@@ -1,0 +1,129 @@
+"""Listening sockets from listen URLs: TCP and Unix, bound and ready, or one line that says why not."""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from typing import Final
+
+from sigd.config import Listen, StartError
+
+BACKLOG: Final = 4_096
+"""Connections that wait to be taken in; the kernel's own limit (net.core.somaxconn) is the same since Linux 5.4."""
+
+SEND_BUFFER: Final = 65_536
+"""Bytes: a client that does not read costs the kernel little more than the daemon's own outbox."""
+
+KEEPALIVE_IDLE_SECONDS: Final = 30
+KEEPALIVE_INTERVAL_SECONDS: Final = 10
+KEEPALIVE_PROBES: Final = 3
+"""A vanished idle client is found after a minute: before any NAT forgets it, and for lines nothing else would."""
+
+USER_TIMEOUT_MS: Final = 20_000
+"""A client that acknowledges nothing for so long is gone: keepalive does not find it while data is on its way."""
+
+_ADVICE: Final = {
+    errno.EADDRINUSE: "the address is in use: stop what listens there, or choose another port",
+    errno.EACCES: "permission denied: ports below 1024 and others' folders need privileges; choose another",
+    errno.EPERM: "permission denied: ports below 1024 and others' folders need privileges; choose another",
+    errno.EADDRNOTAVAIL: "this machine has no such address: choose one of its own, or a loopback address",
+    errno.EAFNOSUPPORT: "this machine does not speak this kind of address (IPv6 may be switched off)",
+    errno.ENOENT: "the folder does not exist: create it first",
+}
+
+
+def open_listeners(listen: Listen) -> list[socket.socket]:
+    """The sockets that a listen URL stands for: one, or one for each address that its host name has.
+
+    Raises:
+        StartError: an address cannot be listened on.
+    """
+    try:
+        return [_unix(listen)] if listen.scheme == "unix" else _tcp(listen)
+    except OSError as fault:
+        what = _ADVICE.get(fault.errno or 0) or os.strerror(fault.errno or errno.EINVAL)
+        raise StartError(listen.url, what) from fault
+
+
+def url_of(sock: socket.socket) -> str:
+    """Where a listener can be reached, its port as the system picked it."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return f"unix:{name}"
+    host, port = name[:2]
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def close_listener(sock: socket.socket) -> None:
+    """Close a listener, and take the socket file away that it made."""
+    with contextlib.suppress(OSError):
+        if sock.family == socket.AF_UNIX:
+            os.unlink(sock.getsockname())
+    sock.close()
+
+
+def _tcp(listen: Listen) -> list[socket.socket]:
+    found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    listeners: list[socket.socket] = []
+    with contextlib.ExitStack() as on_fault:
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            sock = on_fault.enter_context(socket.socket(family, kind, protocol))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            _prepare(sock)
+            sock.bind(address)
+            sock.listen(BACKLOG)
+            listeners.append(sock)
+        on_fault.pop_all()
+    return listeners
+
+
+def _prepare(sock: socket.socket) -> None:
+    # Linux hands all of these down to the connections that a listener accepts.
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _unix(listen: Listen) -> socket.socket:
+    _remove_dead(listen.path)
+    with contextlib.ExitStack() as on_fault:
+        sock = on_fault.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        if listen.mode is None:
+            sock.bind(listen.path)
+        else:
+            # Not chmod afterwards: the file must not have more rights than asked for, not even for a moment.
+            mask = os.umask(0o777 & ~listen.mode)
+            try:
+                sock.bind(listen.path)
+            finally:
+                os.umask(mask)
+        sock.listen(BACKLOG)
+        on_fault.pop_all()
+    return sock
+
+
+def _remove_dead(path: str) -> None:
+    """Take away a socket file that nobody listens on any more; leave everything else to `bind` to refuse."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except BlockingIOError:
+            pass  # its backlog is full: somebody lives there

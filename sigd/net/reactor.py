@@ -1,0 +1,308 @@
+"""One task, one epoll, every stream socket: read, split, route, write, once per round.
+
+A trio task per connection costs several times as much per message (docs/design.md has the figures). Trio still schedules
+this one, cancels it, and waits for its epoll like for any descriptor.
+"""
+
+import contextlib
+import errno
+import os
+import random
+import select
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from sigd import log
+from sigd.net.listeners import close_listener
+from sigd.net.stream import IN, OUT, Stream
+from sigd.relay.link import Link
+from sigd.relay.router import GOING_AWAY_SPREAD_MS, Router
+from sigd.wire import framing, messages
+from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.framing import Lines
+
+EVENTS_PER_ROUND: Final = 256
+"""How many sockets one round looks at: some milliseconds of work, so that trio's other tasks have their turn."""
+
+ACCEPTS_PER_ROUND: Final = 16
+"""Connections taken per listener and round: a crowd at the door does not delay those who are in."""
+
+REFUSALS: Final = 32
+"""Connections above the limit that are refused with time to read why; further ones get one line and a close."""
+
+RESERVED_DESCRIPTORS: Final = 64
+"""Descriptors that are not for clients: listeners, epoll, trio, logs, refusals, and what a library may open."""
+
+STOP_LINGER_SECONDS: Final = 1.0
+"""How long a client may keep its end open when the daemon stops: it has to be gone within 2 s."""
+
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_DEAF_SECONDS: Final = 1.0
+"""How long a listener is left alone when not even a refusal is possible."""
+
+_FULL: Final = ProtocolError(ErrorCode.SERVER_FULL, "the server has as many links as it may: try again later")
+
+
+class Reactor:
+    """All stream links, and the listeners that they come from.
+
+    Attributes:
+        router: the rules.
+        now: when the current round began, in seconds on trio's clock.
+        busy: links that have sent more than was acted on.
+        linger_seconds: how long a closing link may take to read what is due to it.
+    """
+
+    def __init__(self, router: Router, max_connections: int) -> None:
+        self.router = router
+        self.now = 0.0
+        self.busy: list[Stream] = []
+        self.linger_seconds = router.limits.linger_ms / 1000
+        self.receive: Callable[[Link, bytes, float], None] = router.receive
+        self.receive_line: Callable[[Link, bytes, float], None] = router.receive_line
+        self._max_connections = max_connections
+        self._epoll = select.epoll()
+        self._links: dict[int, Stream] = {}
+        self._listeners: dict[int, socket.socket] = {}
+        self._spare: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._exhausted = log.Damper()
+        self._bugs = log.Damper()
+        self._alarm = trio.CancelScope()
+        self._empty = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    # -- rounds
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        poll = self._epoll.poll
+        descriptor = self._epoll.fileno()
+        self.now = trio.current_time()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._keep_time)
+                while True:
+                    events = poll(0, EVENTS_PER_ROUND)
+                    if not events and not self.busy:
+                        await trio.lowlevel.wait_readable(descriptor)
+                        continue
+                    self.now = trio.current_time()
+                    self._round(events)
+                    await trio.lowlevel.checkpoint()
+        finally:
+            self._close()
+
+    def _round(self, events: list[tuple[int, int]]) -> None:
+        now = self.now
+        links = self._links
+        busy, self.busy = self.busy, []
+        for fd, event in events:
+            link = links.get(fd)
+            if link is None:
+                self._accept(fd)
+                continue
+            try:
+                if event & OUT:
+                    link.writable(now)
+                if event & IN:
+                    link.readable(now)
+                elif event & ~OUT:
+                    link.abort("connection lost")
+            except Exception as fault:
+                self._fail(link, fault)
+        for link in busy:
+            link.busy = False
+            if not link.held:
+                try:
+                    link.process(b"", now)
+                except Exception as fault:
+                    self._fail(link, fault)
+        self._attend()
+
+    def _attend(self) -> None:
+        due = self.router.due
+        for link in due:  # grows while it is walked
+            try:
+                link.attend(self.now)
+            except Exception as fault:
+                self._fail(link, fault)
+        due.clear()
+        earliest = self.router.deadlines.earliest
+        if earliest < self._alarm.deadline:
+            self._alarm.deadline = earliest
+
+    def _fail(self, link: Link, fault: Exception) -> None:
+        """A bug costs the link that met it, and nobody else."""
+        count = self._bugs.lets_through(self.now)
+        if count:
+            log.error("bug", fault, peer=link.id, address=link.address, count=count)
+        if link.closing:
+            link.abort("internal")
+        else:
+            link.refuse(ProtocolError(ErrorCode.INTERNAL, "a bug in the server; its log says more"))
+
+    async def _keep_time(self) -> None:
+        while True:
+            with trio.CancelScope(deadline=self.router.deadlines.earliest) as self._alarm:
+                await trio.sleep_forever()
+            self.now = trio.current_time()
+            for link in self.router.deadlines.due(self.now):
+                try:
+                    self.router.look_at(link, self.now)
+                except Exception as fault:
+                    self._fail(link, fault)
+            self._attend()
+
+    # -- links
+
+    def watch_for(self, fd: int, interest: int) -> None:
+        """Have epoll watch a link's descriptor for `interest`."""
+        self._epoll.modify(fd, interest)
+
+    def remove(self, fd: int) -> None:
+        """Forget a link."""
+        del self._links[fd]
+        self._epoll.unregister(fd)
+        if not self._links:
+            self._empty.set()
+
+    def add(self, sock: socket.socket, address: str) -> Stream:
+        """Take a connected, non-blocking socket in."""
+        link = Stream(self, sock, address, self.now)
+        self._links[link.fd] = link
+        self._epoll.register(link.fd, IN)
+        self.router.watch(link)
+        return link
+
+    def receive_first_line(self, link: Link, line: bytes, now: float) -> None:
+        """Act on a link's first line, unless it comes from a web page."""
+        assert isinstance(link, Stream)
+        if framing.is_http_request(line):
+            link.reply_text(framing.NOT_HTTP)
+            link.close("http")
+        else:
+            link.speaks_lines()
+            self.receive_line(link, line, now)
+
+    # -- listeners
+
+    def listen(self, listener: socket.socket) -> None:
+        """Take in who connects to a listening, non-blocking socket."""
+        self._listeners[listener.fileno()] = listener
+        self._epoll.register(listener.fileno(), IN)
+
+    def _accept(self, fd: int) -> None:
+        listener = self._listeners.get(fd)
+        if listener is None:
+            return  # a link that ended in this very round
+        for _ in range(ACCEPTS_PER_ROUND):
+            try:
+                sock, address = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as fault:
+                if fault.errno in _EXHAUSTED:
+                    self._refuse_exhausted(listener, fault)
+                # Anything else concerns the one connection, which is gone (accept(2)).
+                return
+            sock.setblocking(False)
+            self._welcome(sock, _printable(address))
+
+    def _welcome(self, sock: socket.socket, address: str) -> None:
+        if len(self._links) >= self._max_connections + REFUSALS:
+            _refuse_at_once(sock)
+            return
+        link = self.add(sock, address)
+        if len(self._links) > self._max_connections:
+            self._say_exhausted("max_connections", self._max_connections)
+            link.refuse(_FULL)
+            return
+        try:
+            link.readable(self.now)
+        except Exception as fault:
+            self._fail(link, fault)
+
+    def _refuse_exhausted(self, listener: socket.socket, fault: OSError) -> None:
+        """Out of descriptors: give one up to tell the client so, instead of leaving it to wait for ever."""
+        self._say_exhausted("descriptors", os.strerror(fault.errno or 0))
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+            try:
+                _refuse_at_once(listener.accept()[0])
+            except OSError:
+                pass  # gone meanwhile, or somebody else took the descriptor: below
+        try:
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._epoll.modify(listener.fileno(), 0)
+            self._nursery.start_soon(self._listen_again, listener)
+
+    async def _listen_again(self, listener: socket.socket) -> None:
+        await trio.sleep(_DEAF_SECONDS)
+        if self._spare is None:
+            with contextlib.suppress(OSError):
+                self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        if listener.fileno() in self._listeners:
+            self._epoll.modify(listener.fileno(), IN)
+
+    def _say_exhausted(self, what: str, limit: object) -> None:
+        count = self._exhausted.lets_through(self.now)
+        if count:
+            log.warning("server-full", limit=what, at=limit, links=len(self._links), refused=count)
+
+    # -- the end
+
+    async def stop(self) -> None:
+        """Take nobody in any more, tell everybody to come back later, and wait until all links have ended."""
+        for fd, listener in self._listeners.items():
+            self._epoll.unregister(fd)
+            close_listener(listener)
+        self._listeners.clear()
+        self.now = trio.current_time()
+        self.linger_seconds = min(self.linger_seconds, STOP_LINGER_SECONDS)
+        for link in list(self._links.values()):
+            self._send_away(link)
+        self._attend()
+        if self._links:
+            self._empty = trio.Event()
+            await self._empty.wait()
+
+    def _send_away(self, link: Stream) -> None:
+        if link.closing:
+            link.ends_at = min(link.ends_at, self.now + self.linger_seconds)
+            self.router.watch(link)
+            return
+        if link.overhead:  # a link that has said nothing is told nothing: nobody knows in which framing
+            after = random.randrange(GOING_AWAY_SPREAD_MS)
+            link.reply(messages.GoingAway(reconnect_after_ms=after, reason="the server stops"))
+        link.close("server stops")
+
+    def _close(self) -> None:
+        for link in list(self._links.values()):
+            link.abort("server stops")
+        if self._spare is not None:
+            os.close(self._spare)
+        self._epoll.close()
+
+
+def _refuse_at_once(sock: socket.socket) -> None:
+    """Say why as far as it goes in one call: nobody waits for this client to read it."""
+    with sock, contextlib.suppress(OSError):
+        sock.setblocking(False)
+        sock.send(Lines.wrap(messages.encode(messages.Error(code=_FULL.code.value, message=_FULL.text))))
+        sock.shutdown(socket.SHUT_WR)
+
+
+def _printable(address: object) -> str:
+    match address:
+        case (str(host), int(port), *_):
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        case _:
+            return "unix"

@@ -1,0 +1,290 @@
+"""A link over a byte stream: its first byte, its framing, its buffers, its end."""
+
+import select
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from sigd import log
+from sigd.relay.link import NEVER, Link
+from sigd.wire import framing
+from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.framing import Framing, Lines, Prefixed, Splitter
+
+if TYPE_CHECKING:
+    from sigd.net.reactor import Reactor
+
+RECEIVE_BYTES: Final = 65_536
+"""What one system call reads: a default frame in one go."""
+
+SEND_BYTES: Final = 65_536
+"""What is joined for one system call while a link is stuck: what its kernel buffer may take."""
+
+MESSAGES_PER_ROUND: Final = 32
+"""Messages of one link that are acted on before the others have their turn."""
+
+IN: Final = select.EPOLLIN
+OUT: Final = select.EPOLLOUT
+
+
+class Stream(Link):
+    """A link over TCP or a Unix socket. See `Link` for what is not here.
+
+    Attributes:
+        socket: non-blocking; `fd` is its descriptor.
+        interest: what epoll watches it for.
+        busy: it has sent more than was acted on, and has its turn in the next round without being read.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_ended",
+        "_reactor",
+        "_receive",
+        "_recv",
+        "_send",
+        "_shut",
+        "_split",
+        "busy",
+        "fd",
+        "interest",
+        "socket",
+    )
+
+    def __init__(self, reactor: "Reactor", sock: socket.socket, address: str, now: float) -> None:
+        super().__init__(reactor.router, address, now, Lines.wrap)
+        self._reactor = reactor
+        self.socket = sock
+        self.fd = sock.fileno()
+        self._recv = sock.recv
+        self._send = sock.send
+        self._split: Splitter | None = None
+        self._receive: Callable[[Link, bytes, float], None] = reactor.receive
+        self._backlog: Sequence[bytes] = framing.NO_FRAMES
+        self._ended = False  # the client has sent its end of file
+        self._shut = False  # the client has been sent ours
+        self.busy = False
+        self.interest = IN
+
+    # -- reading
+
+    def readable(self, now: float) -> None:
+        """Read once, and act on what came."""
+        if self.busy:
+            return
+        try:
+            data = self._recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.abort("connection lost")
+            return
+        if not data:
+            self._end_of_file()
+        elif not self.closing:
+            self.last_seen = now
+            if self.challenge is not None:
+                self.router.sign_of_life(self)
+            self.process(data, now)
+
+    def process(self, chunk: bytes, now: float) -> None:
+        """Act on the next messages, `chunk` being what came after all that was given before."""
+        split = self._split
+        if split is None:
+            split = self._begin(chunk[0])
+            if split is None:
+                return
+        frames = self._backlog
+        if not frames:
+            try:
+                frames = split.take(chunk, MESSAGES_PER_ROUND)
+            except ProtocolError as fault:
+                self._misframed(fault)
+        elif chunk:
+            raise AssertionError("a link with a backlog was read")
+        remaining = iter(frames)
+        for frame in remaining:
+            self._receive(self, frame, now)
+            if self.held:
+                break
+        self._backlog = list(remaining) if self.held else framing.NO_FRAMES
+        if split.rest or self._backlog or self.frame_since is not NEVER or self.held:
+            self._unfinished(split, bool(frames), now)
+
+    def _begin(self, first: int) -> Splitter | None:
+        """Take the framing that the first byte chooses; None for a link that is over with it."""
+        limit = self.router.limits.max_frame_unregistered
+        match framing.framing_of(first):
+            case Framing.PREFIXED:
+                self._split = Prefixed(limit)
+                self.wrap = Prefixed.wrap
+                self.overhead = framing.PREFIX_BYTES
+                self.router.watch(self)
+            case Framing.LINES:
+                self._split = Lines(limit)
+                self.overhead = 1
+                self.patient = True
+                self._receive = self._reactor.receive_first_line
+            case Framing.TLS:
+                self.reply_text(framing.TLS_ALERT)
+                self.close("tls where none is spoken")
+        return self._split
+
+    def _misframed(self, fault: ProtocolError) -> None:
+        if fault.code is ErrorCode.TOO_LARGE and self.id is None:
+            fault = ProtocolError(ErrorCode.BAD_FRAME, fault.text + " before register")
+        self.refuse(fault)
+
+    def _unfinished(self, split: Splitter, progress: bool, now: float) -> None:
+        """Settle what happens with what was not acted on: its turn in the next round, or a deadline."""
+        if progress:
+            self.frame_since = NEVER
+        waiting = split.more or bool(self._backlog)
+        if self.held:
+            self.rearm()
+        elif waiting and not self.busy:
+            self.busy = True
+            self._reactor.busy.append(self)
+        if waiting or self.held or not split.rest:
+            self.frame_since = NEVER
+        elif self.frame_since is NEVER:
+            self.frame_since = now
+            self.router.watch(self)
+
+    def _end_of_file(self) -> None:
+        self._ended = True
+        if self._split is not None and self.patient and self._split.rest and not self.closing:
+            self.refuse(ProtocolError(ErrorCode.BAD_MESSAGE, "the last line has no end: it was not read"))
+        self.close("left")
+        self.router.due.append(self)
+        self.rearm()
+
+    def speaks_lines(self) -> None:
+        """Its first line was none of HTTP's: what follows is not looked at for that."""
+        self._receive = self._reactor.receive_line
+
+    def resume(self) -> None:
+        """Read again after having been held."""
+        if not self.busy:
+            self.busy = True
+            self._reactor.busy.append(self)
+        self.rearm()
+
+    def admitted(self) -> None:
+        """The link has an ID now: longer messages are taken from it."""
+        if self._split is not None:
+            self._split.limit = self.router.limits.max_frame
+        log.info("registered", peer=self.id, address=self.address)
+
+    # -- writing
+
+    def push(self) -> None:
+        """Write what the kernel takes; what it does not take waits for `writable`."""
+        outbox = self.outbox
+        data = outbox[0] if len(outbox) == 1 else b"".join(outbox)
+        self._write(data)
+        if self.queued and not self._over:
+            self.stuck = True
+            self.stalled_since = self._reactor.now
+            self.router.watch(self)
+            self.rearm()
+
+    def writable(self, now: float) -> None:
+        """Write more, after the kernel had taken all it could."""
+        if not self.stuck:
+            return
+        before = self.queued
+        self._write(self._front())
+        if self._over:
+            return
+        if self.queued < before:
+            self.stalled_since = now
+        if not self.queued:
+            self.stuck = False
+            self.stalled_since = NEVER
+            self.router.due.append(self)
+        self.rearm()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            count = self._send(data)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.abort("connection lost")
+            return
+        self.sent(count)
+
+    def _front(self) -> bytes:
+        size = count = 0
+        for data in self.outbox:
+            size += len(data)
+            count += 1
+            if size >= SEND_BYTES:
+                break
+        return b"".join(self.outbox[:count])
+
+    def rearm(self) -> None:
+        """Have epoll watch for what this link can make use of now."""
+        interest = 0 if self._ended or (self.held and not self.closing) else IN
+        if self.stuck:
+            interest |= OUT
+        if interest != self.interest and not self._over:
+            self.interest = interest
+            self._reactor.watch_for(self.fd, interest)
+
+    # -- the end
+
+    def attend(self, now: float) -> None:
+        """Write what is due, and bring a closing link further to its end."""
+        if self.queued and not self.stuck:
+            self.push()
+        if self.closing and not self._over:
+            self._wind_up(now)
+
+    def _wind_up(self, now: float) -> None:
+        if self.ends_at is NEVER:
+            self.ends_at = now + self._reactor.linger_seconds
+            self.router.deadlines.forget(self)
+            self.router.watch(self)
+        if not self.queued:
+            if self._ended:
+                self._finish()
+                return
+            if not self._shut:
+                # Closing now would reset the connection and throw away what the client has not read yet.
+                self._shut = True
+                try:
+                    self.socket.shutdown(socket.SHUT_WR)
+                except OSError:
+                    self._finish()
+                    return
+        self.rearm()
+
+    def close(self, reason: str, fault: ProtocolError | None = None) -> None:
+        """End the conversation: the ID is free at once; what is due, the error last, is still flushed."""
+        if not self.closing and self.id is not None:
+            seconds = f"{self._reactor.now - self.opened:.1f}"
+            log.info("closed", peer=self.id, reason=reason, address=self.address, seconds=seconds)
+        super().close(reason, fault)
+
+    def abort(self, reason: str) -> None:
+        """End at once, whatever is still due."""
+        self.close(reason)
+        self._finish()
+
+    @property
+    def _over(self) -> bool:
+        return self.fd < 0
+
+    def _finish(self) -> None:
+        if self._over:
+            return
+        self.router.closed[self.reason] += 1
+        self.router.deadlines.forget(self)
+        self.ends_at = NEVER
+        self._reactor.remove(self.fd)
+        self.fd = -1
+        self.stuck = False
+        self.drop_unsent(keep_first=False)
+        self.socket.close()

@@ -1,0 +1,92 @@
+"""When something must happen to a link that stays silent. Times are seconds; nobody here looks at a clock.
+
+A link stands in one bucket, by the quarter second in which it is next due. Signs of life move nothing: a bucket that
+comes due looks again at what its links have become, and puts those that are not due yet into a later one.
+"""
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from sigd.relay.link import NEVER, State
+
+if TYPE_CHECKING:
+    from sigd.config import Limits
+    from sigd.relay.link import Link
+
+TICK: Final = 0.25
+"""Seconds: how late a deadline may be kept. The shortest, of 3 s, is still kept to a tenth."""
+
+PROBE_SECONDS: Final = 3.0
+"""How long the holder of a contested ID has to give a sign of life: three retransmissions of a ping on a slow path."""
+
+LINES_FRAME_SECONDS: Final = 60.0
+"""How long a line may take from its first byte to its last: a person types it."""
+
+GONE_AFTER: Final = 2.5
+"""Keepalive intervals of silence that end a link: one ping may get lost, and the next one be late."""
+
+
+def next_deadline(link: "Link", limits: "Limits") -> float:
+    """When something must happen to the link if it stays silent; `NEVER` where nothing must."""
+    if link.closing:
+        return link.ends_at
+    when = min(
+        link.frame_since + (LINES_FRAME_SECONDS if link.patient else limits.frame_timeout_ms / 1000),
+        link.stalled_since + limits.stall_timeout_ms / 1000,
+    )
+    match link.state:
+        case State.NEW:
+            return min(when, link.opened + register_timeout_ms(link, limits) / 1000)
+        case State.CLAIMING if link.claim is not None:
+            return min(when, link.claim.asked + PROBE_SECONDS)
+        case State.REGISTERED if not link.patient:
+            return min(when, link.last_seen + link.keepalive * (GONE_AFTER if link.pinged else 1))
+    return when
+
+
+def register_timeout_ms(link: "Link", limits: "Limits") -> int:
+    """How long the link has to register: longer for people, and for who has not said yet what it is."""
+    return limits.register_timeout_lines_ms if link.patient or not link.overhead else limits.register_timeout_ms
+
+
+class Deadlines:
+    """Links by the time at which each has to be looked at again."""
+
+    __slots__ = ("_buckets", "earliest")
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, set[Link]] = {}
+        self.earliest = NEVER
+        """When the first bucket comes due."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets.values()))
+
+    def watch(self, link: "Link", when: float) -> None:
+        """Look at the link at `when`, or earlier where it was to be looked at earlier anyway."""
+        if when == NEVER:
+            return
+        bucket = math.ceil(when / TICK)
+        if link.bucket:
+            if link.bucket <= bucket:
+                return
+            self._buckets[link.bucket].discard(link)
+        link.bucket = bucket
+        self._buckets.setdefault(bucket, set()).add(link)
+        self.earliest = min(self.earliest, bucket * TICK)
+
+    def forget(self, link: "Link") -> None:
+        """Look at the link no more."""
+        if link.bucket:
+            self._buckets[link.bucket].discard(link)
+            link.bucket = 0
+
+    def due(self, now: float) -> "list[Link]":
+        """The links to look at now; each is to be watched again, or ends."""
+        found: list[Link] = []
+        for bucket in [bucket for bucket in self._buckets if bucket * TICK <= now]:
+            found += self._buckets.pop(bucket)
+        for link in found:
+            link.bucket = 0
+        self.earliest = min(self._buckets, default=NEVER) * TICK
+        return found

@@ -1,0 +1,59 @@
+"""Peer IDs and the links that hold them."""
+
+from bisect import bisect_left, bisect_right, insort
+from typing import TYPE_CHECKING, Final
+
+from sigd.wire.messages import PeerEntry
+
+if TYPE_CHECKING:
+    from sigd.relay.link import Link
+
+MAX_LISTED: Final = 100
+"""Peers in one answer: with full IDs and no `meta` that is 8 KiB, which a small client can still take."""
+
+
+class Registry:
+    """Who holds which ID. An ID has one holder; a claim gets a number that rises with every claim."""
+
+    __slots__ = ("_generation", "_sorted", "holders")
+
+    def __init__(self) -> None:
+        self.holders: dict[str, Link] = {}
+        self._sorted: list[str] = []
+        self._generation = 0
+
+    def __len__(self) -> int:
+        return len(self.holders)
+
+    def find(self, peer: str) -> "Link | None":
+        """The link that holds an ID."""
+        return self.holders.get(peer)
+
+    def claim(self, peer: str, link: "Link") -> None:
+        """Give an ID to a link; whoever held it holds it no more."""
+        if peer not in self.holders:
+            insort(self._sorted, peer)
+        self.holders[peer] = link
+        self._generation += 1
+        link.generation = self._generation
+
+    def release(self, peer: str, link: "Link") -> bool:
+        """Free an ID if this very link holds it: the late end of an old link frees nothing of its successor's."""
+        if self.holders.get(peer) is not link:
+            return False
+        del self.holders[peer]
+        del self._sorted[bisect_left(self._sorted, peer)]
+        return True
+
+    def listed(self, prefix: str, after: str) -> tuple[list[PeerEntry], bool]:
+        """The first peers in byte order behind `after` whose IDs begin with `prefix`, and whether there are more."""
+        start = bisect_right(self._sorted, after) if after >= prefix else bisect_left(self._sorted, prefix)
+        found: list[PeerEntry] = []
+        for peer in self._sorted[start : start + MAX_LISTED + 1]:
+            if not peer.startswith(prefix):
+                break
+            if len(found) == MAX_LISTED:
+                return found, True
+            meta = self.holders[peer].meta
+            found.append(PeerEntry(peer) if meta is None else PeerEntry(peer, meta))
+        return found, False

@@ -1,0 +1,325 @@
+"""The rules: what happens with each message of a client. No I/O, no clock; nothing here ever waits."""
+
+import secrets
+from collections import Counter
+from typing import TYPE_CHECKING, Final, assert_never
+
+from msgspec import UNSET
+
+from sigd import __version__
+from sigd.relay.deadlines import PROBE_SECONDS, Deadlines, next_deadline, register_timeout_ms
+from sigd.relay.link import State
+from sigd.relay.registry import Registry
+from sigd.wire import commands, messages
+from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.messages import (
+    Answer,
+    Bye,
+    Candidate,
+    ClientMessage,
+    IceServers,
+    Message,
+    Offer,
+    Peers,
+    Ping,
+    Pong,
+    Register,
+    Relayed,
+    Request,
+    Unanswered,
+    Unregister,
+)
+
+if TYPE_CHECKING:
+    from sigd.config import Limits
+    from sigd.relay.link import Link
+
+SERVER: Final = f"sigd/{__version__}"
+
+FEATURES: Final = ("peers",)
+"""What this server can beyond relaying: `peers` may be asked."""
+
+_LIST_OVERHEAD: Final = 200
+"""Bytes of a `peers` answer that are not its entries: type, `ref`, `more`, and the framing, rounded up."""
+
+GOING_AWAY_SPREAD_MS: Final = 2_000
+"""Clients come back at random within this time after a stop: 10 000 of them at 80 us each take 0.8 s of CPU."""
+
+
+class Claim:
+    """A `register` that waits: the ID's holder has been pinged, and keeps it with any sign of life."""
+
+    __slots__ = ("asked", "holder", "link", "message")
+
+    def __init__(self, link: "Link", holder: "Link", message: Register, asked: float) -> None:
+        self.link = link
+        self.holder = holder
+        self.message = message
+        self.asked = asked
+
+
+class Router:
+    """The relay: who is here, what each may be sent, and when a link's time is up.
+
+    Attributes:
+        limits: the bounds in force.
+        registry: who holds which ID.
+        deadlines: when to look at which link again.
+        due: links for the transports to look at: something came into an empty outbox, or the link closes.
+        outbox_bytes: what all outboxes hold.
+        relayed: messages passed on so far; `errors` by code, `closed` links by reason.
+    """
+
+    def __init__(self, limits: "Limits") -> None:
+        self.limits = limits
+        self.registry = Registry()
+        self.deadlines = Deadlines()
+        self.due: list[Link] = []
+        self.outbox_bytes = 0
+        self.relayed = 0
+        self.errors: Counter[ErrorCode] = Counter()
+        self.closed: Counter[str] = Counter()
+
+    # -- what comes from a link
+
+    def receive(self, link: "Link", frame: bytes, now: float) -> None:
+        """Act on one message as a program sends it."""
+        try:
+            self.act(link, messages.decode(frame, self.limits.max_depth), now)
+        except ProtocolError as fault:
+            link.refuse(fault)
+
+    def receive_line(self, link: "Link", line: bytes, now: float) -> None:
+        """Act on one line: a message as a program sends it, or a command that a person typed."""
+        line = line.strip()
+        if line.startswith(b"{"):
+            self.receive(link, line, now)
+        elif not line.startswith(b"#"):
+            try:
+                message = commands.parse(line, self.limits.max_depth)
+                if message is None:
+                    link.reply_text(commands.HELP)
+                else:
+                    self.act(link, message, now)
+            except ProtocolError as fault:
+                link.refuse(fault)
+
+    def act(self, link: "Link", message: ClientMessage, now: float) -> None:
+        """Act on one message.
+
+        Raises:
+            ProtocolError: what the client is to be told.
+        """
+        match message:
+            case Candidate() | Offer() | Answer() | Message() | Bye():
+                self.relay(link, message)
+            case Ping():
+                link.reply(messages.PongSaid(ref=message.ref))
+            case Pong():
+                _confirm(link, message)
+            case Register():
+                self.register(link, message, now)
+            case Unregister():
+                _confirm(link, message)
+                link.close("unregistered")
+            case Peers():
+                self.peers(link, message)
+            case IceServers():
+                _need_registered(link, message)
+                link.reply(messages.IceServerList(ref=message.ref, ice_servers=[]))
+            case Unanswered():
+                pass
+            case _:
+                assert_never(message)
+
+    def relay(self, link: "Link", message: Relayed) -> None:
+        """Pass a message on to the peer that it names.
+
+        Raises:
+            ProtocolError: `not-registered`, or why the recipient cannot have it.
+        """
+        if link.id is None:
+            _need_registered(link, message)
+        recipient = self.registry.holders.get(message.to)
+        if recipient is None:
+            self.absent(message)
+            return
+        refusal = recipient.deliver(message.delivered(link.id_bytes), link)
+        if refusal is not None:
+            raise ProtocolError(refusal, _REFUSALS[refusal], ref=message.ref, to=message.to)
+        self.relayed += 1
+        if message.ref is not None:
+            link.reply(messages.Ok(ref=message.ref))
+
+    def absent(self, message: Relayed) -> None:
+        """What happens with a message to an ID that nobody holds here: the one place that could pass it further on.
+
+        Raises:
+            ProtocolError: `peer-unavailable`, or `bad-message` where `to` is no ID at all.
+        """
+        if not messages.is_peer_id(message.to):
+            message.refuse("`to` must be 1 to 64 characters of A-Z a-z 0-9 _ . ~ -")
+        code = ErrorCode.PEER_UNAVAILABLE
+        raise ProtocolError(code, _REFUSALS[code], ref=message.ref, to=message.to)
+
+    def peers(self, link: "Link", message: Peers) -> None:
+        """List who is registered, as many as the asker's `maxFrame` takes."""
+        found, more = self.registry.listed(message.prefix, message.after)
+        room = link.max_frame - _LIST_OVERHEAD
+        for count, entry in enumerate(found):
+            room -= len(entry.id) + 20 + (0 if entry.meta is UNSET else len(bytes(entry.meta)) + 10)
+            if room < 0 and count:
+                found, more = found[:count], True
+                break
+        link.reply(messages.PeerList(ref=message.ref, peers=found, more=more))
+
+    # -- registering
+
+    def register(self, link: "Link", message: Register, now: float) -> None:
+        """Give the link an ID, at once or, where somebody holds it, after that one was asked for a sign of life.
+
+        Raises:
+            ProtocolError: `already-registered` or `id-taken`.
+        """
+        peer = message.id
+        if link.id is not None:
+            if peer is not None and peer != link.id:
+                raise ProtocolError(
+                    ErrorCode.ALREADY_REGISTERED, "this link has an ID already: close it to change", ref=message.ref
+                )
+            self._settle(link, link.id, message)
+            return
+        if peer is None:
+            peer = secrets.token_hex(8)
+        holder = self.registry.find(peer)
+        if holder is None:
+            self._grant(link, peer, message, now)
+        elif holder.patient or holder.challenge is not None:
+            raise _id_taken(message)
+        else:
+            claim = Claim(link, holder, message, now)
+            link.claim = holder.challenge = claim
+            link.held = True
+            holder.reply(messages.PingSaid())
+            self.watch(link)
+
+    def _grant(self, link: "Link", peer: str, message: Register, now: float) -> None:
+        self.registry.claim(peer, link)
+        link.id = peer
+        link.id_bytes = peer.encode()
+        self._settle(link, peer, message)
+        link.last_seen = now
+        link.admitted()
+        self.watch(link)
+
+    def _settle(self, link: "Link", peer: str, message: Register) -> None:
+        limits = self.limits
+        if message.max_frame is not None:
+            link.max_frame = min(message.max_frame, limits.max_frame)
+        keepalive_ms = limits.keepalive_ms
+        if message.keepalive_ms is not None:
+            keepalive_ms = max(messages.MIN_KEEPALIVE_MS, min(message.keepalive_ms, messages.MAX_KEEPALIVE_MS))
+        link.keepalive = keepalive_ms / 1000
+        if message.meta is not UNSET:
+            link.meta = message.meta.copy()  # else the whole frame would stay in memory
+        link.reply(
+            messages.Registered(
+                ref=message.ref,
+                id=peer,
+                server=SERVER,
+                protocol=messages.PROTOCOL,
+                features=list(FEATURES),
+                keepalive_ms=keepalive_ms,
+                max_frame=limits.max_frame,
+            )
+        )
+
+    def sign_of_life(self, holder: "Link") -> None:
+        """Refuse the claim that waits for this link: something came from it."""
+        claim = holder.challenge
+        if claim is not None:
+            self._conclude(claim)
+            claim.link.refuse(_id_taken(claim.message))
+
+    def _conclude(self, claim: Claim) -> None:
+        claim.holder.challenge = None
+        link = claim.link
+        link.claim = None
+        if not link.closing:
+            link.held = False
+            link.resume()
+
+    def release(self, link: "Link") -> None:
+        """Free what a link that ends holds: its ID, which a waiting claim gets at once, and a claim of its own."""
+        if link.id is not None:
+            self.registry.release(link.id, link)
+        if link.claim is not None:
+            self._conclude(link.claim)
+        claim = link.challenge
+        if claim is not None:
+            self._conclude(claim)
+            if link.id is not None:
+                self._grant(claim.link, link.id, claim.message, claim.asked)
+
+    # -- time
+
+    def watch(self, link: "Link") -> None:
+        """Have the link looked at when it is next due."""
+        self.deadlines.watch(link, next_deadline(link, self.limits))
+
+    def expire(self, now: float) -> None:
+        """Do what is due by now."""
+        for link in self.deadlines.due(now):
+            self.look_at(link, now)
+
+    def look_at(self, link: "Link", now: float) -> None:
+        """Do what is due to one link by now, and have it looked at again."""
+        if now >= next_deadline(link, self.limits):
+            self._time_is_up(link, now)
+        self.watch(link)
+
+    def _time_is_up(self, link: "Link", now: float) -> None:
+        limits = self.limits
+        if link.closing:
+            link.abort(link.reason)
+        elif now >= link.stalled_since + limits.stall_timeout_ms / 1000:
+            link.drop_unsent(keep_first=True)
+            link.refuse(ProtocolError(ErrorCode.SLOW_CONSUMER, "what was due was not read in time"))
+        elif link.claim is not None:
+            if now >= link.claim.asked + PROBE_SECONDS:
+                self._evict(link.claim.holder)
+        elif link.state is State.NEW and now >= link.opened + register_timeout_ms(link, limits) / 1000:
+            seconds = register_timeout_ms(link, limits) / 1000
+            link.refuse(ProtocolError(ErrorCode.REGISTER_TIMEOUT, f"no register came within {seconds:g} s"))
+        elif link.state is State.REGISTERED and not link.patient and now >= link.last_seen + link.keepalive:
+            if link.pinged:
+                link.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, "nothing came for too long, not even a pong"))
+            else:
+                link.pinged_at = now
+                link.reply(messages.PingSaid())
+        else:
+            link.refuse(ProtocolError(ErrorCode.BAD_FRAME, "a frame was begun and not finished in time"))
+
+    def _evict(self, holder: "Link") -> None:
+        holder.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, "somebody claims the ID, and no sign of life came in 3 s"))
+
+
+_REFUSALS: Final = {
+    ErrorCode.PEER_UNAVAILABLE: "nobody is registered with this ID",
+    ErrorCode.PEER_BUSY: "the recipient does not read fast enough: its outbox is full",
+    ErrorCode.TOO_LARGE: "the recipient does not take messages of this length",
+}
+
+
+def _need_registered(link: "Link", message: Request) -> None:
+    if link.id is None:
+        raise ProtocolError(ErrorCode.NOT_REGISTERED, "register first", ref=message.ref)
+
+
+def _id_taken(message: Register) -> ProtocolError:
+    return ProtocolError(ErrorCode.ID_TAKEN, "somebody else holds this ID", ref=message.ref)
+
+
+def _confirm(link: "Link", message: Request) -> None:
+    if message.ref is not None:
+        link.reply(messages.Ok(ref=message.ref))

@@ -1,0 +1,1 @@
+"""Bytes to messages and back: what both ends must agree on. No sockets, no trio, no clock."""

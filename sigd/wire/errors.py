@@ -1,0 +1,114 @@
+"""The error codes of the protocol: how each is spelled, whether it closes, what a client does next."""
+
+import enum
+from typing import NamedTuple
+
+
+class Next(enum.StrEnum):
+    """What a client does after an error; protocol.md, section 7, spells it out."""
+
+    MEND = "mend"  # the message was wrong: the same one again gets the same answer
+    BACK_OFF = "back off"  # try again later, each time after a longer pause
+    NEVER = "never"  # do not come back by yourself: `reconnect` is false
+
+
+class _Rule(NamedTuple):
+    closes: bool
+    next: Next
+    meaning: str
+
+
+_GOES_ON = False
+_CLOSES = True
+
+
+class ErrorCode(enum.StrEnum):
+    """An error code as it is spelled on the wire (protocol.md, section 7)."""
+
+    BAD_MESSAGE = "bad-message"
+    UNKNOWN_TYPE = "unknown-type"
+    NOT_REGISTERED = "not-registered"
+    ALREADY_REGISTERED = "already-registered"
+    ID_TAKEN = "id-taken"
+    PEER_UNAVAILABLE = "peer-unavailable"
+    PEER_BUSY = "peer-busy"
+    TOO_LARGE = "too-large"
+    RATE_LIMITED = "rate-limited"
+    FORBIDDEN = "forbidden"
+    BAD_FRAME = "bad-frame"
+    AUTH_FAILED = "auth-failed"
+    AUTH_EXPIRED = "auth-expired"
+    REGISTER_TIMEOUT = "register-timeout"
+    REPLACED = "replaced"
+    KICKED = "kicked"
+    SLOW_CONSUMER = "slow-consumer"
+    SERVER_FULL = "server-full"
+    IDLE_TIMEOUT = "idle-timeout"
+    INTERNAL = "internal"
+
+    @property
+    def closes(self) -> bool:
+        """Whether the server ends the link after this error."""
+        return _RULES[self].closes
+
+    @property
+    def next(self) -> Next:
+        """What a client does next."""
+        return _RULES[self].next
+
+    @property
+    def meaning(self) -> str:
+        """One sentence for people."""
+        return _RULES[self].meaning
+
+
+_RULES: dict[ErrorCode, _Rule] = {
+    ErrorCode.BAD_MESSAGE: _Rule(_GOES_ON, Next.MEND, "The message is not JSON, or not as section 6 has it."),
+    ErrorCode.UNKNOWN_TYPE: _Rule(_GOES_ON, Next.MEND, "No message has this `type`, or no command this name."),
+    ErrorCode.NOT_REGISTERED: _Rule(_GOES_ON, Next.MEND, "This needs a registered link: send `register` first."),
+    ErrorCode.ALREADY_REGISTERED: _Rule(_GOES_ON, Next.MEND, "The link has another ID: close it to change."),
+    ErrorCode.ID_TAKEN: _Rule(_GOES_ON, Next.BACK_OFF, "Somebody else holds the ID."),
+    ErrorCode.PEER_UNAVAILABLE: _Rule(_GOES_ON, Next.BACK_OFF, "Nobody holds the ID in `to`, or its link ended."),
+    ErrorCode.PEER_BUSY: _Rule(_GOES_ON, Next.BACK_OFF, "The recipient's outbox is full."),
+    ErrorCode.TOO_LARGE: _Rule(_GOES_ON, Next.MEND, "Longer than the server or the recipient takes."),
+    ErrorCode.RATE_LIMITED: _Rule(_GOES_ON, Next.BACK_OFF, "Too much in too short a time."),
+    ErrorCode.FORBIDDEN: _Rule(_GOES_ON, Next.MEND, "The credential does not grant this."),
+    ErrorCode.BAD_FRAME: _Rule(_CLOSES, Next.BACK_OFF, "No next frame can be found, or one was not finished in time."),
+    ErrorCode.AUTH_FAILED: _Rule(_CLOSES, Next.NEVER, "The credential is not accepted."),
+    ErrorCode.AUTH_EXPIRED: _Rule(_CLOSES, Next.BACK_OFF, "The credential has expired: come back with a new one."),
+    ErrorCode.REGISTER_TIMEOUT: _Rule(_CLOSES, Next.BACK_OFF, "No `register` came in time."),
+    ErrorCode.REPLACED: _Rule(_CLOSES, Next.NEVER, "Another link with the same credential took the ID over."),
+    ErrorCode.KICKED: _Rule(_CLOSES, Next.NEVER, "An operator ended the link."),
+    ErrorCode.SLOW_CONSUMER: _Rule(_CLOSES, Next.BACK_OFF, "The client did not read what was due to it."),
+    ErrorCode.SERVER_FULL: _Rule(_CLOSES, Next.BACK_OFF, "The server has as many links as it may."),
+    ErrorCode.IDLE_TIMEOUT: _Rule(_CLOSES, Next.BACK_OFF, "Nothing came from the client for too long."),
+    ErrorCode.INTERNAL: _Rule(_CLOSES, Next.BACK_OFF, "A bug in the server; its log has the traceback."),
+}
+
+
+class ProtocolError(Exception):
+    """Something that a client did and that is answered with an `error`.
+
+    Attributes:
+        code: what is wrong; says too whether the link goes on.
+        text: for people: printable ASCII, at most 128 characters, never an echo of what came in.
+        ref: the `ref` of the message at fault, where it had a valid one.
+        to: the recipient that the message at fault named, where that is a valid peer ID.
+        retry_after_ms: milliseconds after which the same has a chance.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        text: str,
+        *,
+        ref: str | None = None,
+        to: str | None = None,
+        retry_after_ms: int | None = None,
+    ) -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+        self.ref = ref
+        self.to = to
+        self.retry_after_ms = retry_after_ms

@@ -1,0 +1,218 @@
+"""Where a frame ends: chunks of bytes in, whole frames out, and which framing a link's first byte means.
+
+One splitter per link. What it keeps is the beginning of one frame at most, and what is left of one chunk; every byte is
+copied a fixed number of times, however small the chunks are. No I/O, no JSON.
+"""
+
+import enum
+import re
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from sigd.wire.errors import ErrorCode, ProtocolError
+
+PREFIX_BYTES: Final = 4
+
+NO_FRAMES: Final[Sequence[bytes]] = ()
+
+_LF: Final = b"\n"
+_DEL: Final = 0x7F
+
+TLS_ALERT: Final = bytes.fromhex("15 03 03 0002 02 28")
+"""A fatal `handshake_failure` (RFC 8446, section 6): what a TLS client gets where no TLS is spoken."""
+
+NOT_HTTP: Final = b"# This is sigd, a WebRTC signaling daemon. It does not speak HTTP: connect with TCP and type help.\n"
+"""The one line that an HTTP client gets."""
+
+_HTTP_REQUEST: Final = re.compile(rb" HTTP/\d+(\.\d+)?\s*\Z")
+
+# What moves the cursor, ends a line or turns text around in some terminal or editor: DEL, C1, line separators, bidi.
+_UNSAFE_IN_LINES: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+class Framing(enum.Enum):
+    """What the first byte of a client says about all that follows (protocol.md, section 2)."""
+
+    PREFIXED = enum.auto()
+    LINES = enum.auto()
+    TLS = enum.auto()
+
+
+def framing_of(first: int) -> Framing:
+    """The framing that a client's first byte chooses.
+
+    A length is below 2**24, so that its first byte is zero; 0x16 begins a TLS ClientHello; no line begins with either.
+    """
+    match first:
+        case 0x00:
+            return Framing.PREFIXED
+        case 0x16:
+            return Framing.TLS
+        case _:
+            return Framing.LINES
+
+
+class Splitter(Protocol):
+    """Finds the frames in what one link sends."""
+
+    limit: int
+    """Bytes of the longest frame that is taken; may change between two calls of `take`."""
+    more: bool
+    """Whether `take(b"")` may find something."""
+
+    def take(self, chunk: bytes, most: int) -> Sequence[bytes]:
+        """The next whole frames, at most `most`, `chunk` being what came after all that was given before.
+
+        Raises:
+            ProtocolError: what comes next is no frame: `bad-frame` (nothing can follow), or `too-large` (the line is
+                passed over, and the next call goes on behind it).
+        """
+        ...
+
+    @property
+    def rest(self) -> bytes | bytearray:
+        """What has come and is no whole frame yet (or, where `more` says so, may be)."""
+        ...
+
+
+class Prefixed:
+    """Splits length-prefixed frames: 4 bytes of length, most significant first, then as many bytes of JSON."""
+
+    __slots__ = ("_need", "limit", "more", "rest")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.more = False
+        self.rest: bytes | bytearray = b""
+        self._need = PREFIX_BYTES
+
+    def take(self, chunk: bytes, most: int) -> Sequence[bytes]:
+        """The next whole frames, at most `most`.
+
+        Raises:
+            ProtocolError: `bad-frame`, the length that comes next being 0 or above the limit.
+        """
+        data = self._joined(chunk) if self.rest else chunk
+        if data is None:
+            return NO_FRAMES
+        frames: list[bytes] = []
+        self.more = False
+        self._need = PREFIX_BYTES
+        start, end = 0, len(data)
+        while end - start >= PREFIX_BYTES:
+            first = start + PREFIX_BYTES
+            size = int.from_bytes(data[start:first], "big")
+            if not 0 < size <= self.limit:
+                if not frames:
+                    raise ProtocolError(ErrorCode.BAD_FRAME, f"a frame's length must be 1 to {self.limit} bytes here")
+                self.more = True
+                break
+            if first + size > end:
+                self._need = PREFIX_BYTES + size
+                break
+            if len(frames) == most:
+                self.more = True
+                break
+            start = first + size
+            frames.append(data[first:start])
+        self.rest = data[start:] if start < end else b""
+        return frames
+
+    def _joined(self, chunk: bytes) -> bytes | None:
+        rest = self.rest
+        if len(rest) + len(chunk) < self._need:
+            if not isinstance(rest, bytearray):
+                rest = self.rest = bytearray(rest)
+            rest += chunk
+            return None
+        return bytes(rest) + chunk
+
+    @staticmethod
+    def wrap(message: bytes) -> bytes:
+        """The frame that carries a message."""
+        return len(message).to_bytes(PREFIX_BYTES, "big") + message
+
+
+class Lines:
+    """Splits lines: LF or CRLF ends each. A line above the limit is passed over up to its end."""
+
+    __slots__ = ("_skipping", "limit", "more", "rest")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.more = False
+        self.rest: bytes | bytearray = b""
+        self._skipping = False
+
+    def take(self, chunk: bytes, most: int) -> Sequence[bytes]:
+        """The next whole lines without their ends, at most `most`.
+
+        Raises:
+            ProtocolError: `too-large`, once for each line above the limit.
+        """
+        if self._skipping:
+            _, found, chunk = chunk.partition(_LF)
+            if not found:
+                return NO_FRAMES
+            self._skipping = False
+        # The rest holds no LF unless `more` says so: a byte is searched once, however long the line grows.
+        if self.rest and not self.more and _LF not in chunk:
+            return self._grown(chunk)
+        data = bytes(self.rest) + chunk if self.rest else chunk
+        self.rest = b""
+        self.more = False
+        frames: list[bytes] = []
+        start, end = 0, len(data)
+        while (stop := data.find(_LF, start)) >= 0:
+            if len(frames) == most or (stop - start > self.limit + 1 and frames):
+                self.more = True
+                break
+            line = data[start : stop - 1] if data[stop - 1 : stop] == b"\r" and stop > start else data[start:stop]
+            start = stop + 1
+            if len(line) > self.limit:
+                self.rest, self.more = data[start:], start < end
+                raise self._too_large()
+            frames.append(line)
+        if self.more:
+            self.rest = data[start:]
+            return frames
+        return self._kept(frames, data[start:])
+
+    def _kept(self, frames: list[bytes], rest: bytes) -> Sequence[bytes]:
+        if len(rest) > self.limit + 1:  # + 1: a CR that may belong to the line's end
+            if frames:
+                self.rest, self.more = rest, True
+                return frames
+            self._skipping = True
+            raise self._too_large()
+        self.rest = rest
+        return frames
+
+    def _grown(self, chunk: bytes) -> Sequence[bytes]:
+        if len(self.rest) + len(chunk) > self.limit + 1:
+            self.rest = b""
+            self._skipping = True
+            raise self._too_large()
+        if not isinstance(self.rest, bytearray):
+            self.rest = bytearray(self.rest)
+        self.rest += chunk
+        return NO_FRAMES
+
+    def _too_large(self) -> ProtocolError:
+        return ProtocolError(ErrorCode.TOO_LARGE, f"a line must be at most {self.limit} bytes here")
+
+    @staticmethod
+    def wrap(message: bytes) -> bytes:
+        """The line that carries a message: whatever is in it, a terminal stays whole and sees one line."""
+        if message.isascii() and _DEL not in message:
+            return message + _LF
+        return _UNSAFE_IN_LINES.sub(_escape, message.decode()).encode() + _LF
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
+def is_http_request(line: bytes) -> bool:
+    """Whether a link's first line is that of an HTTP request, whatever its method: a web page may have sent it."""
+    return _HTTP_REQUEST.search(line) is not None

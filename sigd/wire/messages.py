@@ -1,0 +1,549 @@
+"""Every message of the protocol as a Struct, and the way from bytes to one and back: the map of the protocol.
+
+A type that travels both ways has two Structs: what a client says (`Offer`, with `to`) and what the server says
+(`OfferFrom`, with `from`). No I/O, no state.
+"""
+
+import re
+from typing import Any, Final, NoReturn
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+from sigd.wire.errors import ErrorCode, ProtocolError
+
+PROTOCOL: Final = 1
+
+MIN_FRAME: Final = 1024
+"""Bytes. The least `maxFrame` a client may ask for: every message of the server's own fits."""
+
+MAX_META: Final = 1024
+"""Bytes of a peer's `meta`: a page of 100 peers with it still comes to two default frames."""
+
+MAX_REASON: Final = 128
+"""Characters of a `reason`, as of an error's text: one line on a terminal."""
+
+MIN_KEEPALIVE_MS: Final = 5_000
+MAX_KEEPALIVE_MS: Final = 300_000
+
+# \Z, not $: `$` lets a trailing newline pass.
+_PEER_ID: Final = re.compile(r"[A-Za-z0-9_.~-]{1,64}\Z")
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_.~-]{0,64}\Z")
+_NAME: Final = re.compile(r"[ !#-\[\]-~]{1,64}\Z")
+
+_LF: Final = 0x0A
+_CR: Final = 0x0D
+_OPEN_ARRAY: Final = 0x5B
+
+
+def is_peer_id(text: str) -> bool:
+    """Whether a text is a peer ID: 1 to 64 of `A-Z a-z 0-9 _ . ~ -`."""
+    return _PEER_ID.match(text) is not None
+
+
+def is_name(text: str) -> bool:
+    r"""Whether a text may be a `ref` or `session`: 1 to 64 printable ASCII characters without `"` and `\`."""
+    return _NAME.match(text) is not None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a client says
+
+
+class Request(Struct, kw_only=True, omit_defaults=True, rename="camel"):
+    """What every message of a client may carry."""
+
+    ref: str | None = None
+
+    def check(self, frame: bytes, max_depth: int) -> None:
+        """Refuse what the types alone let pass.
+
+        Args:
+            frame: the bytes that the message was decoded from.
+            max_depth: how deep what is relayed may be nested.
+
+        Raises:
+            ProtocolError: `bad-message`.
+        """
+        if self.ref is not None:
+            self.check_ref()
+
+    def check_ref(self) -> None:
+        """Refuse a `ref` that cannot be returned as it is."""
+        if self.ref is not None and not is_name(self.ref):
+            self.ref = None
+            self.refuse(r'`ref` must be 1 to 64 printable ASCII characters without " and \ ')
+
+    def refuse(self, text: str) -> NoReturn:
+        """Raise the `bad-message` that answers this message."""
+        raise ProtocolError(ErrorCode.BAD_MESSAGE, text.strip(), ref=self.ref)
+
+
+class Register(Request, kw_only=True, tag="register"):
+    """Take an ID, or renew what is said of it."""
+
+    id: str | None = None
+    meta: Raw | UnsetType = UNSET
+    keepalive_ms: int | None = None
+    max_frame: int | None = None
+    protocol: int = PROTOCOL
+
+    def check(self, frame: bytes, max_depth: int) -> None:
+        """Refuse a bad ID, `meta` that is no small object, and numbers out of range."""
+        self.check_ref()
+        if self.id is not None and not is_peer_id(self.id):
+            self.refuse("`id` must be 1 to 64 characters of A-Z a-z 0-9 _ . ~ -")
+        if self.protocol != PROTOCOL:
+            self.refuse(f"`protocol` must be {PROTOCOL}: nothing else is spoken here")
+        if self.max_frame is not None and self.max_frame < MIN_FRAME:
+            self.refuse(f"`maxFrame` must be at least {MIN_FRAME} bytes")
+        if self.keepalive_ms is not None and self.keepalive_ms < 1:
+            self.refuse("`keepaliveMs` must be a positive number of milliseconds")
+        if self.meta is not UNSET:
+            self.meta = _relayable(self, self.meta, frame, max_depth)
+            meta = bytes(self.meta)
+            if not meta.startswith(b"{") or len(meta) > MAX_META:
+                self.refuse(f"`meta` must be a JSON object of at most {MAX_META} bytes")
+
+
+class Unregister(Request, kw_only=True, tag="unregister"):
+    """Leave: the ID is free, and the link ends."""
+
+
+class Relayed(Request, kw_only=True):
+    """What is passed on to the peer that `to` names: the same members less `to` and `ref`, plus `from`."""
+
+    to: str
+    session: str | None = None
+
+    def check_names(self) -> None:
+        """Refuse a `ref` or `session` that cannot travel as it is."""
+        self.check_ref()
+        if self.session is not None and not is_name(self.session):
+            self.refuse(r'`session` must be 1 to 64 printable ASCII characters without " and \ ')
+
+    def delivered(self, sender: bytes) -> bytes:
+        """The message as its recipient gets it, `sender` being the ID of the peer that it comes from."""
+        raise NotImplementedError
+
+
+class _Description(Relayed, kw_only=True):
+    sdp: str
+
+    def check(self, frame: bytes, max_depth: int) -> None:
+        """Refuse U+0000, at which a recipient written in C would cut the SDP off."""
+        self.check_names()
+        if "\0" in self.sdp:
+            self.refuse("`sdp` must not contain U+0000")
+
+
+class Offer(_Description, kw_only=True, tag="offer"):
+    """An SDP offer for a peer (W3C webrtc-pc, RTCSessionDescriptionInit)."""
+
+    def delivered(self, sender: bytes) -> bytes:
+        """The offer as its recipient gets it."""
+        return _assemble(b'{"type":"offer","from":"', sender, b'","sdp":', _encode(self.sdp), self.session)
+
+
+class Answer(_Description, kw_only=True, tag="answer"):
+    """An SDP answer for a peer (W3C webrtc-pc, RTCSessionDescriptionInit)."""
+
+    def delivered(self, sender: bytes) -> bytes:
+        """The answer as its recipient gets it."""
+        return _assemble(b'{"type":"answer","from":"', sender, b'","sdp":', _encode(self.sdp), self.session)
+
+
+class Candidate(Relayed, kw_only=True, tag="candidate"):
+    """An ICE candidate for a peer (W3C webrtc-pc, RTCIceCandidateInit), or `null`: there are no more."""
+
+    candidate: Raw
+
+    def check(self, frame: bytes, max_depth: int) -> None:
+        """Refuse a candidate that is neither an object nor `null`, and what cannot be passed on."""
+        if self.ref is not None or self.session is not None:
+            self.check_names()
+        self.candidate = body = _relayable(self, self.candidate, frame, max_depth)
+        first = memoryview(body)[0]
+        if first != 0x7B and first != 0x6E:
+            self.refuse("`candidate` must be an object (RTCIceCandidateInit) or null (end of candidates)")
+
+    def delivered(self, sender: bytes) -> bytes:
+        """The candidate as its recipient gets it: byte by byte what was sent."""
+        return _assemble(b'{"type":"candidate","from":"', sender, b'","candidate":', self.candidate, self.session)
+
+
+class Bye(Relayed, kw_only=True, tag="bye"):
+    """The session is over."""
+
+    reason: str | None = None
+
+    def check(self, frame: bytes, max_depth: int) -> None:
+        """Refuse a long `reason`, and U+0000 in it."""
+        self.check_names()
+        if self.reason is not None and (len(self.reason) > MAX_REASON or "\0" in self.reason):
+            self.refuse(f"`reason` must be at most {MAX_REASON} characters without U+0000")
+
+    def delivered(self, sender: bytes) -> bytes:
+        """The farewell as its recipient gets it."""
+        return _encode(ByeFrom(sender=sender.decode(), session=self.session, reason=self.reason))
+
+
+class Message(Relayed, kw_only=True, tag="message"):
+    """Anything else that two peers agree on."""
+
+    data: Raw
+
+    def check(self, frame: bytes, max_depth: int) -> None:
+        """Refuse what cannot be passed on."""
+        if self.ref is not None or self.session is not None:
+            self.check_names()
+        self.data = _relayable(self, self.data, frame, max_depth)
+
+    def delivered(self, sender: bytes) -> bytes:
+        """The message as its recipient gets it: byte by byte what was sent."""
+        return _assemble(b'{"type":"message","from":"', sender, b'","data":', self.data, self.session)
+
+
+class Peers(Request, kw_only=True, tag="peers"):
+    """Who is registered? IDs that begin with `prefix`, those after `after` only."""
+
+    prefix: str = ""
+    after: str = ""
+
+    def check(self, frame: bytes, max_depth: int) -> None:
+        """Refuse what no ID can begin with."""
+        self.check_ref()
+        if not (_PREFIX.match(self.prefix) and _PREFIX.match(self.after)):
+            self.refuse("`prefix` and `after` must be at most 64 characters of A-Z a-z 0-9 _ . ~ -")
+
+
+class IceServers(Request, kw_only=True, tag="iceServers"):
+    """Which STUN and TURN servers are there, with fresh credentials?"""
+
+
+class Ping(Request, kw_only=True, tag="ping"):
+    """Are you there?"""
+
+
+class Pong(Request, kw_only=True, tag="pong"):
+    """I am here."""
+
+
+class Unanswered(Struct):
+    """What a server alone says: heard from a client it is counted and never answered, nor are its members looked at.
+
+    So two daemons that were wired together by mistake fall silent.
+    """
+
+    def check(self, frame: bytes, max_depth: int) -> None:
+        """Let it pass."""
+
+
+class ErrorHeard(Unanswered, tag="error"):
+    """An `error` from a client."""
+
+
+class OkHeard(Unanswered, tag="ok"):
+    """An `ok` from a client."""
+
+
+class RegisteredHeard(Unanswered, tag="registered"):
+    """A `registered` from a client."""
+
+
+class GoingAwayHeard(Unanswered, tag="goingAway"):
+    """A `goingAway` from a client."""
+
+
+ClientMessage = (
+    Register
+    | Unregister
+    | Offer
+    | Answer
+    | Candidate
+    | Bye
+    | Message
+    | Peers
+    | IceServers
+    | Ping
+    | Pong
+    | ErrorHeard
+    | OkHeard
+    | RegisteredHeard
+    | GoingAwayHeard
+)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the server says
+
+
+class Said(Struct, kw_only=True, omit_defaults=True, rename="camel"):
+    """What every message of the server may carry: the `ref` of the message that it answers."""
+
+    ref: str | None = None
+
+
+class Registered(Said, kw_only=True, tag="registered"):
+    """The ID is yours, and these are the terms. Sizes in bytes, times in milliseconds."""
+
+    id: str
+    server: str
+    protocol: int
+    features: list[str]
+    keepalive_ms: int
+    max_frame: int
+    expires_ms: int | None = None
+    ice_servers: list[Any] | None = None
+
+
+class OfferFrom(Said, kw_only=True, tag="offer"):
+    """An SDP offer from a peer."""
+
+    sender: str = field(name="from")
+    sdp: str
+    session: str | None = None
+
+
+class AnswerFrom(Said, kw_only=True, tag="answer"):
+    """An SDP answer from a peer."""
+
+    sender: str = field(name="from")
+    sdp: str
+    session: str | None = None
+
+
+class CandidateFrom(Said, kw_only=True, tag="candidate"):
+    """An ICE candidate from a peer, or None: it has no more."""
+
+    sender: str = field(name="from")
+    candidate: dict[str, Any] | None
+    session: str | None = None
+
+
+class ByeFrom(Said, kw_only=True, tag="bye"):
+    """A peer has ended the session."""
+
+    sender: str = field(name="from")
+    session: str | None = None
+    reason: str | None = None
+
+
+class MessageFrom(Said, kw_only=True, tag="message"):
+    """Anything else from a peer."""
+
+    sender: str = field(name="from")
+    data: Any
+    session: str | None = None
+
+
+class PeerEntry(Struct, omit_defaults=True):
+    """One peer of a list."""
+
+    id: str
+    meta: Raw | UnsetType = UNSET
+
+
+class PeerList(Said, kw_only=True, tag="peers"):
+    """Peers in byte order of their IDs, at most 100; `more`: ask again with `after` the last of them."""
+
+    peers: list[PeerEntry]
+    more: bool
+
+
+class IceServerList(Said, kw_only=True, tag="iceServers"):
+    """STUN and TURN servers as RTCConfiguration has them."""
+
+    ice_servers: list[Any]
+    expires_ms: int | None = None
+
+
+class PingSaid(Said, kw_only=True, tag="ping"):
+    """Are you there? Answer with `pong`."""
+
+
+class PongSaid(Said, kw_only=True, tag="pong"):
+    """I am here."""
+
+
+class Ok(Said, kw_only=True, tag="ok"):
+    """Done; for what is relayed: it is in the recipient's outbox, no more."""
+
+
+class Error(Said, kw_only=True, tag="error"):
+    """Something went wrong (protocol.md, section 7). `code` is a text, since a newer server may know more codes."""
+
+    code: str
+    message: str
+    to: str | None = None
+    retry_after_ms: int | None = None
+    reconnect: bool | None = None
+
+
+class GoingAway(Said, kw_only=True, tag="goingAway"):
+    """The server stops; come back after `reconnectAfterMs` milliseconds."""
+
+    reconnect_after_ms: int
+    reason: str
+
+
+ServerMessage = (
+    Registered
+    | OfferFrom
+    | AnswerFrom
+    | CandidateFrom
+    | ByeFrom
+    | MessageFrom
+    | PeerList
+    | IceServerList
+    | PingSaid
+    | PongSaid
+    | Ok
+    | Error
+    | GoingAway
+)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Bytes to messages and back
+
+_encode: Final = msgspec.json.Encoder().encode
+_decoder: Final[msgspec.json.Decoder[ClientMessage]] = msgspec.json.Decoder(ClientMessage)
+_said_decoder: Final[msgspec.json.Decoder[ServerMessage]] = msgspec.json.Decoder(ServerMessage)
+
+
+class _Salvage(Struct):
+    """What can be read of a message at fault: enough to say what it was an attempt at, and to answer its `ref`."""
+
+    type: Raw | UnsetType = UNSET
+    ref: Raw | UnsetType = UNSET
+
+
+_salvager: Final = msgspec.json.Decoder(_Salvage)
+
+# What msgspec says is passed on only where it consists of words of ours: anything else may echo what came in.
+_OUR_WORDS: Final = re.compile(
+    r"JSON is malformed: [a-z0-9 ,'\"\[\]{}:]+\(byte \d+\)\Z"
+    r"|Object missing required field `[A-Za-z]+`\Z"
+    r"|Expected `[a-z| ]+`(, got `[a-z]+`)?( - at `\$\.[A-Za-z]+`)?\Z"
+)
+
+
+def decode(frame: bytes, max_depth: int) -> ClientMessage:
+    """The message that a client sent.
+
+    Args:
+        frame: one whole frame or line, immutable: what is relayed of it is not copied.
+        max_depth: how deep `candidate`, `data` and `meta` may be nested.
+
+    Raises:
+        ProtocolError: `bad-message` or `unknown-type`, with the `ref` of the message where it has a valid one.
+    """
+    try:
+        # msgspec looks neither into a Raw nor into skipped members for bad UTF-8 (isascii: a tenth of the cost).
+        if not frame.isascii():
+            frame.decode()
+        message = _decoder.decode(frame)
+    except (ValueError, RecursionError) as fault:
+        raise _explain(frame, fault) from None
+    message.check(frame, max_depth)
+    return message
+
+
+def encode(message: ServerMessage | ClientMessage) -> bytes:
+    """The message as JSON: one line, no newline at its end."""
+    return _encode(message)
+
+
+def decode_said(frame: bytes) -> ServerMessage:
+    """The message that a server sent.
+
+    Raises:
+        ValueError: it is no message that this version knows; a client ignores it (protocol.md, section 3).
+    """
+    try:
+        return _said_decoder.decode(frame)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def encode_string(text: str) -> Raw:
+    """A text as the JSON string that a `message` may carry as its `data`."""
+    return Raw(_encode(text))
+
+
+def _assemble(head: bytes, sender: bytes, member: bytes, body: bytes | Raw, session: str | None) -> bytes:
+    # Joining what is known to be valid JSON costs a third of building and encoding a Struct. `sender` and `session`
+    # were checked: neither holds anything that JSON escapes.
+    if session is None:
+        return b"".join((head, sender, member, body, b"}"))
+    return b"".join((head, sender, member, body, b',"session":"', session.encode(), b'"}'))
+
+
+def _relayable(message: Request, body: Raw, frame: bytes, max_depth: int) -> Raw:
+    """The JSON text `body` of `frame`, on one line and not nested too deep."""
+    # An array can open one byte after another, an object inside an object needs `{"":` before it: where the last
+    # brace stands this early, nothing is nested too deep. Everyday candidates end here.
+    if (_OPEN_ARRAY in frame or frame.rfind(b"{") >= 4 * max_depth) and not _is_shallow(bytes(body), max_depth):
+        message.refuse(f"what is relayed must not be nested deeper than {max_depth}")
+    # Newlines between tokens would let a forged line through to a peer that reads lines. (Inside strings JSON has none.)
+    if _LF in frame or _CR in frame:
+        body = Raw(bytes(body).translate(None, b"\r\n"))
+    return body
+
+
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
+
+def _is_shallow(body: bytes, max_depth: int) -> bool:
+    # Each pass takes the innermost pairs away, all in C: 64 KiB of the worst take a few milliseconds.
+    if body.count(b"{") + body.count(b"[") <= max_depth:
+        return True
+    brackets = _STRING.sub(b"", body).translate(_BRACKETS, _NO_BRACKETS)
+    for _ in range(max_depth):
+        brackets = brackets.replace(b"[]", b"")
+    return not brackets
+
+
+def _explain(frame: bytes, fault: ValueError | RecursionError) -> ProtocolError:
+    if isinstance(fault, UnicodeDecodeError):
+        return ProtocolError(ErrorCode.BAD_MESSAGE, f"not UTF-8 (byte {fault.start})")
+    if isinstance(fault, RecursionError):
+        return ProtocolError(ErrorCode.BAD_MESSAGE, "nested too deep")
+    kind, ref = _salvage(frame)
+    if kind is not None and kind not in CLIENT_TYPES:
+        return ProtocolError(ErrorCode.UNKNOWN_TYPE, "no message has this `type`", ref=ref)
+    text = str(fault)
+    if not _OUR_WORDS.match(text):
+        text = "not a message: expected a JSON object with a `type` and the members that go with it"
+    return ProtocolError(ErrorCode.BAD_MESSAGE, text, ref=ref)
+
+
+def _salvage(frame: bytes) -> tuple[str | None, str | None]:
+    """The `type` and `ref` of a message at fault, each where it is a text (`ref`: a valid one)."""
+    try:
+        found = _salvager.decode(frame)
+    except (ValueError, RecursionError):
+        return None, None
+    kind, ref = _text(found.type), _text(found.ref)
+    return kind, ref if ref is not None and is_name(ref) else None
+
+
+def _text(raw: Raw | UnsetType) -> str | None:
+    if raw is UNSET:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except ValueError:
+        return None
+
+
+def _tags(union: Any) -> frozenset[str]:
+    return frozenset(str(struct.__struct_config__.tag) for struct in union.__args__)
+
+
+CLIENT_TYPES: Final = _tags(ClientMessage)
+"""Every `type` that a client may send."""
+
+SERVER_TYPES: Final = _tags(ServerMessage)
+"""Every `type` that the server sends."""

@@ -1,0 +1,75 @@
+"""A daemon in a process of its own, as an operator would start it."""
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+_URL = re.compile(r" listening url=(\S+)")
+
+START_SECONDS = 20.0
+
+
+class Daemon:
+    """A running daemon.
+
+    Attributes:
+        urls: where it listens, ports as the system picked them.
+        log: what it has said so far, line by line.
+    """
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.urls: list[str] = []
+        self.log: list[str] = []
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        assert self._ready.wait(START_SECONDS), "".join(self.log)
+        assert self.urls, "".join(self.log)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line)
+            if found := _URL.search(line):
+                self.urls.append(found[1])
+            if " ready " in line:
+                self._ready.set()
+        self._ready.set()
+
+    @property
+    def url(self) -> str:
+        return self.urls[0]
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, *, within: float = 5.0) -> int:
+        """End the daemon; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        status = self.process.wait(within)
+        self._reader.join(within)
+        return status
+
+
+@contextlib.contextmanager
+def running_daemon(*arguments: str) -> Iterator[Daemon]:
+    """A daemon on a port that the system picks, unless the arguments say otherwise; ended by its own pid."""
+    listen = () if "--listen" in arguments or "--config" in arguments else ("--listen", "tcp://127.0.0.1:0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sigd.cli", *listen, *arguments], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield Daemon(process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
