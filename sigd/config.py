@@ -48,11 +48,11 @@ LONGEST_SOCKET_PATH = 107
 LONGEST_HOST_NAME = 253
 LARGEST_PORT = 65_535
 
-_HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>[^\]]*)\]|(?P<name>[^][:/?#@]*))(?::(?P<port>[0-9]{1,5}))?")
+_HOST_AND_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^][:/?#@]*)(?::(?P<port>[0-9]{1,5}))?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _BEYOND_LOOPBACK = (
-    "to listen beyond loopback without credentials set `insecure = true`,"
-    " or use 127.0.0.1, [::1] or a unix: path"
+    "to listen beyond loopback without credentials set `insecure = true`"
+    " (on the command line: --set insecure=true), or use 127.0.0.1, [::1] or a unix: path"
 )
 
 
@@ -111,24 +111,23 @@ def _parse_tcp(url: str, rest: str) -> Listen:
     if rest.count(":") > 1 and not rest.startswith("["):
         raise ValueError("an IPv6 address goes in brackets, as in tcp://[::1]:7337")
     match = _HOST_AND_PORT.fullmatch(rest)
-    port = int(match["port"] or DEFAULT_PORT) if match else LARGEST_PORT + 1
-    if not match or port > LARGEST_PORT:
+    if not match or int(match["port"] or DEFAULT_PORT) > LARGEST_PORT:
         raise ValueError(f"behind tcp:// come HOST:PORT, the port from 0 to {LARGEST_PORT}, and nothing else")
-    return Listen(url, "tcp", host=_parse_host(match["ipv6"], match["name"]), port=port)
+    return Listen(url, "tcp", host=_parse_host(match["host"]), port=int(match["port"] or DEFAULT_PORT))
 
 
-def _parse_host(ipv6: str | None, name: str) -> str:
+def _parse_host(written: str) -> str:
     """Return the host in the one form that compares: addresses at their shortest, names in small letters."""
     try:
-        if ipv6 is not None:
-            return str(ipaddress.IPv6Address(ipv6))
-        if re.fullmatch(r"[0-9.]+", name):
-            return str(ipaddress.IPv4Address(name))
+        if written.startswith("["):
+            return str(ipaddress.IPv6Address(written[1:-1]))
+        if re.fullmatch(r"[0-9.]+", written):
+            return str(ipaddress.IPv4Address(written))
     except ValueError:
-        raise ValueError(f'"{shown(ipv6 or name)}" is not an IP address') from None
-    if name and (len(name) > LONGEST_HOST_NAME or not _HOST_NAME.fullmatch(name)):
-        raise ValueError(f'"{shown(name)}" is no host name or address (0.0.0.0 and [::] mean all addresses)')
-    return name.lower()
+        raise ValueError(f'"{shown(written)}" is no IP address') from None
+    if written and (len(written) > LONGEST_HOST_NAME or not _HOST_NAME.fullmatch(written)):
+        raise ValueError(f'"{shown(written)}" is no host name or address; all addresses are 0.0.0.0 and [::]')
+    return written.lower()
 
 
 def is_loopback(host: str) -> bool:
@@ -204,8 +203,7 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=DAY_MS,
-            description="From the first byte of a length-prefixed frame to its last; lines have 60 s."
-            " Past it: close.",
+            description="From the first byte of a length-prefixed frame to its last; lines have 60 s. Past it: close.",
         ),
     ] = 10_000
     max_frame_unregistered: Annotated[
@@ -335,9 +333,9 @@ class Config(Table, frozen=True):
         ),
     ] = False
     log: Annotated[Log, msgspec.Meta(description="What is logged.")] = msgspec.field(default_factory=Log)
-    limits: Annotated[
-        Limits, msgspec.Meta(description="How much a client may have, and how long it may take.")
-    ] = msgspec.field(default_factory=Limits)
+    limits: Annotated[Limits, msgspec.Meta(description="How much a client may have, and how long it may take.")] = (
+        msgspec.field(default_factory=Limits)
+    )
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield listeners that name an address again, that resolve to nothing, or that strangers reach."""

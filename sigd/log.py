@@ -32,9 +32,16 @@ def start(level: str) -> None:
     logging.raiseExceptions = False
 
 
+def debug(event: str, **fields: object) -> None:
+    """Say what only somebody who looks for a fault wants to know."""
+    if _logger.isEnabledFor(logging.DEBUG):
+        _logger.debug(_line(event, fields))
+
+
 def info(event: str, **fields: object) -> None:
     """Say what happened in the ordinary course of things."""
-    _logger.info(_line(event, fields))
+    if _logger.isEnabledFor(logging.INFO):
+        _logger.info(_line(event, fields))
 
 
 def warning(event: str, **fields: object) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import resource
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import trio
 
@@ -26,9 +26,7 @@ def run(config: Config) -> int:
     return 0
 
 
-async def serve(
-    config: Config, task_status: trio.TaskStatus["Server"] = trio.TASK_STATUS_IGNORED
-) -> None:
+async def serve(config: Config, task_status: trio.TaskStatus["Server"] = trio.TASK_STATUS_IGNORED) -> None:
     """Serve until SIGTERM or SIGINT, or until cancelled.
 
     Args:
@@ -72,7 +70,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def _listening(config: Config) -> Iterator[list[socket.socket]]:
+def _listening(config: Config) -> Generator[list[socket.socket]]:
     sockets: list[socket.socket] = []
     try:
         for url in config.listen:

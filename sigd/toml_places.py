@@ -65,8 +65,13 @@ def dotted(path: Path) -> str:
 
 
 def is_table(value: object) -> TypeGuard[dict[str, object]]:
-    """Tell whether TOML has a table here."""
+    """Tell whether a raw value is a table."""
     return isinstance(value, dict)
+
+
+def is_array(value: object) -> TypeGuard[list[object]]:
+    """Tell whether a raw value is an array."""
+    return isinstance(value, list)
 
 
 class Source:

@@ -5,11 +5,11 @@ Knows no key of sigd: keys, types, bounds and descriptions come from the Structs
 
 from collections.abc import Callable, Iterable, Iterator
 from types import NoneType, UnionType
-from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Literal, TypeGuard, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
-from sigd.toml_places import LONGEST_QUOTE, Fault, Path, Source, dotted, is_table, shown
+from sigd.toml_places import LONGEST_QUOTE, Fault, Path, Source, dotted, is_array, is_table, shown
 
 # Keys that disagree, the one to look at first in front, and why.
 Conflict = tuple[tuple[Path, ...], str]
@@ -76,9 +76,11 @@ def _kind(annotation: object) -> _Kind:
         return _kind(present[0]) if len(present) == 1 else _Kind(annotation)
     if origin is tuple:
         return _Kind(annotation, item=get_args(annotation)[0])
-    if isinstance(annotation, type) and issubclass(annotation, Table):
-        return _Kind(annotation, table=annotation)
-    return _Kind(annotation)
+    return _Kind(annotation, table=annotation if _is_table_type(annotation) else None)
+
+
+def _is_table_type(annotation: object) -> TypeGuard[type[Table]]:
+    return isinstance(annotation, type) and issubclass(annotation, Table)
 
 
 def _note(meta: msgspec.Meta, kind: _Kind) -> None:
@@ -150,7 +152,7 @@ class _Reading:
         kind = _kind(annotation)
         if kind.table:
             return self.table(raw, kind.table, path)
-        if not kind.item or not isinstance(raw, list):
+        if not kind.item or not is_array(raw):
             return self.converted(raw, annotation, kind, path)
         items = [self.value(item, kind.item, (*path, number)) for number, item in enumerate(raw)]
         self.kept[path] = [number for number, item in enumerate(items) if item is not None]
@@ -198,7 +200,7 @@ class _Reading:
         def nearest(names: Iterable[str]) -> str | None:
             return next(iter(difflib.get_close_matches(key[:LONGEST_QUOTE].lower(), names, n=1)), None)
 
-        elsewhere = dict(_known_keys(self.root, ()))
+        elsewhere = dict(reversed(list(_known_keys(self.root, ()))))  # the first of a name wins
         hint = "`sigd --print-config` prints all keys"
         if here := nearest(field.encode_name for field in msgspec.structs.fields(kind)):
             hint = f"did you mean `{here}`?"
@@ -216,13 +218,17 @@ def _known_keys(kind: type[Table], path: Path) -> Iterator[tuple[str, Path]]:
     """Yield every key there is, with the table it belongs to."""
     for field in msgspec.structs.fields(kind):
         yield field.encode_name, path
-        value = _kind(field.type)
-        if inner := value.table or _kind(value.item).table:
-            yield from _known_keys(inner, (*path, field.encode_name))
+        value, inside = _kind(field.type), (*path, field.encode_name)
+        if value.table:
+            yield from _known_keys(value.table, inside)
+        elif item := _kind(value.item).table:
+            yield from _known_keys(item, (*inside, 0))
 
 
 def _place(table: Path) -> str:
-    return f"in [{dotted(table)}]" if table else "at the top level"
+    if not table:
+        return "at the top level"
+    return f"in [[{dotted(table[:-1])}]]" if isinstance(table[-1], int) else f"in [{dotted(table)}]"
 
 
 def _expected(kind: _Kind) -> str:
@@ -293,9 +299,7 @@ def _headed(value: Table | tuple[Table, ...] | None, kind: _Kind, path: Path) ->
 def _comment(text: str) -> list[str]:
     import textwrap
 
-    return textwrap.wrap(
-        text, _COMMENT_WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
-    )
+    return textwrap.wrap(text, _COMMENT_WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
 
 
 def _toml(value: object) -> str:
@@ -307,8 +311,9 @@ def _toml(value: object) -> str:
             return str(value).lower()
         case str():
             return f'"{"".join(map(_escaped, value))}"'
-        case tuple() | list():
-            return f"[{', '.join(map(_toml, value))}]"
+        case tuple():
+            items: tuple[object, ...] = value
+            return f"[{', '.join(map(_toml, items))}]"
         case _:
             return repr(value)
 

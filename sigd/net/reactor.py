@@ -1,7 +1,7 @@
 """One task, one epoll, every stream socket: read, split, route, write, once per round.
 
-A trio task per connection costs several times as much per message (docs/design.md has the figures). Trio still schedules
-this one, cancels it, and waits for its epoll like for any descriptor.
+A trio task per connection costs several times as much per message (docs/design.md has the figures). Trio still
+schedules this one, cancels it, and waits for its epoll like for any descriptor.
 """
 
 import contextlib
@@ -10,8 +10,7 @@ import os
 import random
 import select
 import socket
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -23,6 +22,9 @@ from sigd.relay.router import GOING_AWAY_SPREAD_MS, Router
 from sigd.wire import framing, messages
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EVENTS_PER_ROUND: Final = 256
 """How many sockets one round looks at: some milliseconds of work, so that trio's other tasks have their turn."""
@@ -234,10 +236,8 @@ class Reactor:
         if self._spare is not None:
             os.close(self._spare)
             self._spare = None
-            try:
+            with contextlib.suppress(OSError):  # gone meanwhile, or somebody else took the descriptor: see below
                 _refuse_at_once(listener.accept()[0])
-            except OSError:
-                pass  # gone meanwhile, or somebody else took the descriptor: below
         try:
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -300,9 +300,8 @@ def _refuse_at_once(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_WR)
 
 
-def _printable(address: object) -> str:
-    match address:
-        case (str(host), int(port), *_):
-            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        case _:
-            return "unix"
+def _printable(address: tuple[str, int] | tuple[str, int, int, int] | str) -> str:
+    if isinstance(address, tuple):  # of two for IPv4, of four for IPv6
+        host, port = str(address[0]), address[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return "unix"

@@ -2,7 +2,6 @@
 
 import select
 import socket
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from sigd import log
@@ -12,6 +11,8 @@ from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Framing, Lines, Prefixed, Splitter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from sigd.net.reactor import Reactor
 
 RECEIVE_BYTES: Final = 65_536
@@ -31,7 +32,7 @@ class Stream(Link):
     """A link over TCP or a Unix socket. See `Link` for what is not here.
 
     Attributes:
-        socket: non-blocking; `fd` is its descriptor.
+        sock: non-blocking; `fd` is its descriptor.
         interest: what epoll watches it for.
         busy: it has sent more than was acted on, and has its turn in the next round without being read.
     """
@@ -41,23 +42,19 @@ class Stream(Link):
         "_ended",
         "_reactor",
         "_receive",
-        "_recv",
-        "_send",
         "_shut",
         "_split",
         "busy",
         "fd",
         "interest",
-        "socket",
+        "sock",
     )
 
     def __init__(self, reactor: "Reactor", sock: socket.socket, address: str, now: float) -> None:
         super().__init__(reactor.router, address, now, Lines.wrap)
         self._reactor = reactor
-        self.socket = sock
+        self.sock = sock
         self.fd = sock.fileno()
-        self._recv = sock.recv
-        self._send = sock.send
         self._split: Splitter | None = None
         self._receive: Callable[[Link, bytes, float], None] = reactor.receive
         self._backlog: Sequence[bytes] = framing.NO_FRAMES
@@ -73,7 +70,7 @@ class Stream(Link):
         if self.busy:
             return
         try:
-            data = self._recv(RECEIVE_BYTES)
+            data = self.sock.recv(RECEIVE_BYTES)
         except BlockingIOError:
             return
         except OSError:
@@ -174,46 +171,35 @@ class Stream(Link):
         """The link has an ID now: longer messages are taken from it."""
         if self._split is not None:
             self._split.limit = self.router.limits.max_frame
-        log.info("registered", peer=self.id, address=self.address)
+        log.debug("registered", peer=self.id, address=self.address)
 
     # -- writing
 
     def push(self) -> None:
         """Write what the kernel takes; what it does not take waits for `writable`."""
         outbox = self.outbox
-        data = outbox[0] if len(outbox) == 1 else b"".join(outbox)
-        self._write(data)
+        self._write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
         if self.queued and not self._over:
-            self.stuck = True
-            self.stalled_since = self._reactor.now
-            self.router.watch(self)
+            self.get_stuck(self._reactor.now)
             self.rearm()
 
     def writable(self, now: float) -> None:
         """Write more, after the kernel had taken all it could."""
-        if not self.stuck:
-            return
-        before = self.queued
-        self._write(self._front())
-        if self._over:
-            return
-        if self.queued < before:
-            self.stalled_since = now
-        if not self.queued:
-            self.stuck = False
-            self.stalled_since = NEVER
-            self.router.due.append(self)
-        self.rearm()
+        if self.stuck:
+            self._write(self._front())
+            if not self.queued:
+                self.router.due.append(self)
+            self.rearm()
 
     def _write(self, data: bytes) -> None:
         try:
-            count = self._send(data)
+            count = self.sock.send(data)
         except BlockingIOError:
             return
         except OSError:
             self.abort("connection lost")
             return
-        self.sent(count)
+        self.sent(count, self._reactor.now)
 
     def _front(self) -> bytes:
         size = count = 0
@@ -255,7 +241,7 @@ class Stream(Link):
                 # Closing now would reset the connection and throw away what the client has not read yet.
                 self._shut = True
                 try:
-                    self.socket.shutdown(socket.SHUT_WR)
+                    self.sock.shutdown(socket.SHUT_WR)
                 except OSError:
                     self._finish()
                     return
@@ -285,6 +271,5 @@ class Stream(Link):
         self.ends_at = NEVER
         self._reactor.remove(self.fd)
         self.fd = -1
-        self.stuck = False
         self.drop_unsent(keep_first=False)
-        self.socket.close()
+        self.sock.close()

@@ -7,7 +7,7 @@ comes due looks again at what its links have become, and puts those that are not
 import math
 from typing import TYPE_CHECKING, Final
 
-from sigd.relay.link import NEVER, State
+from sigd.relay.link import NEVER
 
 if TYPE_CHECKING:
     from sigd.config import Limits
@@ -34,14 +34,12 @@ def next_deadline(link: "Link", limits: "Limits") -> float:
         link.frame_since + (LINES_FRAME_SECONDS if link.patient else limits.frame_timeout_ms / 1000),
         link.stalled_since + limits.stall_timeout_ms / 1000,
     )
-    match link.state:
-        case State.NEW:
-            return min(when, link.opened + register_timeout_ms(link, limits) / 1000)
-        case State.CLAIMING if link.claim is not None:
-            return min(when, link.claim.asked + PROBE_SECONDS)
-        case State.REGISTERED if not link.patient:
-            return min(when, link.last_seen + link.keepalive * (GONE_AFTER if link.pinged else 1))
-    return when
+    if link.id is not None:
+        silence = link.last_seen + link.keepalive * (GONE_AFTER if link.pinged else 1)
+        return when if link.patient else min(when, silence)
+    if link.claim is not None:
+        return min(when, link.claim.asked + PROBE_SECONDS)
+    return min(when, link.opened + register_timeout_ms(link, limits) / 1000)
 
 
 def register_timeout_ms(link: "Link", limits: "Limits") -> int:

@@ -162,21 +162,17 @@ class Link:
         """Queue what another peer sends; or say why not: `too-large`, `peer-busy` or `peer-unavailable`."""
         data = self.wrap(message)
         size = len(data)
-        router = self.router
-        limits = router.limits
         if size - self.overhead > self.max_frame:
             return ErrorCode.TOO_LARGE
-        if (
-            self.queued + size > limits.outbox_bytes_per_sender
-            or router.outbox_bytes + size > limits.outbox_bytes_total
-        ):
-            if not self.stuck:
-                self.push()
-                if self.closing:
-                    return ErrorCode.PEER_UNAVAILABLE
-            if not self._has_room(size, sender):
-                return ErrorCode.PEER_BUSY
-        self._queue(data, sender)
+        if self.stuck or self.queued + size > self.router.limits.outbox_bytes_per_sender:
+            refusal = self._make_room(size, sender)
+            if refusal is not None:
+                return refusal
+        if not self.queued:
+            self.router.due.append(self)
+        self.outbox.append(data)
+        self._owners.append(sender)
+        self.queued += size
         return None
 
     def reply(self, message: ServerMessage) -> None:
@@ -185,8 +181,15 @@ class Link:
 
     def reply_text(self, data: bytes) -> None:
         """Queue bytes that are framed already."""
-        self._queue(data, None)
-        self.own += len(data)
+        size = len(data)
+        if not self.queued:
+            self.router.due.append(self)
+        self.outbox.append(data)
+        self._owners.append(None)
+        self.queued += size
+        self.own += size
+        if self.stuck:
+            self.router.outbox_bytes += size
         if self.own > self.router.limits.outbox_bytes_own:
             self.held = True
 
@@ -211,40 +214,52 @@ class Link:
             )
         )
 
-    def _queue(self, data: bytes, sender: "Link | None") -> None:
-        size = len(data)
-        if not self.queued:
-            self.router.due.append(self)
-        self.outbox.append(data)
-        self._owners.append(sender)
-        self.queued += size
-        self.router.outbox_bytes += size
-        if self._shares is not None and sender is not None:
-            self._shares[sender] = self._shares.get(sender, 0) + size
-
-    def _has_room(self, size: int, sender: "Link") -> bool:
+    def _make_room(self, size: int, sender: "Link") -> ErrorCode | None:
+        """Account for `size` bytes more from a sender, which may be too many; or say why not."""
         router, limits = self.router, self.router.limits
+        if not self.stuck:
+            self.push()
+            if self.closing:
+                return ErrorCode.PEER_UNAVAILABLE
+        if not self.queued:
+            return None
         if self._shares is None:
-            # Nobody can have had more than a share up to now, so that everyday outboxes do without this table.
+            # Up to now nobody can have had more than a share: everyday outboxes do without this table.
             self._shares = {}
             for data, owner in zip(self.outbox, self._owners, strict=True):
                 if owner is not None:
                     self._shares[owner] = self._shares.get(owner, 0) + len(data)
         share = self._shares.get(sender, 0)
-        return (
-            (share == 0 or share + size <= limits.outbox_bytes_per_sender)
-            and self.queued - self.own + size <= limits.outbox_bytes
-            and router.outbox_bytes + size <= limits.outbox_bytes_total
-        )
+        if (
+            (share and share + size > limits.outbox_bytes_per_sender)
+            or self.queued - self.own + size > limits.outbox_bytes
+            or router.outbox_bytes + size > limits.outbox_bytes_total
+        ):
+            return ErrorCode.PEER_BUSY
+        self._shares[sender] = share + size
+        router.outbox_bytes += size
+        return None
 
-    def sent(self, count: int) -> None:
+    def get_stuck(self, now: float) -> None:
+        """Note that the transport could not write all that is due."""
+        self.stuck = True
+        self.stalled_since = now
+        self.router.outbox_bytes += self.queued
+        self.router.watch(self)
+
+    def sent(self, count: int, now: float) -> None:
         """Take what the transport has written, `count` bytes from the front of the outbox, out of it."""
-        self.router.outbox_bytes -= count
+        if self.stuck:
+            self.router.outbox_bytes -= count
+            if count:
+                self.stalled_since = now
         if count == self.queued:
             self.outbox.clear()
             self._owners.clear()
             self._shares = None
             self.queued = self.own = 0
+            self.stuck = False
+            self.stalled_since = NEVER
         else:
             self._forget(count)
         if self.held and self.claim is None and not self.closing and self.own <= self.router.limits.outbox_bytes_own:
@@ -279,7 +294,8 @@ class Link:
         dropped = sum(len(data) for data in self.outbox[kept:])
         del self.outbox[kept:], self._owners[kept:]
         self.queued -= dropped
-        self.router.outbox_bytes -= dropped
+        if self.stuck:
+            self.router.outbox_bytes -= dropped
         self.own = self.queued if self._owners == [None] else 0
         self._shares = None
         for sender in senders:

@@ -66,7 +66,7 @@ class Router:
         registry: who holds which ID.
         deadlines: when to look at which link again.
         due: links for the transports to look at: something came into an empty outbox, or the link closes.
-        outbox_bytes: what all outboxes hold.
+        outbox_bytes: what the outboxes hold of those who do not read as fast as they are sent to.
         relayed: messages passed on so far; `errors` by code, `closed` links by reason.
     """
 

@@ -152,7 +152,7 @@ _COMMANDS: Final[dict[str, _Command]] = {
     "": _Command("", "", _ping),
 }
 
-COMMANDS: Final = tuple(name for name in _COMMANDS if name) + ("help",)
+COMMANDS: Final = (*tuple(name for name in _COMMANDS if name), "help")
 """The names of all commands."""
 
 

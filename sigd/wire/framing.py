@@ -6,7 +6,8 @@ copied a fixed number of times, however small the chunks are. No I/O, no JSON.
 
 import enum
 import re
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from sigd.wire.errors import ErrorCode, ProtocolError
@@ -15,13 +16,17 @@ PREFIX_BYTES: Final = 4
 
 NO_FRAMES: Final[Sequence[bytes]] = ()
 
+_length_at: Final[Callable[[bytes, int], tuple[int]]] = struct.Struct(">I").unpack_from
+
 _LF: Final = b"\n"
 _DEL: Final = 0x7F
 
 TLS_ALERT: Final = bytes.fromhex("15 03 03 0002 02 28")
 """A fatal `handshake_failure` (RFC 8446, section 6): what a TLS client gets where no TLS is spoken."""
 
-NOT_HTTP: Final = b"# This is sigd, a WebRTC signaling daemon. It does not speak HTTP: connect with TCP and type help.\n"
+NOT_HTTP: Final = (
+    b"# This is sigd, a WebRTC signaling daemon. It does not speak HTTP: connect with TCP and type help.\n"
+)
 """The one line that an HTTP client gets."""
 
 _HTTP_REQUEST: Final = re.compile(rb" HTTP/\d+(\.\d+)?\s*\Z")
@@ -100,21 +105,22 @@ class Prefixed:
         self._need = PREFIX_BYTES
         start, end = 0, len(data)
         while end - start >= PREFIX_BYTES:
+            (size,) = _length_at(data, start)
             first = start + PREFIX_BYTES
-            size = int.from_bytes(data[start:first], "big")
+            stop = first + size
             if not 0 < size <= self.limit:
                 if not frames:
                     raise ProtocolError(ErrorCode.BAD_FRAME, f"a frame's length must be 1 to {self.limit} bytes here")
                 self.more = True
                 break
-            if first + size > end:
+            if stop > end:
                 self._need = PREFIX_BYTES + size
                 break
             if len(frames) == most:
                 self.more = True
                 break
-            start = first + size
-            frames.append(data[first:start])
+            frames.append(data[first:stop])
+            start = stop
         self.rest = data[start:] if start < end else b""
         return frames
 

@@ -5,12 +5,15 @@ A type that travels both ways has two Structs: what a client says (`Offer`, with
 """
 
 import re
+from types import UnionType
 from typing import Any, Final, NoReturn
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.opaque import passable
+from sigd.wire.salvage import explain, is_name
 
 PROTOCOL: Final = 1
 
@@ -29,21 +32,11 @@ MAX_KEEPALIVE_MS: Final = 300_000
 # \Z, not $: `$` lets a trailing newline pass.
 _PEER_ID: Final = re.compile(r"[A-Za-z0-9_.~-]{1,64}\Z")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.~-]{0,64}\Z")
-_NAME: Final = re.compile(r"[ !#-\[\]-~]{1,64}\Z")
-
-_LF: Final = 0x0A
-_CR: Final = 0x0D
-_OPEN_ARRAY: Final = 0x5B
 
 
 def is_peer_id(text: str) -> bool:
     """Whether a text is a peer ID: 1 to 64 of `A-Z a-z 0-9 _ . ~ -`."""
     return _PEER_ID.match(text) is not None
-
-
-def is_name(text: str) -> bool:
-    r"""Whether a text may be a `ref` or `session`: 1 to 64 printable ASCII characters without `"` and `\`."""
-    return _NAME.match(text) is not None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -74,6 +67,10 @@ class Request(Struct, kw_only=True, omit_defaults=True, rename="camel"):
             self.ref = None
             self.refuse(r'`ref` must be 1 to 64 printable ASCII characters without " and \ ')
 
+    def refuse_depth(self, max_depth: int) -> NoReturn:
+        """Raise the answer to what would make a small client's parser run out of stack."""
+        self.refuse(f"what is relayed must not be nested deeper than {max_depth}")
+
     def refuse(self, text: str) -> NoReturn:
         """Raise the `bad-message` that answers this message."""
         raise ProtocolError(ErrorCode.BAD_MESSAGE, text.strip(), ref=self.ref)
@@ -100,8 +97,11 @@ class Register(Request, kw_only=True, tag="register"):
         if self.keepalive_ms is not None and self.keepalive_ms < 1:
             self.refuse("`keepaliveMs` must be a positive number of milliseconds")
         if self.meta is not UNSET:
-            self.meta = _relayable(self, self.meta, frame, max_depth)
-            meta = bytes(self.meta)
+            passable_meta = passable(self.meta, frame, max_depth)
+            if passable_meta is None:
+                self.refuse_depth(max_depth)
+            self.meta = passable_meta
+            meta = bytes(passable_meta)
             if not meta.startswith(b"{") or len(meta) > MAX_META:
                 self.refuse(f"`meta` must be a JSON object of at most {MAX_META} bytes")
 
@@ -162,9 +162,11 @@ class Candidate(Relayed, kw_only=True, tag="candidate"):
         """Refuse a candidate that is neither an object nor `null`, and what cannot be passed on."""
         if self.ref is not None or self.session is not None:
             self.check_names()
-        self.candidate = body = _relayable(self, self.candidate, frame, max_depth)
-        first = memoryview(body)[0]
-        if first != 0x7B and first != 0x6E:
+        body = passable(self.candidate, frame, max_depth)
+        if body is None:
+            self.refuse_depth(max_depth)
+        self.candidate = body
+        if memoryview(body)[0] not in b"{n":
             self.refuse("`candidate` must be an object (RTCIceCandidateInit) or null (end of candidates)")
 
     def delivered(self, sender: bytes) -> bytes:
@@ -197,7 +199,10 @@ class Message(Relayed, kw_only=True, tag="message"):
         """Refuse what cannot be passed on."""
         if self.ref is not None or self.session is not None:
             self.check_names()
-        self.data = _relayable(self, self.data, frame, max_depth)
+        body = passable(self.data, frame, max_depth)
+        if body is None:
+            self.refuse_depth(max_depth)
+        self.data = body
 
     def delivered(self, sender: bytes) -> bytes:
         """The message as its recipient gets it: byte by byte what was sent."""
@@ -410,23 +415,6 @@ _decoder: Final[msgspec.json.Decoder[ClientMessage]] = msgspec.json.Decoder(Clie
 _said_decoder: Final[msgspec.json.Decoder[ServerMessage]] = msgspec.json.Decoder(ServerMessage)
 
 
-class _Salvage(Struct):
-    """What can be read of a message at fault: enough to say what it was an attempt at, and to answer its `ref`."""
-
-    type: Raw | UnsetType = UNSET
-    ref: Raw | UnsetType = UNSET
-
-
-_salvager: Final = msgspec.json.Decoder(_Salvage)
-
-# What msgspec says is passed on only where it consists of words of ours: anything else may echo what came in.
-_OUR_WORDS: Final = re.compile(
-    r"JSON is malformed: [a-z0-9 ,'\"\[\]{}:]+\(byte \d+\)\Z"
-    r"|Object missing required field `[A-Za-z]+`\Z"
-    r"|Expected `[a-z| ]+`(, got `[a-z]+`)?( - at `\$\.[A-Za-z]+`)?\Z"
-)
-
-
 def decode(frame: bytes, max_depth: int) -> ClientMessage:
     """The message that a client sent.
 
@@ -443,7 +431,7 @@ def decode(frame: bytes, max_depth: int) -> ClientMessage:
             frame.decode()
         message = _decoder.decode(frame)
     except (ValueError, RecursionError) as fault:
-        raise _explain(frame, fault) from None
+        raise explain(frame, fault, CLIENT_TYPES) from None
     message.check(frame, max_depth)
     return message
 
@@ -478,67 +466,7 @@ def _assemble(head: bytes, sender: bytes, member: bytes, body: bytes | Raw, sess
     return b"".join((head, sender, member, body, b',"session":"', session.encode(), b'"}'))
 
 
-def _relayable(message: Request, body: Raw, frame: bytes, max_depth: int) -> Raw:
-    """The JSON text `body` of `frame`, on one line and not nested too deep."""
-    # An array can open one byte after another, an object inside an object needs `{"":` before it: where the last
-    # brace stands this early, nothing is nested too deep. Everyday candidates end here.
-    if (_OPEN_ARRAY in frame or frame.rfind(b"{") >= 4 * max_depth) and not _is_shallow(bytes(body), max_depth):
-        message.refuse(f"what is relayed must not be nested deeper than {max_depth}")
-    # Newlines between tokens would let a forged line through to a peer that reads lines. (Inside strings JSON has none.)
-    if _LF in frame or _CR in frame:
-        body = Raw(bytes(body).translate(None, b"\r\n"))
-    return body
-
-
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
-
-
-def _is_shallow(body: bytes, max_depth: int) -> bool:
-    # Each pass takes the innermost pairs away, all in C: 64 KiB of the worst take a few milliseconds.
-    if body.count(b"{") + body.count(b"[") <= max_depth:
-        return True
-    brackets = _STRING.sub(b"", body).translate(_BRACKETS, _NO_BRACKETS)
-    for _ in range(max_depth):
-        brackets = brackets.replace(b"[]", b"")
-    return not brackets
-
-
-def _explain(frame: bytes, fault: ValueError | RecursionError) -> ProtocolError:
-    if isinstance(fault, UnicodeDecodeError):
-        return ProtocolError(ErrorCode.BAD_MESSAGE, f"not UTF-8 (byte {fault.start})")
-    if isinstance(fault, RecursionError):
-        return ProtocolError(ErrorCode.BAD_MESSAGE, "nested too deep")
-    kind, ref = _salvage(frame)
-    if kind is not None and kind not in CLIENT_TYPES:
-        return ProtocolError(ErrorCode.UNKNOWN_TYPE, "no message has this `type`", ref=ref)
-    text = str(fault)
-    if not _OUR_WORDS.match(text):
-        text = "not a message: expected a JSON object with a `type` and the members that go with it"
-    return ProtocolError(ErrorCode.BAD_MESSAGE, text, ref=ref)
-
-
-def _salvage(frame: bytes) -> tuple[str | None, str | None]:
-    """The `type` and `ref` of a message at fault, each where it is a text (`ref`: a valid one)."""
-    try:
-        found = _salvager.decode(frame)
-    except (ValueError, RecursionError):
-        return None, None
-    kind, ref = _text(found.type), _text(found.ref)
-    return kind, ref if ref is not None and is_name(ref) else None
-
-
-def _text(raw: Raw | UnsetType) -> str | None:
-    if raw is UNSET:
-        return None
-    try:
-        return msgspec.json.decode(raw, type=str)
-    except ValueError:
-        return None
-
-
-def _tags(union: Any) -> frozenset[str]:
+def _tags(union: UnionType) -> frozenset[str]:
     return frozenset(str(struct.__struct_config__.tag) for struct in union.__args__)
 
 

@@ -1,0 +1,57 @@
+# Two commands do all the set-up: `make run` and `make test`. Needs Python >= 3.11 with venv, and make.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt
+
+.PHONY: run test test-fast lint format demo bench fuzz clean
+.DELETE_ON_ERROR:
+
+run: .venv/run
+	@printf '%s\n' 'In a second terminal:   nc 127.0.0.1 7337' '  and type:             register bob' \
+	  'In a third:             nc 127.0.0.1 7337' '  and type:             register alice' \
+	  '                        send bob hello' 'The second terminal shows the message; help lists what else there is.' ''
+	@exec $(BIN)/sigd
+
+test: .venv/dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+
+test-fast: .venv/dev
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: .venv/dev
+	$(BIN)/python clients/demo/call.py
+
+bench: .venv/dev
+	$(BIN)/python -m bench $(BENCH)
+
+FUZZ_SECONDS ?= 60
+fuzz: .venv/dev
+	$(BIN)/python tests/fuzz.py -max_total_time=$(FUZZ_SECONDS) $(FUZZ)
+
+clean:
+	rm -rf .venv .bench .fuzz
+
+.venv/python:
+	$(PYTHON) -c 'import sys; sys.exit("sigd needs Python 3.11 or later") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/run: .venv/python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	touch $@
+
+.venv/dev: .venv/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[dev]'
+	touch $@
