@@ -7,9 +7,10 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 from bench.measure import SCENARIOS, BuildError, Results, Scenario, build, measure
-from bench.report import BASELINE, connection_table, scenario_table, summary_table
+from bench.report import BASELINE, connection_table, noise_line, scenario_table, summary_table
 from bench.servers import KNOWN, NotInstalledError, Server, sigd_like
 from bench.targets import target_table
 
@@ -18,8 +19,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--seconds", type=float, help="measured seconds of each run (2; with --quick 1)")
     parser.add_argument("--rounds", type=int, help="how often everything is repeated (5; with --quick 1)")
-    parser.add_argument("--only", metavar="NAMES", help=f"comma-separated, of {', '.join(KNOWN)} and --also's names")
-    parser.add_argument("--scenarios", metavar="NAMES", help=f"comma-separated, of {', '.join(s.name for s in SCENARIOS)}")
+    parser.add_argument("--only", metavar="NAMES", help=f"comma-separated, of {', '.join(KNOWN)}; and what --also adds")
+    scenarios = ", ".join(scenario.name for scenario in SCENARIOS)
+    parser.add_argument("--scenarios", metavar="NAMES", help=f"comma-separated, of {scenarios}")
     parser.add_argument("--quick", action="store_true", help="one short round: does it work, roughly how much")
     parser.add_argument("--markdown", action="store_true", help="print the README's table instead")
     parser.add_argument(
@@ -48,24 +50,19 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 def _servers(options: argparse.Namespace) -> list[Server]:
     """What is to be measured and is here; what is not here is said."""
     also = dict(item.split("=", 1) for item in options.also)
-    names = [*KNOWN, *also]
-    chosen = options.only.split(",") if options.only else names
-    if unknown := set(chosen) - set(names):
-        raise SystemExit(f"no such server: {', '.join(sorted(unknown))} (there are {', '.join(names)})")
-    found = []
-    for name in [name for name in names if name in chosen]:
+    if clash := set(also) & set(KNOWN):
+        raise SystemExit(f"--also needs a name of its own, not {', '.join(sorted(clash))}")
+    chosen = options.only.split(",") if options.only else list(KNOWN)
+    if unknown := set(chosen) - set(KNOWN):
+        raise SystemExit(f"no such server: {', '.join(sorted(unknown))} (there are {', '.join(KNOWN)})")
+    found: list[Server] = []
+    for name in [name for name in KNOWN if name in chosen]:
         try:
-            if name in also:
-                server = sigd_like(name, also[name])
-            elif name == "sigd" and options.sigd_command:
-                server = sigd_like(name, options.sigd_command)
-            else:
-                server = KNOWN[name]()
+            ours = name == "sigd" and options.sigd_command
+            found.append(sigd_like(name, options.sigd_command) if ours else KNOWN[name]())
         except NotInstalledError as error:
             print(f"{name}: not installed ({error})", flush=True)
-            continue
-        found.append(server)
-    return found
+    return found + [sigd_like(name, command) for name, command in also.items()]
 
 
 def _scenarios(options: argparse.Namespace) -> list[Scenario]:
@@ -85,6 +82,10 @@ def _cores() -> tuple[int, int]:
     return available[0], available[-1]
 
 
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(143)
+
+
 def _print_all(results: Results, scenarios: Sequence[Scenario], servers: Sequence[Server]) -> None:
     print(f"\nMedian (smallest-largest) of the rounds; ratios to {BASELINE}, medians of the ratios within a round.")
     for scenario in scenarios:
@@ -99,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     options = _options(argv)
     # A SIGTERM must unwind the context managers, or children would outlive us.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _terminate)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
@@ -108,6 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     scenarios, servers = _scenarios(options), _servers(options)
+    if not servers:
+        print("nothing to measure", file=sys.stderr)
+        return 1
     server_core, load_core = _cores()
     os.sched_setaffinity(0, {load_core})  # the load generator inherits it
     about = ", ".join(f"{server.name} {server.version}".strip() for server in servers)
@@ -125,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\n{summary_table(results, servers).markdown()}")
     else:
         _print_all(results, scenarios, servers)
+    print(f"\n{noise_line(results)}")
     for failure in results.failures:
         print(f"FAILED: {failure}")
     return 1 if results.failures else 0

@@ -125,7 +125,7 @@ static struct body candidate_body(void)
     return b;
 }
 
-/* Lines as a browser writes them, codec after codec until it is 3 kB: line ends, so JSON escapes, at their usual density. */
+/* Lines as a browser writes them, codec after codec until it is 3 kB: as many line ends, so JSON escapes, as usual. */
 static struct body offer_body(void)
 {
     struct body b = {.type = "offer", .member = "sdp", .probe = "a=x-last:1"};
@@ -173,11 +173,6 @@ struct driver {
     void (*beat)(struct text *out);                           /* sent by every peer now and then; NULL: never */
 };
 
-static bool has(const unsigned char *p, size_t n, const char *what)
-{
-    return memmem(p, n, what, strlen(what)) != NULL;
-}
-
 /* Which of the JSON messages this is, by its first "type". */
 static enum kind json_kind(const unsigned char *p, size_t n, const char *ready, const char *c, const char *o)
 {
@@ -209,9 +204,10 @@ static void sigd_frame(struct text *out, const char *json, size_t n)
 
 static void sigd_hello(struct text *out, const char *id)
 {
-    char json[64];
-    int n = snprintf(json, sizeof json, "{\"type\":\"register\",\"id\":\"%.16s\"}", id);
-    sigd_frame(out, json, (size_t)n);
+    struct text json = {0};
+    add(&json, "{\"type\":\"register\",\"id\":\"%s\"}", id);
+    sigd_frame(out, json.at, json.len);
+    free(json.at);
 }
 
 static void sigd_message(struct text *out, const char *to, const struct body *b)
@@ -241,7 +237,8 @@ static struct unit sigd_next(const unsigned char *p, size_t n)
 
 static void nats_hello(struct text *out, const char *id)
 {
-    add(out, "CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"c\",\"version\":\"1\"}\r\nSUB %s 1\r\nPING\r\n", id);
+    add(out, "CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"c\",\"version\":\"1\"}\r\n");
+    add(out, "SUB %s 1\r\nPING\r\n", id);
 }
 
 static void nats_message(struct text *out, const char *to, const struct body *b)
@@ -271,8 +268,11 @@ static struct unit nats_next(const unsigned char *p, size_t n)
         size_t whole = line + len + 2;
         return n < whole ? PARTIAL : (struct unit){whole, MESSAGE};
     }
-    enum kind kind = !memcmp(p, "PONG", 4) ? READY : !memcmp(p, "PING", 4) ? PING : !memcmp(p, "INFO", 4) ? OTHER : FAULT;
-    return (struct unit){line, kind};
+    if (!memcmp(p, "PONG", 4))    /* to the PING of our hello */
+        return (struct unit){line, READY};
+    if (!memcmp(p, "PING", 4))
+        return (struct unit){line, PING};
+    return (struct unit){line, memcmp(p, "INFO", 4) ? FAULT : OTHER};
 }
 
 /* Redis, RESP3: one connection both subscribes and publishes, and CLIENT REPLY OFF spares it the reply to every PUBLISH
@@ -413,8 +413,9 @@ static void websocket_text(struct text *out, const char *json, size_t n)
 
 static void peerjs_hello(struct text *out, const char *id)
 {
-    add(out, "GET /peerjs?key=peerjs&id=%s&token=t%s&version=1.5.4 HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-             "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", id, id);
+    add(out, "GET /peerjs?key=peerjs&id=%s&token=t%s&version=1.5.4 HTTP/1.1\r\nHost: localhost\r\n", id, id);
+    add(out, "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n");
 }
 
 static void peerjs_message(struct text *out, const char *to, const struct body *b)
@@ -441,7 +442,7 @@ static struct unit peerjs_next(const unsigned char *p, size_t n)
         const unsigned char *end = memmem(p, n, "\r\n\r\n", 4);
         if (!end)
             return PARTIAL;
-        return (struct unit){(size_t)(end - p) + 4, has(p, 12, "101") ? OTHER : FAULT};
+        return (struct unit){(size_t)(end - p) + 4, memcmp(p + 9, "101", 3) ? FAULT : OTHER};
     }
     if (n < 2)
         return PARTIAL;
@@ -598,7 +599,7 @@ static void take_message(struct conn *c, const unsigned char *p, size_t n, uint6
     struct conn *partner = &conns[index ^ 1];
     if (partner->arrived == partner->sent)
         die("a message that nobody sent");
-    if (!c->verified && !has(p, n, opt.body.probe))
+    if (!c->verified && !memmem(p, n, opt.body.probe, strlen(opt.body.probe)))
         die("a message that is not what was sent, in %zu bytes", n);
     c->verified = true;
     if (measuring)
@@ -863,8 +864,7 @@ static void read_options(int argc, char **argv)
         }
     }
     if (argc - optind != 3)
-        die("usage: load sigd|nats|redis|mqtt|peerjs HOST PORT [--pairs N] [--idle M] [--window W] [--size candidate|offer]"
-            " [--seconds S] [--warmup S] [--settle S] [--opening N] [--pid PID]");
+        die("usage: load sigd|nats|redis|mqtt|peerjs HOST PORT, and options: see load.c's first lines");
     for (size_t i = 0; i < sizeof DRIVERS / sizeof *DRIVERS; i++)
         if (!strcmp(argv[optind], DRIVERS[i].name))
             opt.driver = &DRIVERS[i];

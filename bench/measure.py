@@ -1,8 +1,10 @@
 """Scenarios and rounds: every server once per scenario and round, one after the other, each in a fresh process."""
 
 import os
+import resource
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,7 @@ class Scenario:
     size: str = "candidate"
     idle: int = 0
     settle: float = 0.0
+    warmup: float = 1.0  # a just-in-time compiler needs most of it
 
 
 ONE_PAIR = Scenario("one-pair", "One pair, window 1, candidates", pairs=1)
@@ -58,13 +61,22 @@ class Sample(msgspec.Struct, frozen=True):
     rss_kib_per_connection: float
 
 
+@dataclass(frozen=True)
+class Noise:
+    """What else happened on the machine during one measurement, in cores."""
+
+    others: float  # processes that are not ours
+    stolen: float  # by the hypervisor
+
+
 @dataclass
 class Results:
     """All samples, by scenario, server and round; a failed measurement is missing there and named in `failures`."""
 
-    samples: dict[tuple[str, str], dict[int, Sample]] = field(default_factory=dict)
-    starts: dict[str, list[float]] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
+    samples: dict[tuple[str, str], dict[int, Sample]] = field(default_factory=dict[tuple[str, str], dict[int, Sample]])
+    starts: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    failures: list[str] = field(default_factory=list[str])
+    noise: list[Noise] = field(default_factory=list[Noise])
 
     def rounds(self, scenario: Scenario, server: str) -> dict[int, Sample]:
         """The samples of one server in one scenario, by round."""
@@ -78,8 +90,6 @@ def build() -> Path:
         BuildError: no compiler, or it refused.
     """
     BUILD.mkdir(exist_ok=True)
-    # The directory hides itself from git, wherever it is made.
-    (BUILD / ".gitignore").write_text("*\n")
     program = BUILD / "load"
     if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
         return program
@@ -106,6 +116,7 @@ def play(program: Path, target: Running, scenario: Scenario, seconds: float) -> 
         "window": scenario.window,
         "size": scenario.size,
         "settle": scenario.settle,
+        "warmup": scenario.warmup,
         "seconds": seconds,
         "pid": target.pid,
     }
@@ -143,6 +154,7 @@ def measure(
         for scenario in scenarios:
             for server in servers:
                 label = f"round {number + 1}/{rounds}, {scenario.name}, {server.name}"
+                before = _cpu_seconds()
                 try:
                     with running(server, core) as target:
                         results.starts.setdefault(server.name, []).append(target.start_seconds)
@@ -152,8 +164,24 @@ def measure(
                     progress(f"{label}: FAILED: {error}")
                     continue
                 results.samples.setdefault((scenario.name, server.name), {})[number] = sample
+                results.noise.append(_noise(before, _cpu_seconds()))
                 progress(
                     f"{label}: {sample.server_cpu_us_per_message:.1f} us per message"
                     f" (load generator {sample.own_cpu_us_per_message:.1f}), {sample.messages_per_second:.0f}/s"
                 )
     return results
+
+
+def _cpu_seconds() -> tuple[float, float, float, float]:
+    """Now; busy and stolen on all cores; and our children's, who must have ended to be counted."""
+    with open("/proc/stat") as stat:
+        user, nice, system, _idle, _iowait, irq, softirq, stolen, *_ = map(int, stat.readline().split()[1:])
+    tick = os.sysconf("SC_CLK_TCK")
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    busy = (user + nice + system + irq + softirq) / tick
+    return time.monotonic(), busy, stolen / tick, children.ru_utime + children.ru_stime
+
+
+def _noise(before: tuple[float, float, float, float], after: tuple[float, float, float, float]) -> Noise:
+    seconds, busy, stolen, children = (b - a for a, b in zip(before, after, strict=True))
+    return Noise(others=max(0.0, busy - children) / seconds, stolen=stolen / seconds)

@@ -102,17 +102,21 @@ def times(value: float | None) -> str:
 
 def spread(samples: Iterable[Sample], figure: Figure) -> str:
     """Median and, in brackets, the smallest and the largest of all rounds."""
-    values = [figure(sample) for sample in samples]
+    return _spread([figure(sample) for sample in samples])
+
+
+def _spread(values: Sequence[float]) -> str:
     if not values:
         return "-"
-    return f"{number(statistics.median(values))} ({number(min(values))}-{number(max(values))})"
+    middle = number(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} ({number(min(values))}-{number(max(values))})"
 
 
 def scenario_table(results: Results, scenario: Scenario, servers: Sequence[Server]) -> Table:
     """One scenario, every server."""
     headings = ["", "CPU us/message", "ratio", "messages/s", "p50 us", "ratio", "p99 us", "load generator's CPU us"]
     baseline = results.rounds(scenario, BASELINE)
-    rows = []
+    rows: list[list[str]] = []
     for server in servers:
         rounds = results.rounds(scenario, server.name)
         samples = list(rounds.values())
@@ -135,11 +139,10 @@ def connection_table(results: Results, servers: Sequence[Server]) -> Table:
     """What a connection costs, from the crowd; and how long the process took to its first answer."""
     headings = ["", "connect+register CPU us", "ratio", "idle RSS KiB", "ratio", "start ms"]
     baseline = results.rounds(CROWD, BASELINE)
-    rows = []
+    rows: list[list[str]] = []
     for server in servers:
         rounds = results.rounds(CROWD, server.name)
         samples = list(rounds.values())
-        starts = [1000 * seconds for seconds in results.starts.get(server.name, [])]
         rows.append(
             [
                 server.name,
@@ -147,7 +150,7 @@ def connection_table(results: Results, servers: Sequence[Server]) -> Table:
                 times(ratio(rounds, baseline, connect_cpu)),
                 spread(samples, rss),
                 times(ratio(rounds, baseline, rss)),
-                f"{number(statistics.median(starts))} ({number(min(starts))}-{number(max(starts))})" if starts else "-",
+                _spread([1000 * seconds for seconds in results.starts.get(server.name, [])]),
             ]
         )
     return Table(headings, rows)
@@ -165,7 +168,7 @@ def summary_table(results: Results, servers: Sequence[Server]) -> Table:
         "idle connection, KiB RSS",
         "load generator's CPU µs",
     ]
-    rows = []
+    rows: list[list[str]] = []
     for server in servers:
         name = server.name
         one = list(results.rounds(ONE_PAIR, name).values())
@@ -188,3 +191,15 @@ def _with_ratio(results: Results, scenario: Scenario, name: str) -> str:
     relative = ratio(rounds, results.rounds(scenario, BASELINE), cpu)
     value = number(median(rounds.values(), cpu))
     return value if relative is None or name == BASELINE else f"{value} ({times(relative)})"
+
+
+def noise_line(results: Results) -> str:
+    """How far the machine was ours: a run among busy neighbours shows here, and is to be repeated."""
+    if not results.noise:
+        return "Nothing was measured."
+    others, stolen = [n.others for n in results.noise], [n.stolen for n in results.noise]
+    return (
+        "Elsewhere on the machine, in cores:"
+        f" other processes {statistics.median(others):.2f} (at most {max(others):.2f}),"
+        f" stolen by the hypervisor {statistics.median(stolen):.2f} (at most {max(stolen):.2f})."
+    )

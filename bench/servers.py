@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,7 +171,7 @@ KNOWN: dict[str, Callable[[], Server]] = {
 
 
 @contextlib.contextmanager
-def running(server: Server, core: int) -> Iterator[Running]:
+def running(server: Server, core: int) -> Generator[Running]:
     """A fresh server on its own core, until the block ends.
 
     Raises:
@@ -213,7 +213,7 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _pinned(core: int) -> Iterator[None]:
+def _pinned(core: int) -> Generator[None]:
     # A child inherits it before its first instruction, so that Go's and Node's runtimes see one core from the start.
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})

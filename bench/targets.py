@@ -54,7 +54,7 @@ TARGETS = [
 
 def target_table(results: Results, names: Sequence[str]) -> Table:
     """Every target, for every server that speaks sigd's protocol."""
-    rows = []
+    rows: list[list[str]] = []
     for name in names:
         for target in TARGETS:
             value = target.value(results, name)

@@ -18,10 +18,10 @@ LONGEST_LINE = 1024
 
 EPILOG = """\
 examples:
-  sigd                                         listen on tcp://127.0.0.1:7337
-  sigd --listen tcp://127.0.0.1:7337 --listen 'unix:/run/sigd/sigd.sock?mode=0660'
-  sigd --print-config > sigd.toml              start a configuration file
-  sigd --config sigd.toml --check              find all its faults
+  sigd                               listen on tcp://127.0.0.1:7337
+  sigd --print-config > sigd.toml    start a configuration file
+  sigd --config sigd.toml --check    find all its faults
+  sigd --listen tcp://[::1]:7337 --listen 'unix:/run/sigd/sigd.sock?mode=0660'
   sigd --set limits.max_frame=4096 --set log.level=debug
 
 exit status:

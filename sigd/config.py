@@ -35,22 +35,24 @@ DEFAULT_PORT = 7337
 DAY_MS = 86_400_000
 # 1 TiB: more memory than one daemon is given; beyond it somebody wanted no limit, or slipped.
 LARGEST_SIZE = 1 << 40
-# What systemd raises fs.nr_open to, the kernel's ceiling for RLIMIT_NOFILE, less a few.
+# Above all that RLIMIT_NOFILE can be on Linux as systemd sets it up (fs.nr_open is 2^30 - 8).
 MOST_CONNECTIONS = 1 << 30
 # The least `maxFrame` that a client may ask for: a frame that every peer takes.
 LEAST_FRAME = 1024
 # A length prefix starts with a zero byte, which is how it is told from a line; so lengths stay below 2^24.
 LARGEST_FRAME = (1 << 24) - 1
+# Bytes before a length-prefixed frame; an outbox holds them too.
 LENGTH_PREFIX = 4
 # sun_path of unix(7) has 108 bytes, of which the last is NUL.
 LONGEST_SOCKET_PATH = 107
 # RFC 1035: a name in DNS.
 LONGEST_HOST_NAME = 253
+# RFC 9293: ports have 16 bits.
 LARGEST_PORT = 65_535
 
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^][:/?#@]*)(?::(?P<port>[0-9]{1,5}))?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
-_BEYOND_LOOPBACK = (
+INSECURE_ADVICE = (
     "to listen beyond loopback without credentials set `insecure = true`"
     " (on the command line: --set insecure=true), or use 127.0.0.1, [::1] or a unix: path"
 )
@@ -166,7 +168,7 @@ class Log(Table, frozen=True):
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        msgspec.Meta(description="The least severe that is logged."),
+        msgspec.Meta(description="The least severe messages that are logged."),
     ] = "info"
 
 
@@ -203,7 +205,7 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=DAY_MS,
-            description="From the first byte of a length-prefixed frame to its last; lines have 60 s. Past it: close.",
+            description="First to last byte of a length-prefixed frame; lines have 60 s. Past it: close.",
         ),
     ] = 10_000
     max_frame_unregistered: Annotated[
@@ -333,9 +335,10 @@ class Config(Table, frozen=True):
         ),
     ] = False
     log: Annotated[Log, msgspec.Meta(description="What is logged.")] = msgspec.field(default_factory=Log)
-    limits: Annotated[Limits, msgspec.Meta(description="How much a client may have, and how long it may take.")] = (
-        msgspec.field(default_factory=Limits)
-    )
+    limits: Annotated[
+        Limits,
+        msgspec.Meta(description="How much a client may have, and how long it may take."),
+    ] = msgspec.field(default_factory=Limits)
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield listeners that name an address again, that resolve to nothing, or that strangers reach."""
@@ -353,7 +356,7 @@ class Config(Table, frozen=True):
                 yield (key,), str(error)
             else:
                 if not local and not self.insecure:
-                    yield (key, ("insecure",)), f'"{shown(url)}" is no loopback address: {_BEYOND_LOOPBACK}'
+                    yield (key, ("insecure",)), f'"{shown(url)}" is no loopback address: {INSECURE_ADVICE}'
 
 
 def load(path: str | None, listen: Sequence[str] = (), settings: Sequence[str] = ()) -> Config:

@@ -74,7 +74,7 @@ def _listening(config: Config) -> Generator[list[socket.socket]]:
     sockets: list[socket.socket] = []
     try:
         for url in config.listen:
-            sockets += listeners.open_listeners(parse_listen(url))
+            sockets += listeners.open_listeners(parse_listen(url), insecure=config.insecure)
         yield sockets
     finally:
         for sock in sockets:

@@ -285,15 +285,16 @@ class _Scan:
         """Pass over an array or an inline table; TOML 1.1 allows newlines and a last comma in both."""
         self.at += 1
         number = 0
-        while self.next_after(_BLANK_LINES) != closing:
+        while self.next_after(_BLANK_LINES) not in {closing, ""}:
             if closing == "]":
                 self.places[*path, number] = self.at
                 self.value((*path, number))
                 number += 1
             else:
                 self.pair(path)
-            if self.next_after(_BLANK_LINES) == ",":
-                self.at += 1
+            if self.next_after(_BLANK_LINES) != ",":
+                break
+            self.at += 1
         self.at += 1
 
     def next_after(self, blank: re.Pattern[str]) -> str:

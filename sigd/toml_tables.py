@@ -5,7 +5,7 @@ Knows no key of sigd: keys, types, bounds and descriptions come from the Structs
 
 from collections.abc import Callable, Iterable, Iterator
 from types import NoneType, UnionType
-from typing import Annotated, Literal, TypeGuard, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Literal, TypeGuard, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
@@ -14,8 +14,8 @@ from sigd.toml_places import LONGEST_QUOTE, Fault, Path, Source, dotted, is_arra
 # Keys that disagree, the one to look at first in front, and why.
 Conflict = tuple[tuple[Path, ...], str]
 
-# Comments of `render`: narrow enough for a terminal of 80 columns and an editor's margin.
-_COMMENT_WIDTH = 78
+# With "# " before it, a line of a comment fits 80 columns.
+_COMMENT_WIDTH = 76
 
 # Per plain type: one value of it in words, and several.
 _WORDS: dict[object, tuple[str, str]] = {
@@ -63,7 +63,10 @@ class _Kind(msgspec.Struct):
 
 
 def _kind(annotation: object) -> _Kind:
-    """Look through `Annotated[...]` and `... | None` (TOML has no null: such a key may be absent)."""
+    """Look through `Annotated[...]` and `... | None` (TOML has no null: such a key may be absent).
+
+    Arrays are `tuple[X, ...]`, since a frozen Struct with a list in it would not be frozen.
+    """
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *metas = get_args(annotation)
@@ -184,8 +187,8 @@ class _Reading:
     def fault(self, path: Path, what: str) -> None:
         """Note what is wrong with the value of a key."""
         self.bad.add(path)
-        named = not path or self.source.is_option(path)  # `--set limits.max_frame=0: ` names it already
-        self.add(path, what if named else f"{dotted(path)}: {what}")
+        is_named = not path or self.source.is_option(path)  # `--set limits.max_frame=0: ` names it already
+        self.add(path, what if is_named else f"{dotted(path)}: {what}")
 
     def conflict(self, keys: list[Path], what: str) -> None:
         """Note what is wrong between keys, at the first of them that somebody wrote."""
@@ -299,7 +302,8 @@ def _headed(value: Table | tuple[Table, ...] | None, kind: _Kind, path: Path) ->
 def _comment(text: str) -> list[str]:
     import textwrap
 
-    return textwrap.wrap(text, _COMMENT_WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+    lines = textwrap.wrap(text, _COMMENT_WIDTH, break_on_hyphens=False)
+    return [f"# {line}" for line in lines]
 
 
 def _toml(value: object) -> str:
@@ -312,8 +316,7 @@ def _toml(value: object) -> str:
         case str():
             return f'"{"".join(map(_escaped, value))}"'
         case tuple():
-            items: tuple[object, ...] = value
-            return f"[{', '.join(map(_toml, items))}]"
+            return f"[{', '.join(map(_toml, cast('tuple[object, ...]', value)))}]"
         case _:
             return repr(value)
 

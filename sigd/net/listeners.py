@@ -7,7 +7,7 @@ import socket
 import stat
 from typing import Final
 
-from sigd.config import Listen, StartError
+from sigd.config import INSECURE_ADVICE, Listen, StartError, is_loopback
 
 BACKLOG: Final = 4_096
 """Connections that wait to be taken in; the kernel's own limit (net.core.somaxconn) is the same since Linux 5.4."""
@@ -33,14 +33,20 @@ _ADVICE: Final = {
 }
 
 
-def open_listeners(listen: Listen) -> list[socket.socket]:
+def open_listeners(listen: Listen, *, insecure: bool) -> list[socket.socket]:
     """The sockets that a listen URL stands for: one, or one for each address that its host name has.
+
+    Args:
+        listen: what to listen on.
+        insecure: addresses beyond loopback are wanted.
 
     Raises:
         StartError: an address cannot be listened on.
     """
     try:
-        return [_unix(listen)] if listen.scheme == "unix" else _tcp(listen)
+        return [_unix(listen)] if listen.scheme == "unix" else _tcp(listen, insecure)
+    except socket.gaierror as fault:
+        raise StartError(listen.url, "the name has no address: correct it, or give an address") from fault
     except OSError as fault:
         what = _ADVICE.get(fault.errno or 0) or os.strerror(fault.errno or errno.EINVAL)
         raise StartError(listen.url, what) from fault
@@ -63,11 +69,14 @@ def close_listener(sock: socket.socket) -> None:
     sock.close()
 
 
-def _tcp(listen: Listen) -> list[socket.socket]:
-    found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+def _tcp(listen: Listen, insecure: bool) -> list[socket.socket]:
+    found = socket.getaddrinfo(listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     listeners: list[socket.socket] = []
     with contextlib.ExitStack() as on_fault:
         for family, kind, protocol, _, address in dict.fromkeys(found):
+            # A name may have other addresses now than when the configuration was judged.
+            if not insecure and not is_loopback(str(address[0])):
+                raise StartError(listen.url, f"{address[0]} is beyond loopback: {INSECURE_ADVICE}")
             sock = on_fault.enter_context(socket.socket(family, kind, protocol))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:

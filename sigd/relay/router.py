@@ -117,6 +117,7 @@ class Router:
                 link.reply(messages.PongSaid(ref=message.ref))
             case Pong():
                 _confirm(link, message)
+                self.watch(link)  # the next ping is due earlier than the end that the last one was followed by
             case Register():
                 self.register(link, message, now)
             case Unregister():
@@ -143,11 +144,11 @@ class Router:
         recipient = self.registry.holders.get(message.to)
         if recipient is None:
             self.absent(message)
-            return
-        refusal = recipient.deliver(message.delivered(link.id_bytes), link)
-        if refusal is not None:
-            raise ProtocolError(refusal, _REFUSALS[refusal], ref=message.ref, to=message.to)
-        self.relayed += 1
+        else:
+            refusal = recipient.deliver(message.delivered(link.id_bytes), link)
+            if refusal is not None:
+                raise ProtocolError(refusal, _REFUSALS[refusal], ref=message.ref, to=message.to)
+            self.relayed += 1
         if message.ref is not None:
             link.reply(messages.Ok(ref=message.ref))
 
@@ -256,10 +257,9 @@ class Router:
         if link.claim is not None:
             self._conclude(link.claim)
         claim = link.challenge
-        if claim is not None:
+        if claim is not None and link.id is not None:
             self._conclude(claim)
-            if link.id is not None:
-                self._grant(claim.link, link.id, claim.message, claim.asked)
+            self._grant(claim.link, link.id, claim.message, claim.asked)
 
     # -- time
 
@@ -286,8 +286,8 @@ class Router:
             link.drop_unsent(keep_first=True)
             link.refuse(ProtocolError(ErrorCode.SLOW_CONSUMER, "what was due was not read in time"))
         elif link.claim is not None:
-            if now >= link.claim.asked + PROBE_SECONDS:
-                self._evict(link.claim.holder)
+            text = f"somebody claims the ID, and no sign of life came within {PROBE_SECONDS:g} s"
+            link.claim.holder.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text))
         elif link.state is State.NEW and now >= link.opened + register_timeout_ms(link, limits) / 1000:
             seconds = register_timeout_ms(link, limits) / 1000
             link.refuse(ProtocolError(ErrorCode.REGISTER_TIMEOUT, f"no register came within {seconds:g} s"))
@@ -299,9 +299,6 @@ class Router:
                 link.reply(messages.PingSaid())
         else:
             link.refuse(ProtocolError(ErrorCode.BAD_FRAME, "a frame was begun and not finished in time"))
-
-    def _evict(self, holder: "Link") -> None:
-        holder.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, "somebody claims the ID, and no sign of life came in 3 s"))
 
 
 _REFUSALS: Final = {

@@ -41,7 +41,7 @@ def parse(line: bytes, max_depth: int) -> ClientMessage | None:
         message = command.build(rest.strip())
     except _Incomplete:
         raise ProtocolError(ErrorCode.BAD_MESSAGE, f"the command is: {command.usage}") from None
-    message.check(line, max_depth)
+    message.check(False, max_depth)
     return message
 
 

@@ -103,14 +103,15 @@ class Prefixed:
         frames: list[bytes] = []
         self.more = False
         self._need = PREFIX_BYTES
+        limit = self.limit
         start, end = 0, len(data)
         while end - start >= PREFIX_BYTES:
             (size,) = _length_at(data, start)
             first = start + PREFIX_BYTES
             stop = first + size
-            if not 0 < size <= self.limit:
+            if size > limit or not size:
                 if not frames:
-                    raise ProtocolError(ErrorCode.BAD_FRAME, f"a frame's length must be 1 to {self.limit} bytes here")
+                    raise ProtocolError(ErrorCode.BAD_FRAME, f"a frame's length must be 1 to {limit} bytes here")
                 self.more = True
                 break
             if stop > end:
@@ -170,12 +171,13 @@ class Lines:
         frames: list[bytes] = []
         start, end = 0, len(data)
         while (stop := data.find(_LF, start)) >= 0:
-            if len(frames) == most or (stop - start > self.limit + 1 and frames):
+            line = data[start:stop].removesuffix(b"\r")
+            too_large = len(line) > self.limit
+            if len(frames) == most or (too_large and frames):
                 self.more = True
                 break
-            line = data[start : stop - 1] if data[stop - 1 : stop] == b"\r" and stop > start else data[start:stop]
             start = stop + 1
-            if len(line) > self.limit:
+            if too_large:
                 self.rest, self.more = data[start:], start < end
                 raise self._too_large()
             frames.append(line)

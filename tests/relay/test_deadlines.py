@@ -1,0 +1,69 @@
+import pytest
+
+from sigd.config import Limits
+from sigd.relay.deadlines import TICK, Deadlines, next_deadline, register_timeout_ms
+from sigd.relay.link import NEVER
+from tests.relay.world import World
+
+
+def unwatched():
+    world = World()
+    link = world.connects("a")
+    world.router.deadlines.forget(link)
+    return link
+
+
+def test_a_link_is_due_at_most_one_tick_late_and_never_early():
+    deadlines, link = Deadlines(), unwatched()
+    deadlines.watch(link, 1003.1)
+    assert deadlines.earliest == pytest.approx(1003.25)
+    assert deadlines.due(1003.1) == []
+    assert deadlines.due(1003.1 + TICK) == [link]
+    assert len(deadlines) == 0
+    assert deadlines.earliest == NEVER
+
+
+def test_a_later_deadline_moves_nothing_and_an_earlier_one_does():
+    deadlines, link = Deadlines(), unwatched()
+    deadlines.watch(link, 1010)
+    deadlines.watch(link, 1060)
+    assert deadlines.earliest == 1010
+    deadlines.watch(link, 1002)
+    assert deadlines.earliest == 1002
+    assert len(deadlines) == 1
+    assert deadlines.due(1002) == [link]
+    assert deadlines.due(1010) == []
+
+
+def test_what_never_comes_due_is_not_kept():
+    deadlines, link = Deadlines(), unwatched()
+    deadlines.watch(link, NEVER)
+    assert len(deadlines) == 0
+    deadlines.watch(link, 1001)
+    deadlines.forget(link)
+    deadlines.forget(link)
+    assert len(deadlines) == 0
+    assert deadlines.due(2000) == []
+
+
+def test_signs_of_life_cost_nothing_and_are_looked_at_when_the_bucket_comes_due():
+    world = World()
+    alice = world.peer("alice")
+    assert next_deadline(alice, world.router.limits) == 1030
+    world.passes(29)
+    alice.last_seen = world.now
+    assert len(world.router.deadlines) == 1
+    world.passes(2)
+    assert alice.hears_nothing()
+    assert next_deadline(alice, world.router.limits) == 1059
+
+
+@pytest.mark.parametrize(
+    ("overhead", "patient", "expected_ms"),
+    [(4, False, 10_000), (1, True, 60_000), (0, False, 60_000)],
+    ids=["prefixed", "lines", "silent"],
+)
+def test_people_and_who_has_said_nothing_have_longer_to_register(overhead, patient, expected_ms):
+    link = World().connects("a")
+    link.overhead, link.patient = overhead, patient
+    assert register_timeout_ms(link, Limits()) == expected_ms

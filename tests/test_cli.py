@@ -1,0 +1,190 @@
+"""The command line, as a process: what it prints where, and its exit status."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import sigd
+from sigd.cli import main
+from sigd.config import Config, Limits, load, render
+
+# Far more than any of these takes: a hang fails here, not in CI's own time-out.
+SECONDS = 30.0
+# Where the package is, installed or not: the tests run in folders of their own.
+ROOT = str(Path(sigd.__file__).parents[1])
+
+
+def start(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "sigd.cli", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": ROOT, "COLUMNS": "80"},
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(folder: Path, *arguments: str, stdout: int = subprocess.PIPE) -> tuple[int, str, str]:
+    """Return exit status, standard output and standard error."""
+    with start(folder, *arguments, stdout=stdout) as process:
+        out, err = process.communicate(timeout=SECONDS)
+        return process.returncode, out, err
+
+
+def test_version(tmp_path: Path) -> None:
+    assert run(tmp_path, "--version") == (0, f"sigd {sigd.__version__}\n", "")
+
+
+def test_help_says_what_it_is_and_every_option_and_status(tmp_path: Path) -> None:
+    status, out, err = run(tmp_path, "--help")
+    assert (status, err) == (0, "")
+    assert "\nWebRTC signaling daemon: hands offers, answers and candidates from peer to peer.\n" in out
+    for option in ("--config FILE", "--listen URL", "--set KEY=VALUE", "--check", "--print-config"):
+        assert f"\n  {option} " in out
+    assert "\n  sigd --set limits.max_frame=4096 --set log.level=debug\n" in out
+    assert "\nexit status:\n  0  " in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_check_of_a_valid_configuration_writes_and_binds_nothing(tmp_path: Path) -> None:
+    arguments = ["--listen", f"unix:{tmp_path}/sock", "--set", "limits.max_frame=4096", "--check"]
+    assert run(tmp_path, *arguments) == (0, "configuration is valid\n", "")
+    assert list(tmp_path.iterdir()) == []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        assert run(tmp_path, "--listen", url, "--check") == (0, "configuration is valid\n", "")
+
+
+FAULTY = '[limits]\nmax_fram = 1\n\nmax_depth = "\x7f"\n'.replace("\x7f", "\\u001b[2J")
+FAULTS = (
+    "sigd.toml:2:1: unknown key `max_fram` in [limits]; did you mean `max_frame`?\n"
+    'sigd.toml:4:1: limits.max_depth: expected an integer from 1 to 512, got "\\x1b[2J"\n'
+)
+
+
+def test_check_prints_all_faults_and_how_many(tmp_path: Path) -> None:
+    (tmp_path / "sigd.toml").write_text(FAULTY)
+    before = [(path.name, path.stat().st_mtime_ns) for path in tmp_path.iterdir()]
+    assert run(tmp_path, "--config", "sigd.toml", "--check") == (2, "", FAULTS + "2 faults\n")
+    assert run(tmp_path, "--set", "x=1", "--check") == (
+        2,
+        "",
+        "--set x=1: unknown key `x` at the top level; `sigd --print-config` prints all keys\n1 fault\n",
+    )
+    assert [(path.name, path.stat().st_mtime_ns) for path in tmp_path.iterdir()] == before
+
+
+@pytest.mark.parametrize("option", [[], ["--print-config"]])
+def test_a_faulty_configuration_is_neither_started_nor_printed(tmp_path: Path, option: list[str]) -> None:
+    (tmp_path / "sigd.toml").write_text(FAULTY)
+    assert run(tmp_path, "--config", "sigd.toml", *option) == (2, "", FAULTS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["--config", "no/such.toml"],
+            "no/such.toml: no such file: correct the path, or start from what `sigd --print-config` prints",
+        ),
+        (["--config", "."], ".: is a directory: name the file in it"),
+        (
+            ["--listen", "tcp://[::]:7337"],
+            '--listen tcp://[::]:7337: "tcp://[::]:7337" is no loopback address: to listen beyond loopback'
+            " without credentials set `insecure = true` (on the command line: --set insecure=true),"
+            " or use 127.0.0.1, [::1] or a unix: path",
+        ),
+        (["--listen", "tcp://::"], "--listen tcp://::: an IPv6 address goes in brackets, as in tcp://[::1]:7337"),
+        (["--lisen", "\x1b[31mx"], "sigd: unrecognized arguments: --lisen \\x1b[31mx; see `sigd --help`"),
+        (["--conf", "x"], "sigd: unrecognized arguments: --conf x; see `sigd --help`"),
+        (["--check=1"], "sigd: argument --check: ignored explicit argument '1'; see `sigd --help`"),
+        (["--config"], "sigd: argument --config: expected one argument; see `sigd --help`"),
+    ],
+    ids=range(8),
+)
+def test_a_fault_is_one_line(tmp_path: Path, arguments: list[str], line: str) -> None:
+    assert run(tmp_path, *arguments) == (2, "", f"{line}\n")
+
+
+def test_address_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        status, out, err = run(tmp_path, "--listen", url)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"sigd: {url}: the address is in use")
+    assert err.count("\n") == 1
+
+
+def test_printed_configuration_is_in_force_and_a_valid_file(tmp_path: Path) -> None:
+    status, out, err = run(tmp_path, "--print-config", "--set", "limits.max_depth=7", "--listen", "unix:/a")
+    assert (status, err) == (0, "")
+    config = Config(listen=("unix:/a",), limits=Limits(max_depth=7))
+    assert out == render(config)
+    assert tomllib.loads(out)["limits"]["outbox_bytes_total"] == 67_108_864
+    (tmp_path / "sigd.toml").write_text(out)
+    assert run(tmp_path, "--config", "sigd.toml", "--check") == (0, "configuration is valid\n", "")
+    assert load(str(tmp_path / "sigd.toml")) == config
+
+
+def test_output_that_cannot_be_written(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        status, _, err = run(tmp_path, "--print-config", stdout=writer)
+    finally:
+        os.close(writer)
+    assert (status, err) == (1, "")  # `sigd --print-config | head -1` wants no complaint
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        status, _, err = run(tmp_path, "--print-config", stdout=full)
+    finally:
+        os.close(full)
+    assert (status, err) == (1, "sigd: standard output: No space left on device\n")
+
+
+def test_interrupt_leaves_no_traceback(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "sigd.toml")
+    with (
+        start(tmp_path, "--config", "sigd.toml", "--check") as process,
+        open(tmp_path / "sigd.toml", "w"),  # returns once sigd has opened it, too, and waits
+    ):
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_questions_load_no_server_and_the_default_no_parser(tmp_path: Path) -> None:
+    program = (
+        "import sys; from sigd.cli import main; assert main(['--check']) == 0;"
+        "print(*sorted({'trio', 'socket', 'ssl', 'tomllib', 'difflib', 'sigd.server'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ROOT},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+    )
+    assert done.stdout == "configuration is valid\n\n"
+
+
+def test_main_takes_arguments_and_returns_the_status(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check", "--set", "insecure=true", "--listen", "tcp://0.0.0.0:1"]) == 0
+    assert main(["--check", "--set", "insecure=1"]) == 2
+    assert capsys.readouterr() == (
+        "configuration is valid\n",
+        "--set insecure=1: expected true or false, got 1\n1 fault\n",
+    )
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
