@@ -29,12 +29,12 @@ def parse(url: str) -> Address:
     Raises:
         ValueError: it is neither.
     """
-    parts = urlsplit(url)
-    match parts.scheme:
+    scheme, _, rest = url.partition(":")
+    match scheme:
         case "tcp":
             return _tcp(url)
-        case "unix" if parts.path and not parts.netloc:
-            return Unix(parts.path)
+        case "unix" if rest.startswith("/") and not rest.startswith("//"):
+            return Unix(rest)
         case _:
             raise ValueError(f"{url!r} is no address of a server: expected tcp://host:port or unix:/path")
 

@@ -1,5 +1,6 @@
 """When to try again: full jitter, and never before the time that the server asked for. No clock, no sleep."""
 
+import math
 import random
 from typing import Final
 
@@ -23,7 +24,7 @@ class Backoff:
         self._jitter = jitter
         self._longest = longest
         self._tries = 0
-        self._not_before = 0.0
+        self._not_before = -math.inf
 
     def hold(self, milliseconds: int, now: float) -> None:
         """Take it that the server wants nothing before so many milliseconds are over."""

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 EVENTS_PER_ROUND: Final = 256
 """How many sockets one round looks at: some milliseconds of work, so that trio's other tasks have their turn."""
 
+ROUNDS_PER_TURN: Final = 4
+"""Rounds without a pause after which trio's other tasks have their turn; to give it costs as much as a message."""
+
 ACCEPTS_PER_ROUND: Final = 16
 """Connections taken per listener and round: a crowd at the door does not delay those who are in."""
 
@@ -89,14 +92,19 @@ class Reactor:
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._keep_time)
+                rounds = 0
                 while True:
                     events = poll(0, EVENTS_PER_ROUND)
                     if not events and not self.busy:
                         await trio.lowlevel.wait_readable(descriptor)
+                        rounds = 0
                         continue
                     self.now = trio.current_time()
                     self._round(events)
-                    await trio.lowlevel.checkpoint()
+                    rounds += 1
+                    if rounds == ROUNDS_PER_TURN:
+                        await trio.lowlevel.checkpoint()
+                        rounds = 0
         finally:
             self._close()
 
@@ -179,7 +187,7 @@ class Reactor:
         link = Stream(self, sock, address, self.now)
         self._links[link.fd] = link
         self._epoll.register(link.fd, IN)
-        self.router.watch(link)
+        self.router.welcome(link)
         return link
 
     def receive_first_line(self, link: Link, line: bytes, now: float) -> None:
@@ -224,11 +232,6 @@ class Reactor:
         if len(self._links) > self._max_connections:
             self._say_exhausted("max_connections", self._max_connections)
             link.refuse(_FULL)
-            return
-        try:
-            link.readable(self.now)
-        except Exception as fault:
-            self._fail(link, fault)
 
     def _refuse_exhausted(self, listener: socket.socket, fault: OSError) -> None:
         """Out of descriptors: give one up to tell the client so, instead of leaving it to wait for ever."""

@@ -116,7 +116,6 @@ class Stream(Link):
                 self._split = Prefixed(limit)
                 self.wrap = Prefixed.wrap
                 self.overhead = framing.PREFIX_BYTES
-                self.router.watch(self)
             case Framing.LINES:
                 self._split = Lines(limit)
                 self.overhead = 1

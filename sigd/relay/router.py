@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SERVER: Final = f"sigd/{__version__}"
 
-FEATURES: Final = ("peers",)
+FEATURES: Final = ["peers"]
 """What this server can beyond relaying: `peers` may be asked."""
 
 _LIST_OVERHEAD: Final = 200
@@ -211,7 +211,6 @@ class Router:
         self._settle(link, peer, message)
         link.last_seen = now
         link.admitted()
-        self.watch(link)
 
     def _settle(self, link: "Link", peer: str, message: Register) -> None:
         limits = self.limits
@@ -229,7 +228,7 @@ class Router:
                 id=peer,
                 server=SERVER,
                 protocol=messages.PROTOCOL,
-                features=list(FEATURES),
+                features=FEATURES,
                 keepalive_ms=keepalive_ms,
                 max_frame=limits.max_frame,
             )
@@ -262,6 +261,12 @@ class Router:
             self._grant(claim.link, link.id, claim.message, claim.asked)
 
     # -- time
+
+    def welcome(self, link: "Link") -> None:
+        """Have a new link looked at before anything can be due to it: by then it has mostly said what it is."""
+        limits = self.limits
+        first_ms = min(messages.MIN_KEEPALIVE_MS, limits.register_timeout_ms, limits.register_timeout_lines_ms)
+        self.deadlines.watch(link, link.opened + first_ms / 1000)
 
     def watch(self, link: "Link") -> None:
         """Have the link looked at when it is next due."""

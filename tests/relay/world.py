@@ -111,7 +111,7 @@ class World:
     def connects(self, address: str, *, lines: bool = False) -> Peer:
         """A new link."""
         peer = Peer(self, address, lines=lines)
-        self.router.watch(peer)
+        self.router.welcome(peer)
         return peer
 
     def peer(self, name: str, *, lines: bool = False, **members: Any) -> Peer:

@@ -1,0 +1,228 @@
+"""A signaling class for programs written for aiortc's own (`aiortc.contrib.signaling`): one line changes.
+
+    signaling = TcpSocketSignaling("127.0.0.1", 1234)                               # before
+    signaling = Signaling("tcp://127.0.0.1:7337", id="alice", to="bob")             # after
+
+Runs on asyncio, as aiortc does.
+"""
+
+import asyncio
+import logging
+import random
+import re
+from contextlib import suppress
+from typing import Any, Final, Literal
+
+import aiortc
+from aiortc.contrib.signaling import BYE, BaseSignaling, SignalingBye
+from aiortc.sdp import candidate_from_sdp, candidate_to_sdp
+
+from sigd.client.backoff import Backoff
+from sigd.client.conversation import Received
+from sigd.client.errors import SignalingError
+from sigd.client.peer import Peer, connect
+from sigd.wire.errors import ErrorCode
+from sigd.wire.messages import AnswerFrom, ByeFrom, CandidateFrom, Error, OfferFrom
+
+__all__ = ["BYE", "END_OF_CANDIDATES", "EndOfCandidates", "Signaling"]
+
+LONGEST_WAIT_SECONDS: Final = 4.0
+"""Between two tries to reach a peer that is not there yet: 2 s on average, half of the 60 misses a minute that a
+server allows."""
+
+BYE_SECONDS: Final = 1.0
+"""For the farewell on `close`: the other notices anyway, by its ICE."""
+
+_BEFORE_CANDIDATE: Final = re.compile(r"\A(a=)?candidate:")
+"""Optional on the way in, and some send the whole line of an SDP."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class EndOfCandidates:
+    """What `END_OF_CANDIDATES` is an instance of, for `isinstance`."""
+
+    def __repr__(self) -> str:
+        return "END_OF_CANDIDATES"
+
+
+END_OF_CANDIDATES: Final = EndOfCandidates()
+"""The other has no more candidates: `await pc.addIceCandidate(None)`. Programs that do not know it pass over it;
+None would say to them that the connection is closed."""
+
+Sent = aiortc.RTCSessionDescription | aiortc.RTCIceCandidate | SignalingBye | EndOfCandidates
+
+
+class Signaling(BaseSignaling):
+    """Talks to one other peer through a sigd.
+
+    Like TcpSocketSignaling, sending an offer waits until the other is there. A lost connection is made again in the
+    background.
+
+    Attributes:
+        to: the other's peer ID; None until the first offer comes.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        id: str | None = None,  # noqa: A002 - the word of the wire
+        to: str | None = None,
+        framing: Literal["prefixed", "lines"] = "prefixed",
+    ) -> None:
+        self.to = to
+        self._url = url
+        self._id = id
+        self._framing: Literal["prefixed", "lines"] = framing
+        self._ready: asyncio.Future[Peer] | None = None
+        self._holder: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+
+    # -- aiortc's interface
+
+    async def connect(self) -> None:
+        """Connect and register.
+
+        Raises:
+            OSError: there is no connection.
+            SignalingError: the server did not register this peer.
+        """
+        await self._connected()
+
+    async def send(self, descr: Sent | None) -> None:
+        """Send a session description, a candidate, the end of candidates (None says it too), or `BYE`.
+
+        Raises:
+            SignalingError: the server's reason why the other does not get it.
+        """
+        peer = await self._connected()
+        if self.to is None:
+            raise RuntimeError("nobody to send to: construct with `to`, or receive an offer first")
+        match descr:
+            case aiortc.RTCSessionDescription(type="offer"):
+                await self._offer(peer, self.to, descr.sdp)
+            case aiortc.RTCSessionDescription(type="answer"):
+                await peer.answer(self.to, descr.sdp)
+            case aiortc.RTCIceCandidate():
+                await peer.candidate(self.to, _to_init(descr))
+            case None | EndOfCandidates():
+                await peer.end_of_candidates(self.to)
+            case SignalingBye():
+                await peer.bye(self.to)
+            case _:
+                raise ValueError(f"neither offer, answer, candidate nor bye: {descr!r}")
+
+    async def receive(self) -> Sent | None:  # type: ignore[override]  # aiortc has no mark for the end of candidates
+        """What the other sent; None once this was closed.
+
+        Raises:
+            SignalingError: the conversation with the server has ended for good: `replaced`, `kicked`, ...
+        """
+        if self._closing.is_set():
+            return None
+        peer = await self._connected()
+        async for message in peer:
+            found = self._read(message)
+            if found is not None:
+                return found
+        return None
+
+    async def close(self) -> None:
+        """Say goodbye, and leave the server."""
+        peer = None
+        if self._ready is not None and self._ready.done() and not (self._ready.cancelled() or self._closing.is_set()):
+            peer = self._ready.result()
+        if peer is not None and peer.connected and self.to is not None:
+            with suppress(SignalingError, TimeoutError):
+                async with asyncio.timeout(BYE_SECONDS):
+                    await self.send(BYE)
+        self._closing.set()
+        if self._holder is not None:
+            if peer is None:
+                self._holder.cancel()
+            await asyncio.wait([self._holder])
+
+    # -- behind it
+
+    async def _connected(self) -> Peer:
+        if self._closing.is_set():
+            raise RuntimeError("this signaling is closed")
+        if self._ready is None:
+            self._ready = asyncio.get_running_loop().create_future()
+            self._holder = asyncio.create_task(self._hold(self._ready))
+        return await asyncio.shield(self._ready)
+
+    async def _hold(self, ready: "asyncio.Future[Peer]") -> None:
+        """Be connected until closed: in a task of its own, since a program may close from another than it connects."""
+        try:
+            async with connect(self._url, id=self._id, framing=self._framing) as peer:
+                ready.set_result(peer)
+                await self._closing.wait()
+        except (OSError, SignalingError, ValueError) as fault:
+            self._ready = None  # so that it can be tried again
+            ready.set_exception(fault)
+        finally:
+            ready.cancel()
+
+    async def _offer(self, peer: Peer, to: str, sdp: str) -> None:
+        backoff = Backoff(random.Random(), LONGEST_WAIT_SECONDS)
+        now = asyncio.get_running_loop().time
+        while True:
+            try:
+                return await peer.offer(to, sdp)
+            except SignalingError as fault:
+                if fault.code not in {ErrorCode.PEER_UNAVAILABLE, ErrorCode.RATE_LIMITED}:
+                    raise
+                if fault.retry_after_ms is not None:
+                    backoff.hold(fault.retry_after_ms, now())
+            await asyncio.sleep(backoff.next(now()) - now())
+
+    def _read(self, message: Received) -> Sent | None:
+        """What the program is to get of a message; None: nothing."""
+        if isinstance(message, Error):
+            _log.warning("%s: %s", message.code, message.message)
+            return None
+        if self.to is None and isinstance(message, OfferFrom):
+            self.to = message.sender
+        if message.sender != self.to:
+            return None
+        match message:
+            case OfferFrom():
+                return aiortc.RTCSessionDescription(sdp=message.sdp, type="offer")
+            case AnswerFrom():
+                return aiortc.RTCSessionDescription(sdp=message.sdp, type="answer")
+            case CandidateFrom():
+                return END_OF_CANDIDATES if message.candidate is None else _from_init(message.candidate)
+            case ByeFrom():
+                return BYE
+            case _:
+                return None
+
+
+def _to_init(candidate: aiortc.RTCIceCandidate) -> dict[str, Any]:
+    return {
+        "candidate": "candidate:" + candidate_to_sdp(candidate),
+        "sdpMid": candidate.sdpMid,
+        "sdpMLineIndex": candidate.sdpMLineIndex,
+    }
+
+
+def _from_init(init: dict[str, Any]) -> aiortc.RTCIceCandidate | None:
+    """The candidate; None for one that aiortc cannot use.
+
+    That is also an empty one: it ends the candidates of one media section, and aiortc only knows the end of all.
+    """
+    text, mid, index = init.get("candidate"), init.get("sdpMid"), init.get("sdpMLineIndex")
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        candidate = candidate_from_sdp(_BEFORE_CANDIDATE.sub("", text, count=1))
+    except (ValueError, AssertionError, IndexError):
+        _log.warning("a candidate that aiortc cannot read was ignored")
+        return None
+    candidate.sdpMid = mid if isinstance(mid, str) else None
+    candidate.sdpMLineIndex = index if isinstance(index, int) else None
+    if candidate.sdpMid is None and candidate.sdpMLineIndex is None:
+        return None  # it would have to belong to some media section (W3C webrtc-pc, addIceCandidate)
+    return candidate

@@ -1,0 +1,382 @@
+"""A client's side of the protocol, over one connection after another. No I/O, no clock: `now` is an argument.
+
+Whoever has a socket calls `begin`, connects, writes what `take_due` returns, passes on what comes (`receive`), lets
+time pass (`expire` at `deadline`) and says when the connection is gone (`lose`). From `retry_at` on all this begins
+again, until `ended`.
+"""
+
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar, assert_never
+
+from sigd.client.backoff import Backoff
+from sigd.client.errors import Disconnected, SignalingError
+from sigd.wire import messages
+from sigd.wire.errors import ErrorCode, Next, ProtocolError
+from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, framing_of
+from sigd.wire.messages import (
+    AnswerFrom,
+    ByeFrom,
+    CandidateFrom,
+    ClientMessage,
+    Error,
+    GoingAway,
+    IceServerList,
+    MessageFrom,
+    OfferFrom,
+    Ok,
+    PeerList,
+    Ping,
+    PingSaid,
+    Pong,
+    PongSaid,
+    Register,
+    Registered,
+    Relayed,
+    Said,
+)
+
+Received = OfferFrom | AnswerFrom | CandidateFrom | ByeFrom | MessageFrom | Error
+"""What a program gets: what other peers send, and an `error` that answers none of its requests."""
+
+Asking = (
+    messages.Offer
+    | messages.Answer
+    | messages.Candidate
+    | messages.Bye
+    | messages.Message
+    | messages.Peers
+    | messages.IceServers
+    | messages.Ping
+    | messages.Unregister
+)
+"""What a program says."""
+
+STABLE_SECONDS: Final = 10.0
+"""Who was registered for as long as the longest pause begins with short ones again; a server that drops everybody
+right after `registered` is not hammered."""
+
+SILENCE: Final = 2.5
+"""Keepalives without a byte after which the server is taken for dead: what it allows its clients (`idle-timeout`)."""
+
+SHORTEST_KEEPALIVE_SECONDS: Final = 0.1
+"""Whatever the server says, it is not pinged more often than this."""
+
+BACKLOG_BYTES: Final = 262_144
+"""Received and not yet taken by the program; past it nothing is read. What the server keeps for a link, too."""
+
+BACKLOG_BYTES_WHILE_ASKING: Final = 4 * BACKLOG_BYTES
+"""The same while a request waits: its answer comes behind what other peers send, and a program that asks between two
+messages has to get it. Past this it gets a time-out instead."""
+
+STRUCT_BYTES: Final = 512
+"""What a decoded message takes beside its texts, about: many short messages count for what they are."""
+
+DUE_BYTES: Final = 65_536
+"""Said and not yet taken by the socket; past it further requests wait. One frame of the default size."""
+
+_ALL: Final = 1 << 30
+"""How many frames are taken at once: as many as one read brought."""
+
+Answer = TypeVar("Answer", bound=Said)
+
+
+class Pending(Generic[Answer]):
+    """A request that waits for its answer or, once `settled` was called, has it."""
+
+    __slots__ = ("_answer", "_expected", "_settled", "ref")
+
+    def __init__(self, ref: str, expected: type[Answer], settled: Callable[[], None]) -> None:
+        self.ref = ref
+        self._expected = expected
+        self._settled = settled
+        self._answer: Answer | SignalingError | None = None
+
+    def answer(self, message: Said) -> bool:
+        """Settle it with what the server said, if that answers such a request."""
+        if not isinstance(message, self._expected):
+            return False
+        self._answer = message
+        self._settled()
+        return True
+
+    def fail(self, fault: SignalingError) -> None:
+        """Settle it with what went wrong."""
+        self._answer = fault
+        self._settled()
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is an answer."""
+        return self._answer is not None
+
+    def result(self) -> Answer:
+        """The answer.
+
+        Raises:
+            SignalingError: what the server said instead, or `Disconnected`.
+        """
+        if self._answer is None or isinstance(self._answer, SignalingError):
+            raise self._answer or AssertionError("not settled yet")
+        return self._answer
+
+
+class Conversation:
+    """What one peer says to a server and hears from it. Times are seconds on the caller's clock.
+
+    Attributes:
+        id: the peer ID: as asked for, then as the server gave it, and asked for again with each connection.
+        registered: whether the server has registered this peer over this connection.
+        terms: what it said when it last did.
+        over: nothing more comes over this connection: it is to be closed.
+        fault: why this connection is over, or why this peer was not registered.
+        left: this peer wants no further connection.
+        ended: why there is to be none.
+        retry_at: when the next connection may be made.
+    """
+
+    def __init__(
+        self, register: Register, framing: Framing, jitter: random.Random, *, reconnect: bool, max_frame: int
+    ) -> None:
+        self.id = register.id
+        self.registered = False
+        self.terms: Registered | None = None
+        self.over = True
+        self.fault: SignalingError | None = None
+        self.left = False
+        self.ended: SignalingError | None = None
+        self.retry_at = -math.inf
+        self._register = register
+        self._wrap = Lines.wrap if framing is Framing.LINES else Prefixed.wrap
+        self._overhead = len(self._wrap(b""))
+        self._reconnect = reconnect
+        self._max_frame = max_frame
+        self._backoff = Backoff(jitter)
+        self._split: Splitter | None = None
+        self._refs = 0
+        self._pending: dict[str, Pending[Any]] = {}
+        self._due = bytearray()
+        self._backlog: deque[tuple[int, Received]] = deque()
+        self._backlog_bytes = 0
+        self._heard_at = -math.inf
+        self._registered_at = math.inf
+        self._pinged = False
+
+    # -- a connection
+
+    def begin(self, now: float) -> None:
+        """A connection is being made: the first that is due on it asks for the ID."""
+        self.over = False
+        self.fault = None
+        self._split = None
+        self._heard_at = now
+        self._pinged = False
+        self._register.id = self.id
+        self._register.ref = self._next_ref()
+        self._say(self._register)
+
+    def receive(self, chunk: bytes, now: float) -> None:
+        """Act on what came. With nothing to follow (`over`) the rest is not looked at."""
+        split = self._split
+        if split is None:
+            # An error before the server knew our framing comes as a line.
+            prefixed = framing_of(chunk[0]) is Framing.PREFIXED
+            split = self._split = Prefixed(self._max_frame) if prefixed else Lines(self._max_frame)
+        self._heard_at = now
+        self._pinged = False
+        more = True
+        while more and not self.over:
+            try:
+                frames = split.take(chunk, _ALL)
+            except ProtocolError as fault:
+                frames = ()
+                if fault.code is not ErrorCode.TOO_LARGE:  # of a line: it was passed over
+                    self._finish(Disconnected(f"the server sent what is no frame: {fault.text}", sent=True))
+            for frame in frames:
+                if not self.over:
+                    self._hear(frame, now)
+            chunk = b""
+            more = split.more
+
+    def lose(self, text: str, now: float) -> None:
+        """The connection is gone, or was never made; `text` says why if nothing that came did."""
+        if self.left:
+            self.fault = Disconnected("this peer has left", sent=True)
+        elif self.fault is None:
+            self.fault = Disconnected(text, sent=True)
+        if now - self._registered_at >= STABLE_SECONDS:
+            self._backoff.reset()
+        self.registered = False
+        self._registered_at = math.inf
+        self.over = True
+        self._due.clear()
+        pending, self._pending = self._pending, {}
+        for request in pending.values():
+            request.fail(Disconnected(f"lost while the answer was awaited ({self.fault})", sent=True))
+        if self.ended is None and (self.left or not self._reconnect):
+            self.ended = self.fault
+        self.retry_at = self._backoff.next(now)
+
+    def leave(self) -> None:
+        """Let this connection be the last."""
+        self.left = True
+
+    # -- what is said
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request can be made now."""
+        return self.registered and not self.over and len(self._due) < DUE_BYTES
+
+    def ask(self, message: Asking, expected: type[Answer], settled: Callable[[], None]) -> Pending[Answer]:
+        """Say something, once `ready`; `settled` is called when the answer is there.
+
+        Raises:
+            SignalingError: `too-large`, found out here: a server closes the link over it.
+        """
+        if self.terms is None or not self.registered:
+            raise AssertionError("asked without being registered")
+        message.ref = self._next_ref()
+        data = self._wrap(messages.encode(message))
+        size = len(data) - self._overhead
+        if size > self.terms.max_frame:
+            text = f"{size} bytes: this server takes {self.terms.max_frame}"
+            raise SignalingError(ErrorCode.TOO_LARGE, text, to=message.to if isinstance(message, Relayed) else None)
+        pending = self._pending[message.ref] = Pending(message.ref, expected, settled)
+        self._due += data
+        return pending
+
+    def forget(self, pending: Pending[Any]) -> None:
+        """Nobody waits for this answer any more."""
+        self._pending.pop(pending.ref, None)
+
+    @property
+    def has_due(self) -> bool:
+        """Whether there is anything to be written."""
+        return bool(self._due)
+
+    def take_due(self) -> bytes:
+        """What is to be written now."""
+        due = bytes(self._due)
+        self._due.clear()
+        return due
+
+    def _next_ref(self) -> str:
+        self._refs += 1
+        return str(self._refs)
+
+    def _say(self, message: ClientMessage) -> None:
+        self._due += self._wrap(messages.encode(message))
+
+    # -- what is heard
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether more is to be read: not while the program leaves too much lying."""
+        return self._backlog_bytes < (BACKLOG_BYTES_WHILE_ASKING if self._pending else BACKLOG_BYTES)
+
+    @property
+    def has_messages(self) -> bool:
+        """Whether there is a message for the program."""
+        return bool(self._backlog)
+
+    def take(self) -> Received | None:
+        """The next message for the program."""
+        if not self._backlog:
+            return None
+        size, message = self._backlog.popleft()
+        self._backlog_bytes -= size
+        return message
+
+    def _hear(self, frame: bytes, now: float) -> None:
+        try:
+            message = messages.decode_said(frame)
+        except ValueError:
+            return  # a newer server may say what this version does not know (protocol.md, section 3)
+        match message:
+            case OfferFrom() | AnswerFrom() | CandidateFrom() | ByeFrom() | MessageFrom():
+                self._keep(message, len(frame))
+            case Ok() | PongSaid() | PeerList() | IceServerList():
+                pending = self._pending.get(message.ref or "")
+                if pending is not None and pending.answer(message):
+                    del self._pending[pending.ref]  # or it would fail yet, should the connection be lost now
+            case Error():
+                self._hear_error(message, len(frame), now)
+            case PingSaid():
+                if len(self._due) < DUE_BYTES:  # what is due already says as much
+                    self._say(Pong())
+            case Registered():
+                if message.ref == self._register.ref:
+                    self.id = message.id
+                    self.terms = message
+                    self.registered = True
+                    self._registered_at = now
+            case GoingAway():
+                self._backoff.hold(message.reconnect_after_ms, now)
+                self._finish(Disconnected(f"the server is going away: {message.reason}", sent=True))
+            case _:
+                assert_never(message)
+
+    def _keep(self, message: Received, size: int) -> None:
+        self._backlog.append((size + STRUCT_BYTES, message))
+        self._backlog_bytes += size + STRUCT_BYTES
+
+    def _hear_error(self, error: Error, size: int, now: float) -> None:
+        fault = SignalingError.of(error)
+        code = _known(error.code)
+        pending = self._pending.pop(error.ref or "", None)
+        if pending is not None:
+            pending.fail(fault)
+        if error.reconnect is False or (not self.registered and code is not None and code.next is Next.MEND):
+            self.ended = fault
+            self._finish(fault)
+        elif not self.registered or (code is not None and code.closes):
+            self._hold(error, now)
+            self._finish(fault)
+        elif error.ref is None:
+            if code is None and error.to is None:
+                self._hold(error, now)
+                self.fault = fault  # should the connection end now, then because of this
+            self._keep(error, size)
+
+    def _hold(self, error: Error, now: float) -> None:
+        if error.retry_after_ms is not None:
+            self._backoff.hold(error.retry_after_ms, now)
+
+    def _finish(self, fault: SignalingError) -> None:
+        self.fault = fault
+        self.over = True
+
+    # -- time
+
+    @property
+    def deadline(self) -> float:
+        """When to call `expire`."""
+        if self.terms is None or not self.registered or self.over:
+            return math.inf
+        keepalive = max(SHORTEST_KEEPALIVE_SECONDS, min(self.terms.keepalive_ms, messages.MAX_KEEPALIVE_MS) / 1000)
+        return self._heard_at + keepalive * (SILENCE if self._pinged else 1)
+
+    def expire(self, now: float) -> None:
+        """Do what is due by now: ask a silent server whether it is there, and give it up if it stays silent."""
+        if now < self.deadline:
+            return
+        if self._pinged:
+            self._finish(Disconnected("nothing was heard from the server for too long", sent=True))
+        else:
+            self._pinged = True
+            self._say(Ping())
+
+    def resume(self, now: float) -> None:
+        """Begin to read again: the silence was of our own making."""
+        self._heard_at = now
+        self._pinged = False
+
+
+def _known(code: str) -> ErrorCode | None:
+    try:
+        return ErrorCode(code)
+    except ValueError:
+        return None  # of a newer server: its `reconnect` and `retryAfterMs` say what to do

@@ -1,0 +1,260 @@
+"""What a program on trio or asyncio sees of the client: `connect`, and a `Peer` with a method for each request."""
+
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, Literal, TypeVar
+
+import anyio
+import anyio.lowlevel
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from sigd.client import address
+from sigd.client.carrier import Carrier
+from sigd.client.conversation import Asking, Conversation, Pending, Received
+from sigd.client.errors import Disconnected, SignalingError
+from sigd.wire import messages
+from sigd.wire.framing import Framing
+from sigd.wire.messages import IceServerList, Ok, PeerList, PongSaid, Registered, Said
+
+MAX_FRAME: Final = 1_048_576
+"""Bytes of the longest message that is taken. Servers take 65 536 unless told otherwise, which is what counts then."""
+
+CONNECT_SECONDS: Final = 10.0
+"""For one attempt, the server's answer to `register` included: that may take 3 s while it asks a holder of the ID."""
+
+ANSWER_SECONDS: Final = 10.0
+"""For one request, the wait for a connection included: as long as the longest pause between two attempts."""
+
+LEAVE_SECONDS: Final = 1.0
+"""For the farewell: it makes sure that the ID is free, and nothing else depends on it."""
+
+Answer = TypeVar("Answer", bound=Said)
+
+
+@asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    id: str | None = None,  # noqa: A002 - the word of the wire
+    meta: Mapping[str, Any] | None = None,
+    framing: Literal["prefixed", "lines"] = "prefixed",
+    keepalive_ms: int | None = None,
+    max_frame: int = MAX_FRAME,
+    reconnect: bool = True,
+    connect_timeout: float = CONNECT_SECONDS,
+    jitter: random.Random | None = None,
+) -> AsyncGenerator["Peer", None]:
+    """Be a peer, registered with the server, for as long as the `async with` lasts.
+
+    What goes wrong with the first connection is raised: a wrong address, an ID that somebody else holds. A connection
+    that is lost later is made again, after pauses with full jitter, and with the same ID; that somebody else holds it
+    is then a reason to try again, since that may be this peer's own old link. The server can end this (`replaced`).
+
+    Args:
+        url: `tcp://host[:port]` or `unix:/path`.
+        id: the peer ID; None: the server picks one (`Peer.id`).
+        meta: what other peers see of this one in a list: a JSON object of at most 1 KiB.
+        framing: length-prefixed, or lines of JSON, which are easier to read in a trace.
+        keepalive_ms: after how much silence each side asks whether the other is there; None: as the server likes it.
+        max_frame: bytes of the longest message that is taken.
+        reconnect: False: a lost connection is the end.
+        connect_timeout: seconds for one attempt, until the server has answered.
+        jitter: where the pauses come from.
+
+    Raises:
+        OSError: there is no connection; `TimeoutError`, one of these, after `connect_timeout`.
+        SignalingError: the server did not register this peer: `id-taken`, `server-full`, ...
+        ValueError: the URL is none of these.
+    """
+    register = messages.Register(
+        id=id,
+        meta=UNSET if meta is None else Raw(msgspec.json.encode(dict(meta))),
+        keepalive_ms=keepalive_ms,
+        max_frame=max_frame,
+    )
+    conversation = Conversation(
+        register,
+        Framing.LINES if framing == "lines" else Framing.PREFIXED,
+        jitter or random.Random(),
+        reconnect=reconnect,
+        max_frame=max_frame,
+    )
+    carrier = Carrier(conversation, address.parse(url), connect_timeout)
+    stream = await carrier.establish()
+    fault: Exception | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(carrier.run, stream)
+        peer = Peer(carrier)
+        try:
+            yield peer
+        except Exception as raised:
+            fault = raised
+        await peer.leave()
+    if fault is not None:
+        raise fault  # not inside, where it would be wrapped in a group
+
+
+class Peer:
+    """A registered peer. Iterate over it to get what other peers send; `connect` makes it.
+
+    A request returns once the server has answered it. For what is relayed this says that the message is in the
+    recipient's outbox there. While there is no connection requests wait for the next. Each raises
+
+    - `SignalingError`: the server's reason, such as `peer-unavailable` or `too-large`;
+    - `Disconnected`, one of these: there was no connection in time, or it was lost before the answer came;
+    - `TimeoutError`: no answer came, though there is a connection.
+
+    `within` is how long all of it may take, in seconds. Messages wait for the program up to a bound, and then nothing
+    more is read: a program that makes requests has to take what comes, too.
+    """
+
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+        self._conversation = carrier.conversation
+
+    @property
+    def id(self) -> str:
+        """The peer ID."""
+        return self.registered.id
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, and this peer is registered over it."""
+        return self._conversation.registered
+
+    @property
+    def registered(self) -> Registered:
+        """What the server said when it last registered this peer."""
+        if self._conversation.terms is None:
+            raise AssertionError("a peer was handed out before it was registered")
+        return self._conversation.terms
+
+    # -- what a peer says
+
+    async def offer(self, to: str, sdp: str, *, session: str | None = None, within: float = ANSWER_SECONDS) -> None:
+        """Send an SDP offer."""
+        await self._ask(messages.Offer(to=to, sdp=sdp, session=session), Ok, within)
+
+    async def answer(self, to: str, sdp: str, *, session: str | None = None, within: float = ANSWER_SECONDS) -> None:
+        """Send an SDP answer."""
+        await self._ask(messages.Answer(to=to, sdp=sdp, session=session), Ok, within)
+
+    async def candidate(
+        self,
+        to: str,
+        candidate: Mapping[str, Any],
+        *,
+        session: str | None = None,
+        within: float = ANSWER_SECONDS,
+    ) -> None:
+        """Send an ICE candidate, an RTCIceCandidateInit: `candidate`, `sdpMid`, `sdpMLineIndex`."""
+        body = Raw(msgspec.json.encode(dict(candidate)))
+        await self._ask(messages.Candidate(to=to, candidate=body, session=session), Ok, within)
+
+    async def end_of_candidates(self, to: str, *, session: str | None = None, within: float = ANSWER_SECONDS) -> None:
+        """Say that there are no more candidates."""
+        await self._ask(messages.Candidate(to=to, candidate=Raw(b"null"), session=session), Ok, within)
+
+    async def bye(
+        self, to: str, reason: str | None = None, *, session: str | None = None, within: float = ANSWER_SECONDS
+    ) -> None:
+        """End a session."""
+        await self._ask(messages.Bye(to=to, reason=reason, session=session), Ok, within)
+
+    async def send(self, to: str, data: object, *, session: str | None = None, within: float = ANSWER_SECONDS) -> None:
+        """Send anything else that JSON can say."""
+        body = Raw(msgspec.json.encode(data))
+        await self._ask(messages.Message(to=to, data=body, session=session), Ok, within)
+
+    async def peers(self, prefix: str = "", *, within: float = ANSWER_SECONDS) -> dict[str, dict[str, Any]]:
+        """Who is registered, and what each says of itself; with a prefix, those whose IDs begin with it."""
+        found: dict[str, dict[str, Any]] = {}
+        until = anyio.current_time() + within
+        after, more = "", True
+        while more:
+            rest = max(0, until - anyio.current_time())
+            page = await self._ask(messages.Peers(prefix=prefix, after=after), PeerList, rest)
+            found |= {entry.id: _object(entry.meta) for entry in page.peers}
+            more = page.more and bool(page.peers)
+            after = page.peers[-1].id if page.peers else ""
+        return found
+
+    async def ice_servers(self, *, within: float = ANSWER_SECONDS) -> IceServerList:
+        """STUN and TURN servers as RTCConfiguration has them, with credentials and when those expire."""
+        return await self._ask(messages.IceServers(), IceServerList, within)
+
+    async def ping(self, *, within: float = ANSWER_SECONDS) -> float:
+        """Ask whether the server is there; the seconds that it took."""
+        asked = anyio.current_time()
+        await self._ask(messages.Ping(), PongSaid, within)
+        return anyio.current_time() - asked
+
+    async def leave(self) -> None:
+        """Leave: the ID is free, and the iteration ends once all that has come was taken."""
+        if self._conversation.left:
+            return
+        self._conversation.leave()
+        if self._conversation.ready:
+            with suppress(SignalingError, TimeoutError):
+                await self._ask(messages.Unregister(), Ok, LEAVE_SECONDS)
+        self._carrier.stop()
+
+    async def _ask(self, message: Asking, expected: type[Answer], within: float) -> Answer:
+        conversation = self._conversation
+        settled = anyio.Event()
+        pending: Pending[Answer] | None = None
+        try:
+            with anyio.move_on_after(within):
+                await self._carrier.wait_for(lambda: conversation.ready or conversation.ended is not None)
+                if conversation.ended is not None:
+                    raise _unsent(conversation.ended, within)
+                pending = conversation.ask(message, expected, settled.set)
+                self._carrier.tell()
+                await settled.wait()
+        finally:
+            if pending is not None:
+                conversation.forget(pending)
+        if pending is None:
+            raise _unsent(conversation.fault, within)
+        if not pending.settled:
+            raise TimeoutError(f"no answer for {within:g} s")
+        return pending.result()
+
+    # -- what a peer hears
+
+    def __aiter__(self) -> AsyncIterator[Received]:
+        return self
+
+    async def __anext__(self) -> Received:
+        conversation = self._conversation
+        await anyio.lowlevel.checkpoint()
+        while True:
+            await self._carrier.wait_for(lambda: conversation.has_messages or conversation.ended is not None)
+            message = conversation.take()
+            if message is not None:
+                self._carrier.tell()  # there is room again
+                return message
+            if conversation.ended is not None:  # else somebody else who iterates was faster
+                break
+        if conversation.left:
+            raise StopAsyncIteration
+        raise conversation.ended.with_traceback(None)
+
+
+def _unsent(fault: SignalingError | None, within: float) -> Disconnected:
+    """What a request raises that was not made at all, `fault` being why there is no connection."""
+    if fault is None:
+        return Disconnected(f"no connection for {within:g} s: nothing was sent", sent=False)
+    return Disconnected(fault.text if isinstance(fault, Disconnected) else str(fault), sent=False)
+
+
+def _object(meta: Raw | UnsetType) -> dict[str, Any]:
+    """What a peer says of itself; empty where that is nothing, or nothing that can be read."""
+    if meta is UNSET:
+        return {}
+    try:
+        return msgspec.json.decode(meta, type=dict[str, Any])
+    except (ValueError, RecursionError):
+        return {}
