@@ -83,7 +83,7 @@ class Carrier:
             raise conversation.fault or AssertionError("over, and nothing says why")
 
     async def _converse(self, stream: ByteStream) -> str:
-        """Read and write until the connection is over; a few words why."""
+        """Read and write until the connection is over; a few words why, where nothing that was said tells."""
         why = ""
         async with stream, anyio.create_task_group() as group:
             group.start_soon(self._write, stream)
@@ -108,7 +108,7 @@ class Carrier:
             else:
                 conversation.expire(anyio.current_time())
             self.tell()
-        return "over"
+        return ""
 
     async def _write(self, stream: ByteStream) -> None:
         conversation = self.conversation

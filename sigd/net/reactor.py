@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 EVENTS_PER_ROUND: Final = 256
 """How many sockets one round looks at: some milliseconds of work, so that trio's other tasks have their turn."""
 
-ROUNDS_PER_TURN: Final = 4
-"""Rounds without a pause after which trio's other tasks have their turn; to give it costs as much as a message."""
-
 ACCEPTS_PER_ROUND: Final = 16
 """Connections taken per listener and round: a crowd at the door does not delay those who are in."""
 
@@ -92,19 +89,18 @@ class Reactor:
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._keep_time)
-                rounds = 0
+                rested = True
                 while True:
                     events = poll(0, EVENTS_PER_ROUND)
                     if not events and not self.busy:
                         await trio.lowlevel.wait_readable(descriptor)
-                        rounds = 0
+                        rested = True
                         continue
+                    if not rested:
+                        await trio.lowlevel.checkpoint()
                     self.now = trio.current_time()
                     self._round(events)
-                    rounds += 1
-                    if rounds == ROUNDS_PER_TURN:
-                        await trio.lowlevel.checkpoint()
-                        rounds = 0
+                    rested = False
         finally:
             self._close()
 
@@ -112,10 +108,12 @@ class Reactor:
         now = self.now
         links = self._links
         busy, self.busy = self.busy, []
+        doors: list[socket.socket] = []
         for fd, event in events:
             link = links.get(fd)
             if link is None:
-                self._accept(fd)
+                if fd in self._listeners:
+                    doors.append(self._listeners[fd])
                 continue
             try:
                 if event & OUT:
@@ -133,6 +131,8 @@ class Reactor:
                     link.process(b"", now)
                 except Exception as fault:
                     self._fail(link, fault)
+        for door in doors:  # last: a new link may have the descriptor of one that ended in this round
+            self._accept(door)
         self._attend()
 
     def _attend(self) -> None:
@@ -149,13 +149,20 @@ class Reactor:
 
     def _fail(self, link: Link, fault: Exception) -> None:
         """A bug costs the link that met it, and nobody else."""
+        self._say_bug(fault, peer=link.id, address=link.address)
+        try:
+            if link.closing:
+                link.abort("internal")
+            else:
+                link.refuse(ProtocolError(ErrorCode.INTERNAL, "a bug in the server; its log says more"))
+        except Exception as another:
+            self._say_bug(another, peer=link.id, address=link.address)
+            link.sever()
+
+    def _say_bug(self, fault: Exception, **fields: object) -> None:
         count = self._bugs.lets_through(self.now)
         if count:
-            log.error("bug", fault, peer=link.id, address=link.address, count=count)
-        if link.closing:
-            link.abort("internal")
-        else:
-            link.refuse(ProtocolError(ErrorCode.INTERNAL, "a bug in the server; its log says more"))
+            log.error("bug", fault, **fields, count=count)
 
     async def _keep_time(self) -> None:
         while True:
@@ -207,10 +214,7 @@ class Reactor:
         self._listeners[listener.fileno()] = listener
         self._epoll.register(listener.fileno(), IN)
 
-    def _accept(self, fd: int) -> None:
-        listener = self._listeners.get(fd)
-        if listener is None:
-            return  # a link that ended in this very round
+    def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTS_PER_ROUND):
             try:
                 sock, address = listener.accept()
@@ -221,10 +225,14 @@ class Reactor:
                     self._refuse_exhausted(listener, fault)
                 # Anything else concerns the one connection, which is gone (accept(2)).
                 return
-            sock.setblocking(False)
-            self._welcome(sock, _printable(address))
+            try:
+                self._welcome(sock, _printable(address))
+            except Exception as fault:
+                self._say_bug(fault, address=_printable(address))
+                sock.close()
 
     def _welcome(self, sock: socket.socket, address: str) -> None:
+        sock.setblocking(False)
         if len(self._links) >= self._max_connections + REFUSALS:
             _refuse_at_once(sock)
             return

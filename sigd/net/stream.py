@@ -69,6 +69,9 @@ class Stream(Link):
         """Read once, and act on what came."""
         if self.busy:
             return
+        if self.held and not self.closing:
+            self.rearm()  # held since it was last read, by something else than what it sent
+            return
         try:
             data = self.sock.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -116,6 +119,8 @@ class Stream(Link):
                 self._split = Prefixed(limit)
                 self.wrap = Prefixed.wrap
                 self.overhead = framing.PREFIX_BYTES
+                # It has less time to register than who has said nothing.
+                self.router.deadlines.watch(self, self.opened + self.router.limits.register_timeout_ms / 1000)
             case Framing.LINES:
                 self._split = Lines(limit)
                 self.overhead = 1
@@ -266,9 +271,13 @@ class Stream(Link):
         if self._over:
             return
         self.router.closed[self.reason] += 1
-        self.router.deadlines.forget(self)
         self.ends_at = NEVER
+        self.sever()
+        self.drop_unsent(keep_first=False)
+
+    def sever(self) -> None:
+        """Give up what the system and the reactor hold for the link."""
+        self.router.deadlines.forget(self)
         self._reactor.remove(self.fd)
         self.fd = -1
-        self.drop_unsent(keep_first=False)
         self.sock.close()

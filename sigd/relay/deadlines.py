@@ -19,7 +19,7 @@ TICK: Final = 0.25
 PROBE_SECONDS: Final = 3.0
 """How long the holder of a contested ID has to give a sign of life: three retransmissions of a ping on a slow path."""
 
-LINES_FRAME_SECONDS: Final = 60.0
+LINES_FRAME_TIMEOUT_MS: Final = 60_000
 """How long a line may take from its first byte to its last: a person types it."""
 
 GONE_AFTER: Final = 2.5
@@ -31,7 +31,7 @@ def next_deadline(link: "Link", limits: "Limits") -> float:
     if link.closing:
         return link.ends_at
     when = min(
-        link.frame_since + (LINES_FRAME_SECONDS if link.patient else limits.frame_timeout_ms / 1000),
+        link.frame_since + frame_timeout_ms(link, limits) / 1000,
         link.stalled_since + limits.stall_timeout_ms / 1000,
     )
     if link.id is not None:
@@ -40,6 +40,11 @@ def next_deadline(link: "Link", limits: "Limits") -> float:
     if link.claim is not None:
         return min(when, link.claim.asked + PROBE_SECONDS)
     return min(when, link.opened + register_timeout_ms(link, limits) / 1000)
+
+
+def frame_timeout_ms(link: "Link", limits: "Limits") -> int:
+    """How long a frame may take from its first byte to its last."""
+    return LINES_FRAME_TIMEOUT_MS if link.patient else limits.frame_timeout_ms
 
 
 def register_timeout_ms(link: "Link", limits: "Limits") -> int:

@@ -136,6 +136,10 @@ class Link:
         """End at once, whatever is still due."""
         raise NotImplementedError
 
+    def sever(self) -> None:
+        """Give up what the system holds for the link, after a bug in everything else that could end it."""
+        raise NotImplementedError
+
     def admitted(self) -> None:
         """The link has an ID now: longer messages are taken from it."""
         raise NotImplementedError
@@ -296,7 +300,9 @@ class Link:
         self.queued -= dropped
         if self.stuck:
             self.router.outbox_bytes -= dropped
-        self.own = self.queued if self._owners == [None] else 0
+        # What stays counts as the link's own: its sender has been told.
+        self._owners[:] = [None] * kept
+        self.own = self.queued
         self._shares = None
         for sender in senders:
             if not sender.closing:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Final, assert_never
 from msgspec import UNSET
 
 from sigd import __version__
-from sigd.relay.deadlines import PROBE_SECONDS, Deadlines, next_deadline, register_timeout_ms
+from sigd.relay.deadlines import (
+    PROBE_SECONDS,
+    Deadlines,
+    frame_timeout_ms,
+    next_deadline,
+    register_timeout_ms,
+)
 from sigd.relay.link import State
 from sigd.relay.registry import Registry
 from sigd.wire import commands, messages
@@ -20,6 +26,7 @@ from sigd.wire.messages import (
     IceServers,
     Message,
     Offer,
+    PeerEntry,
     Peers,
     Ping,
     Pong,
@@ -165,13 +172,18 @@ class Router:
 
     def peers(self, link: "Link", message: Peers) -> None:
         """List who is registered, as many as the asker's `maxFrame` takes."""
-        found, more = self.registry.listed(message.prefix, message.after)
+        listed, more = self.registry.listed(message.prefix, message.after)
         room = link.max_frame - _LIST_OVERHEAD
-        for count, entry in enumerate(found):
-            room -= len(entry.id) + 20 + (0 if entry.meta is UNSET else len(bytes(entry.meta)) + 10)
-            if room < 0 and count:
-                found, more = found[:count], True
+        found: list[PeerEntry] = []
+        for entry in listed:
+            size = len(messages.encode_entry(entry)) + 1
+            if size > room and not found:
+                entry, size = PeerEntry(entry.id), 0  # its `meta` would never fit: better without than never
+            if size > room:
+                more = True
                 break
+            found.append(entry)
+            room -= size
         link.reply(messages.PeerList(ref=message.ref, peers=found, more=more))
 
     # -- registering
@@ -290,20 +302,19 @@ class Router:
         elif now >= link.stalled_since + limits.stall_timeout_ms / 1000:
             link.drop_unsent(keep_first=True)
             link.refuse(ProtocolError(ErrorCode.SLOW_CONSUMER, "what was due was not read in time"))
-        elif link.claim is not None:
-            text = f"somebody claims the ID, and no sign of life came within {PROBE_SECONDS:g} s"
-            link.claim.holder.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text))
         elif link.state is State.NEW and now >= link.opened + register_timeout_ms(link, limits) / 1000:
             seconds = register_timeout_ms(link, limits) / 1000
             link.refuse(ProtocolError(ErrorCode.REGISTER_TIMEOUT, f"no register came within {seconds:g} s"))
-        elif link.state is State.REGISTERED and not link.patient and now >= link.last_seen + link.keepalive:
-            if link.pinged:
-                link.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, "nothing came for too long, not even a pong"))
-            else:
-                link.pinged_at = now
-                link.reply(messages.PingSaid())
-        else:
+        elif now >= link.frame_since + frame_timeout_ms(link, limits) / 1000:
             link.refuse(ProtocolError(ErrorCode.BAD_FRAME, "a frame was begun and not finished in time"))
+        elif link.claim is not None:
+            text = f"somebody claims the ID, and no sign of life came within {PROBE_SECONDS:g} s"
+            link.claim.holder.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text))
+        elif link.pinged:
+            link.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, "nothing came for too long, not even a pong"))
+        else:
+            link.pinged_at = now
+            link.reply(messages.PingSaid())
 
 
 _REFUSALS: Final = {

@@ -463,6 +463,11 @@ def decode_said(frame: bytes) -> ServerMessage:
         raise ValueError("nested too deep") from None
 
 
+def encode_entry(entry: PeerEntry) -> bytes:
+    """One peer of a list as JSON."""
+    return _encode(entry)
+
+
 def encode_string(text: str) -> Raw:
     """A text as the JSON string that a `message` may carry as its `data`."""
     return Raw(_encode(text))

@@ -93,6 +93,9 @@ class Peer(Link):
     def admitted(self) -> None:
         pass
 
+    def sever(self) -> None:
+        self.router.deadlines.forget(self)
+
     def abort(self, reason: str) -> None:
         self.close(reason)
         self.aborted = self.aborted or reason
