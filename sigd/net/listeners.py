@@ -33,7 +33,7 @@ _ADVICE: Final = {
 }
 
 
-def open_listeners(listen: Listen, *, insecure: bool) -> list[socket.socket]:
+def open_listeners(listen: Listen, *, insecure: bool = False) -> list[socket.socket]:
     """The sockets that a listen URL stands for: one, or one for each address that its host name has.
 
     Args:
