@@ -123,7 +123,11 @@ class Relayed(Request, kw_only=True):
             self.refuse(r'`session` must be 1 to 64 printable ASCII characters without " and \ ')
 
     def delivered(self, sender: bytes) -> bytes:
-        """The message as its recipient gets it, `sender` being the ID of the peer that it comes from."""
+        """The message as its recipient gets it, `sender` being the ID of the peer that it comes from.
+
+        Joined from parts that are valid JSON, at a third of what it costs to build and encode a Struct: `sender` and
+        `session` were checked, and neither holds anything that JSON escapes.
+        """
         raise NotImplementedError
 
 
@@ -142,7 +146,7 @@ class Offer(_Description, kw_only=True, tag="offer"):
 
     def delivered(self, sender: bytes) -> bytes:
         """The offer as its recipient gets it."""
-        return _assemble(b'{"type":"offer","from":"', sender, b'","sdp":', _encode(self.sdp), self.session)
+        return b"".join((b'{"type":"offer","from":"', sender, b'","sdp":', _encode(self.sdp), _end(self.session)))
 
 
 class Answer(_Description, kw_only=True, tag="answer"):
@@ -150,7 +154,7 @@ class Answer(_Description, kw_only=True, tag="answer"):
 
     def delivered(self, sender: bytes) -> bytes:
         """The answer as its recipient gets it."""
-        return _assemble(b'{"type":"answer","from":"', sender, b'","sdp":', _encode(self.sdp), self.session)
+        return b"".join((b'{"type":"answer","from":"', sender, b'","sdp":', _encode(self.sdp), _end(self.session)))
 
 
 _CANDIDATE_FROM: Final = b'{"type":"candidate","from":"'
@@ -179,7 +183,8 @@ class Candidate(Relayed, kw_only=True, tag="candidate"):
             ProtocolError: `bad-message` for a candidate that is neither an object nor `null`. (To look into a Raw
                 costs a tenth of the decoding; here its first byte is at hand.)
         """
-        data = _assemble(_CANDIDATE_FROM, sender, _CANDIDATE_IS, self.candidate, self.session)
+        end = b"}" if self.session is None else _end(self.session)
+        data = b"".join((_CANDIDATE_FROM, sender, _CANDIDATE_IS, self.candidate, end))
         first = data[_CANDIDATE_AT + len(sender)]
         if first != _OBJECT and first != _NULL:
             self.refuse("`candidate` must be an object (RTCIceCandidateInit) or null (end of candidates)")
@@ -216,7 +221,7 @@ class Message(Relayed, kw_only=True, tag="message"):
 
     def delivered(self, sender: bytes) -> bytes:
         """The message as its recipient gets it: byte by byte what was sent."""
-        return _assemble(b'{"type":"message","from":"', sender, b'","data":', self.data, self.session)
+        return b"".join((b'{"type":"message","from":"', sender, b'","data":', self.data, _end(self.session)))
 
 
 class Peers(Request, kw_only=True, tag="peers"):
@@ -473,12 +478,8 @@ def encode_string(text: str) -> Raw:
     return Raw(_encode(text))
 
 
-def _assemble(head: bytes, sender: bytes, member: bytes, body: bytes | Raw, session: str | None) -> bytes:
-    # Joining what is known to be valid JSON costs a third of building and encoding a Struct. `sender` and `session`
-    # were checked: neither holds anything that JSON escapes.
-    if session is None:
-        return b"".join((head, sender, member, body, b"}"))
-    return b"".join((head, sender, member, body, b',"session":"', session.encode(), b'"}'))
+def _end(session: str | None) -> bytes:
+    return b"}" if session is None else b',"session":"' + session.encode() + b'"}'
 
 
 def _tags(union: UnionType) -> frozenset[str]:
