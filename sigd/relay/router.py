@@ -14,7 +14,7 @@ from sigd.relay.deadlines import (
     next_deadline,
     register_timeout_ms,
 )
-from sigd.relay.link import State
+from sigd.relay.link import NEVER, State
 from sigd.relay.registry import Registry
 from sigd.wire import commands, messages
 from sigd.wire.errors import ErrorCode, ProtocolError
@@ -176,7 +176,7 @@ class Router:
         room = link.max_frame - _LIST_OVERHEAD
         found: list[PeerEntry] = []
         for entry in listed:
-            size = len(messages.encode_entry(entry)) + 1
+            size = len(link.wrap(messages.encode_entry(entry)))
             if size > room and not found:
                 entry, size = PeerEntry(entry.id), 0  # its `meta` would never fit: better without than never
             if size > room:
@@ -228,10 +228,11 @@ class Router:
         limits = self.limits
         if message.max_frame is not None:
             link.max_frame = min(message.max_frame, limits.max_frame)
-        keepalive_ms = limits.keepalive_ms
         if message.keepalive_ms is not None:
             keepalive_ms = max(messages.MIN_KEEPALIVE_MS, min(message.keepalive_ms, messages.MAX_KEEPALIVE_MS))
-        link.keepalive = keepalive_ms / 1000
+            link.keepalive = keepalive_ms / 1000
+        elif link.keepalive == NEVER:
+            link.keepalive = limits.keepalive_ms / 1000
         if message.meta is not UNSET:
             link.meta = message.meta.copy()  # else the whole frame would stay in memory
         link.reply(
@@ -241,7 +242,7 @@ class Router:
                 server=SERVER,
                 protocol=messages.PROTOCOL,
                 features=FEATURES,
-                keepalive_ms=keepalive_ms,
+                keepalive_ms=round(link.keepalive * 1000),
                 max_frame=limits.max_frame,
             )
         )
@@ -251,6 +252,7 @@ class Router:
         claim = holder.challenge
         if claim is not None:
             self._conclude(claim)
+            claim.link.opened += holder.last_seen - claim.asked  # its time to register rested meanwhile
             claim.link.refuse(_id_taken(claim.message))
 
     def _conclude(self, claim: Claim) -> None:

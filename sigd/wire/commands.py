@@ -57,8 +57,8 @@ def _unknown(name: str) -> ProtocolError:
     import difflib  # for slips of the finger alone: not worth its time at every start
 
     near = difflib.get_close_matches(name.lower()[:64], [*_COMMANDS, "help"], n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return ProtocolError(ErrorCode.UNKNOWN_TYPE, f"no such command; {hint}Type help for the list")
+    hint = f"the nearest is {near[0]}; " if near else ""
+    return ProtocolError(ErrorCode.UNKNOWN_TYPE, f"no such command; {hint}type help for the list")
 
 
 def _peer_and_text(rest: str) -> tuple[str, str]:

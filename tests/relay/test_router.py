@@ -174,6 +174,13 @@ def test_registering_again_renews_what_is_given_and_keeps_the_rest():
     assert bob.hears()["peers"] == [{"id": "alice", "meta": {}}]
 
 
+def test_a_renewal_keeps_the_keepalive():
+    world = World()
+    alice = world.peer("alice", keepaliveMs=60_000)
+    alice.says({"type": "register"})
+    assert alice.hears()["keepaliveMs"] == 60_000
+
+
 def test_a_link_has_one_id():
     world = World()
     alice = world.peer("alice")
@@ -278,6 +285,21 @@ def test_the_register_deadline_rests_while_a_claim_waits():
     assert claimant.hears()["type"] == "registered"
 
 
+def test_a_refused_claimant_has_the_rest_of_its_time_to_register():
+    world = World()
+    alice, claimant = world.peer("alice"), world.connects("claimant")
+    world.passes(9)
+    claimant.says({"type": "register", "id": "alice"})
+    alice.hears()
+    world.passes(2)
+    alice.says({"type": "pong"})
+    assert claimant.hears()["code"] == "id-taken"
+    world.passes(0.5)
+    assert claimant.hears_nothing()
+    world.passes(0.75)
+    assert claimant.hears()["code"] == "register-timeout"
+
+
 def test_the_late_end_of_an_old_link_frees_nothing_of_its_successors():
     world = World()
     alice, claimant = world.peer("alice"), world.connects("claimant")
@@ -338,6 +360,19 @@ def test_peers_come_in_pages_that_fit_the_askers_frame():
         if not answer["more"]:
             break
     assert seen == [f"cam{number}" for number in range(10)]
+
+
+def test_peers_on_lines_are_counted_as_they_go_out():
+    """Controls in `meta` become six characters each: such a list must not exceed what its asker takes."""
+    world = World()
+    world.peer("cam", meta={"a": "\x7f" * 200})
+    world.peer("dvr", meta={"a": "\x7f" * 700})
+    asker = world.peer("a", lines=True, maxFrame=1024)
+    asker.says({"type": "peers", "prefix": "c"})
+    assert len(asker.wire) <= 1024 + 1
+    assert "meta" not in asker.hears()["peers"][0]
+    asker.says({"type": "peers", "prefix": "d"})
+    assert asker.hears()["peers"] == [{"id": "dvr"}]
 
 
 @pytest.mark.parametrize("kind", ["error", "ok", "registered", "goingAway"])

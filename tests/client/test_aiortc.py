@@ -1,0 +1,259 @@
+"""aiortc's signaling interface: what the other sends arrives as aiortc's objects, and the other way round."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiortc
+import pytest
+from aiortc.contrib.signaling import BYE, BaseSignaling
+
+from sigd.client import AnswerFrom, ByeFrom, CandidateFrom, OfferFrom, Peer, SignalingError, connect
+from sigd.client.aiortc import END_OF_CANDIDATES, Signaling
+from tests.client.scripted import ServerLink, scripted_server
+from tests.daemon import running_daemon
+
+LIMIT = 20.0
+
+HOST = "candidate:1 1 udp 2130706431 127.0.0.1 9 typ host"
+
+
+@pytest.fixture(scope="module")
+def url():
+    with running_daemon() as daemon:
+        yield daemon.url
+
+
+def with_bob(url: str, main: Callable[[Peer, Signaling], Awaitable[None]], to: str | None = "bob") -> None:
+    """Run with a peer `bob`, and a signaling `alice` that is closed in the end."""
+
+    async def run() -> None:
+        async with asyncio.timeout(LIMIT), connect(url, id="bob") as bob:
+            signaling = Signaling(url, id="alice", to=to)
+            try:
+                await signaling.connect()
+                await main(bob, signaling)
+            finally:
+                await signaling.close()
+
+    asyncio.run(run())
+
+
+def test_what_is_sent(url: str):
+    async def main(bob: Peer, signaling: Signaling) -> None:
+        assert isinstance(signaling, BaseSignaling)
+        candidate = aiortc.RTCIceCandidate(1, "f", "127.0.0.1", 9, 7, "udp", "host", sdpMid="0", sdpMLineIndex=0)
+        await signaling.send(aiortc.RTCSessionDescription(sdp="v=0", type="offer"))
+        await signaling.send(aiortc.RTCSessionDescription(sdp="v=1", type="answer"))
+        await signaling.send(candidate)
+        await signaling.send(END_OF_CANDIDATES)
+        await signaling.send(None)
+        await signaling.send(BYE)
+        init = {"candidate": "candidate:f 1 udp 7 127.0.0.1 9 typ host", "sdpMid": "0", "sdpMLineIndex": 0}
+        assert [await anext(bob) for _ in range(6)] == [
+            OfferFrom(sender="alice", sdp="v=0"),
+            AnswerFrom(sender="alice", sdp="v=1"),
+            CandidateFrom(sender="alice", candidate=init),
+            CandidateFrom(sender="alice", candidate=None),
+            CandidateFrom(sender="alice", candidate=None),
+            ByeFrom(sender="alice"),
+        ]
+        with pytest.raises(ValueError, match="neither offer"):
+            await signaling.send(aiortc.RTCSessionDescription(sdp="v=0", type="rollback"))
+
+    with_bob(url, main)
+
+
+def test_what_is_received(url: str):
+    async def main(bob: Peer, signaling: Signaling) -> None:
+        await bob.offer("alice", "v=0")
+        await bob.candidate("alice", {"candidate": HOST, "sdpMid": "0", "sdpMLineIndex": 0})
+        await bob.end_of_candidates("alice")
+        await bob.answer("alice", "v=1")
+        await bob.bye("alice")
+        assert await signaling.receive() == aiortc.RTCSessionDescription(sdp="v=0", type="offer")
+        candidate = await signaling.receive()
+        assert isinstance(candidate, aiortc.RTCIceCandidate)
+        assert (candidate.ip, candidate.port, candidate.sdpMid, candidate.sdpMLineIndex) == ("127.0.0.1", 9, "0", 0)
+        assert await signaling.receive() is END_OF_CANDIDATES
+        assert await signaling.receive() == aiortc.RTCSessionDescription(sdp="v=1", type="answer")
+        assert await signaling.receive() is BYE
+
+    with_bob(url, main)
+
+
+@pytest.mark.parametrize(
+    "init",
+    [
+        {"candidate": HOST, "sdpMid": "0"},
+        {"candidate": HOST, "sdpMLineIndex": 0, "sdpMid": None, "usernameFragment": "x"},
+        {"candidate": HOST.removeprefix("candidate:"), "sdpMid": "0"},
+        {"candidate": "a=" + HOST, "sdpMid": "0"},
+        {"candidate": HOST + " generation 0 ufrag abcd", "sdpMid": "0"},
+        {"candidate": HOST.replace("127.0.0.1", "::1"), "sdpMid": "0"},
+    ],
+)
+def test_a_candidate_as_others_write_it(url: str, init: dict[str, Any]):
+    async def main(bob: Peer, signaling: Signaling) -> None:
+        await bob.candidate("alice", init)
+        candidate = await signaling.receive()
+        assert isinstance(candidate, aiortc.RTCIceCandidate)
+        assert candidate.port == 9
+        assert candidate.ip in {"127.0.0.1", "::1"}
+        assert (candidate.sdpMid, candidate.sdpMLineIndex) == (init.get("sdpMid"), init.get("sdpMLineIndex"))
+
+    with_bob(url, main)
+
+
+@pytest.mark.parametrize(
+    "init",
+    [
+        {},
+        {"candidate": ""},
+        {"candidate": "", "sdpMid": "0", "sdpMLineIndex": 0},
+        {"candidate": None, "sdpMid": "0"},
+        {"candidate": 7, "sdpMid": "0"},
+        {"candidate": "candidate:", "sdpMid": "0"},
+        {"candidate": "candidate:1 1 udp 1 127.0.0.1 9", "sdpMid": "0"},
+        {"candidate": HOST.replace(" 9 ", " nine "), "sdpMid": "0"},
+        {"candidate": HOST + " rport x", "sdpMid": "0"},
+        {"candidate": HOST},
+        {"candidate": HOST, "sdpMid": 0, "sdpMLineIndex": "0"},
+    ],
+)
+def test_a_candidate_that_is_of_no_use_is_passed_over(url: str, init: dict[str, Any]):
+    async def main(bob: Peer, signaling: Signaling) -> None:
+        await bob.candidate("alice", init)
+        await bob.send("alice", "is no business of aiortc's")
+        await bob.bye("alice")
+        assert await signaling.receive() is BYE
+
+    with_bob(url, main)
+
+
+def test_the_other_is_who_offers_first(url: str):
+    async def main(bob: Peer, signaling: Signaling) -> None:
+        with pytest.raises(RuntimeError, match="nobody to send to"):
+            await signaling.send(BYE)
+        async with connect(url, id="carol") as carol:
+            await carol.bye("alice")
+            await bob.offer("alice", "v=0")
+            await carol.offer("alice", "v=2")
+            await bob.bye("alice")
+            assert await signaling.receive() == aiortc.RTCSessionDescription(sdp="v=0", type="offer")
+            assert signaling.to == "bob"
+            assert await signaling.receive() is BYE
+
+    with_bob(url, main, to=None)
+
+
+def test_an_offer_waits_for_the_other_and_nothing_else_does(url: str):
+    async def main(bob: Peer, signaling: Signaling) -> None:
+        with pytest.raises(SignalingError, match="peer-unavailable"):
+            await signaling.send(aiortc.RTCSessionDescription(sdp="v=0", type="answer"))
+        offering = asyncio.create_task(signaling.send(aiortc.RTCSessionDescription(sdp="v=0", type="offer")))
+        await bob.ping()
+        assert not offering.done()
+        async with connect(url, id="late") as late:
+            assert await anext(late) == OfferFrom(sender="alice", sdp="v=0")
+            await offering
+
+    with_bob(url, main, to="late")
+
+
+def test_closing_says_bye_and_ends_what_waits(url: str):
+    async def main(bob: Peer, signaling: Signaling) -> None:
+        receiving = asyncio.create_task(signaling.receive())
+        await bob.ping()
+        await signaling.close()
+        assert await receiving is None
+        assert await signaling.receive() is None
+        assert await anext(bob) == ByeFrom(sender="alice")
+        with pytest.raises(RuntimeError, match="closed"):
+            await signaling.connect()
+
+    with_bob(url, main)
+
+
+def test_connecting_and_closing_in_different_tasks(url: str):
+    """As aiortc's examples do it: one `run_until_complete` for the call, another to clean up."""
+    with asyncio.Runner() as runner:
+        signaling = Signaling(url, to="bob")
+        runner.run(signaling.connect())
+        runner.run(signaling.close())
+        runner.run(signaling.close())
+
+
+def test_closing_what_was_never_connected():
+    asyncio.run(Signaling("tcp://127.0.0.1:1").close())
+
+
+def test_a_connection_that_cannot_be_made_can_be_tried_again():
+    async def registers(link: ServerLink) -> None:
+        await link.registers()
+        await link.gone()
+
+    async def refuses(link: ServerLink) -> None:
+        await link.refuses("id-taken")
+
+    async def main() -> None:
+        async with scripted_server(refuses, registers) as server:
+            signaling = Signaling(server.url, id="alice", to="bob")
+            with pytest.raises(SignalingError, match="id-taken"):
+                await signaling.connect()
+            await signaling.connect()
+            await signaling.close()
+
+    asyncio.run(main())
+
+
+def test_closing_while_it_connects():
+    async def main() -> None:
+        connecting_started = asyncio.Event()
+
+        async def is_silent(link: ServerLink) -> None:
+            await link.hears()
+            connecting_started.set()
+            await link.gone()
+
+        async with scripted_server(is_silent) as server:
+            signaling = Signaling(server.url)
+            connecting = asyncio.create_task(signaling.connect())
+            await connecting_started.wait()
+            await signaling.close()
+            with pytest.raises(asyncio.CancelledError):
+                await connecting
+
+    asyncio.run(main())
+
+
+def test_replaced():
+    async def replaces(link: ServerLink) -> None:
+        await link.registers()
+        await link.says({"type": "error", "code": "replaced", "message": "another", "reconnect": False})
+
+    async def main() -> None:
+        async with scripted_server(replaces) as server:
+            signaling = Signaling(server.url, to="bob")
+            with pytest.raises(SignalingError, match="replaced"):
+                await signaling.receive()
+            await signaling.close()
+
+    asyncio.run(main())
+
+
+def test_what_was_perhaps_not_delivered_is_logged_and_passed_over(caplog: pytest.LogCaptureFixture):
+    async def loses(link: ServerLink) -> None:
+        await link.registers()
+        await link.says({"type": "error", "code": "peer-unavailable", "message": "perhaps not", "to": "bob"})
+        await link.says({"type": "bye", "from": "bob"})
+        await link.gone()
+
+    async def main() -> None:
+        async with scripted_server(loses) as server:
+            signaling = Signaling(server.url, to="bob")
+            assert await signaling.receive() is BYE
+            await signaling.close()
+
+    asyncio.run(main())
+    assert "perhaps not" in caplog.text

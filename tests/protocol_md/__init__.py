@@ -1,0 +1,1 @@
+"""What reads protocol.md, and what runs its examples."""

@@ -1,0 +1,388 @@
+"""Runs the examples of protocol.md against a daemon, over real sockets and with a real netcat.
+
+Nothing here sleeps: every wait is one for bytes, and bounded.
+"""
+
+import contextlib
+import os
+import re
+import select
+import shlex
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+import pytest
+
+from tests.daemon import Daemon, running_daemon
+from tests.protocol_md.document import HOLE, Block
+
+WAIT_SECONDS: Final = 10.0
+
+PORT: Final = "7337"
+SOCKET: Final = "/run/sigd/sigd.sock"
+"""What the examples say, and what stands in for it is the port and the socket of the daemon."""
+
+_REPEATED = re.compile("(.+) \N{MULTIPLICATION SIGN} ([0-9]+)")
+_CHARACTERS: Final = {"DEL": "\x7f", "LF": "\n"}
+_REPEATEDLY: Final = " (repeated as long as the answer is ok)"
+
+
+class Bytes:
+    """What comes from a descriptor, in the pieces that one asks for."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._kept = b""
+
+    def _more(self) -> bool:
+        assert select.select([self._fd], [], [], WAIT_SECONDS)[0], f"nothing more came; so far: {self._kept!r}"
+        chunk = os.read(self._fd, 65_536)
+        self._kept += chunk
+        return bool(chunk)
+
+    def exactly(self, count: int) -> bytes:
+        while len(self._kept) < count:
+            assert self._more(), f"the end, and before it: {self._kept!r}"
+        taken, self._kept = self._kept[:count], self._kept[count:]
+        return taken
+
+    def line(self) -> str:
+        while b"\n" not in self._kept:
+            assert self._more(), f"the end, and before it: {self._kept!r}"
+        line, _, self._kept = self._kept.partition(b"\n")
+        return line.decode()
+
+    def frame(self) -> str:
+        return self.exactly(int.from_bytes(self.exactly(4), "big")).decode()
+
+    def put_back(self, data: bytes) -> None:
+        self._kept = data + self._kept
+
+    def at_end(self) -> bool:
+        while not self._kept:
+            if not self._more():
+                return True
+        return False
+
+
+class Player:
+    """A client of a transcript: a socket that speaks one of the framings."""
+
+    def __init__(self, port: int, *, prefixed: bool | None) -> None:
+        self._sock = socket.create_connection(("127.0.0.1", port), WAIT_SECONDS)
+        self._sock.settimeout(WAIT_SECONDS)
+        self._prefixed = prefixed
+        self.bytes = Bytes(self._sock.fileno())
+
+    def framed(self, text: str) -> bytes:
+        data = text.encode()
+        return len(data).to_bytes(4, "big") + data if self._prefixed else data + b"\n"
+
+    def write(self, data: bytes) -> None:
+        self._sock.sendall(data)
+
+    def hear(self) -> str:
+        return self.bytes.frame() if self._prefixed else self.bytes.line()
+
+    def put_back(self, heard: str) -> None:
+        """Have this message heard again: it was the first that did not belong to a series."""
+        self.bytes.put_back(self.framed(heard))
+
+    def end(self) -> None:
+        """See that nothing more comes: the pong to a ping comes next, and then the end."""
+        if self._prefixed is not None:
+            self.write(self.framed('{"type":"ping"}'))
+            assert self.hear() == '{"type":"pong"}'
+        self._sock.shutdown(socket.SHUT_WR)
+        assert self.bytes.at_end(), "more came"
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class Netcat(Player):
+    """A client of a transcript: a netcat that a person types into."""
+
+    def __init__(self, command: str) -> None:
+        self._process = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._keyboard = self._process.stdin
+        self._screen = self._process.stdout
+        self._prefixed = False
+        self.bytes = Bytes(self._screen.fileno())
+
+    def write(self, data: bytes) -> None:
+        self._keyboard.write(data)
+        self._keyboard.flush()
+
+    def end(self) -> None:
+        raise AssertionError("an example in which nc stays open does not free its ID for the next one")
+
+    def leave(self) -> None:
+        self._keyboard.close()
+        assert self.bytes.at_end(), "more came"
+        assert self._process.wait(WAIT_SECONDS) == 0
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._keyboard.close()
+        self._screen.close()
+
+
+class Stage:
+    """One transcript while it is played."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._players: dict[str, Player] = {}
+        self._values: dict[str, str] = {}
+
+    def play(self, line: str) -> None:
+        for pattern, act in _ACTS:
+            if found := pattern.fullmatch(line):
+                act(self, *found.groups())
+                return
+        raise AssertionError(f"nobody knows how to play this: {line}")
+
+    def finish(self) -> None:
+        for player in self._players.values():
+            player.end()
+
+    def close(self) -> None:
+        for player in self._players.values():
+            player.close()
+
+    # -- text with holes
+
+    def _filled(self, text: str) -> str:
+        def fill(hole: re.Match[str]) -> str:
+            name = hole[1]
+            if repeated := _REPEATED.fullmatch(name):
+                return repeated[1] * int(repeated[2])
+            return _CHARACTERS.get(name) or self._values[name]
+
+        return HOLE.sub(fill, text)
+
+    def match(self, expected: str, actual: str) -> None:
+        """Compare, and keep what stands where `expected` has a hole that was not seen before."""
+        names: list[str] = []
+        pattern = ""
+        at = 0
+        for hole in HOLE.finditer(expected):
+            pattern += re.escape(expected[at : hole.start()])
+            at = hole.end()
+            name = hole[1]
+            if name in names:
+                pattern += rf"\{names.index(name) + 1}"
+            elif name in self._values or _REPEATED.fullmatch(name):
+                pattern += re.escape(self._filled(hole[0]))
+            else:
+                names.append(name)
+                pattern += r'([^"]+)'
+        found = re.fullmatch(pattern + re.escape(expected[at:]), actual)
+        assert found, f"\nprotocol.md: {expected}\nthe server:  {actual}"
+        self._values.update(zip(names, found.groups(), strict=True))
+
+    # -- what a transcript may say
+
+    def connects(self, name: str, how: str) -> None:
+        prefixed = {"in lines": False, "length-prefixed": True, "and says nothing": None}
+        assert name not in self._players, f"{name} connects twice"
+        self._players[name] = Player(self._daemon.port, prefixed=prefixed[how])
+
+    def connects_with_netcat(self, name: str, command: str) -> None:
+        assert name not in self._players, f"{name} connects twice"
+        self._players[name] = Netcat(_placed(command, self._daemon))
+
+    def is_registered(self, name: str, how: str) -> None:
+        self.connects(name, how)
+        self.sends(name, f'{{"type":"register","id":"{name}"}}')
+        assert self._players[name].hear().startswith(f'{{"type":"registered","id":"{name}",')
+
+    def sends(self, name: str, text: str) -> None:
+        player = self._players[name]
+        if not text.endswith(_REPEATEDLY):
+            player.write(player.framed(self._filled(text)))
+            return
+        data = player.framed(self._filled(text.removesuffix(_REPEATEDLY)))
+        for _ in range(1_000):
+            player.write(data)
+            heard = player.hear()
+            if '"ok"' not in heard:
+                player.put_back(heard)
+                return
+        raise AssertionError("a thousand times ok")
+
+    def sends_the_first_bytes(self, name: str, count: str, text: str) -> None:
+        player = self._players[name]
+        player.write(player.framed(text)[: int(count)])
+
+    def hears(self, name: str, text: str) -> None:
+        self.match(text, self._players[name].hear())
+
+    def hears_a_line(self, name: str, text: str) -> None:
+        self.match(text, self._players[name].bytes.line())
+
+    def reads_on(self, name: str) -> None:
+        player = self._players[name]
+        while (heard := player.hear()).startswith('{"type":"message"'):
+            pass
+        player.put_back(heard)
+
+    def sees_the_end(self, name: str) -> None:
+        player = self._players.pop(name)
+        try:
+            assert player.bytes.at_end(), "more came"
+        finally:
+            player.close()
+
+    def leaves_netcat(self, name: str) -> None:
+        player = self._players.pop(name)
+        assert isinstance(player, Netcat)
+        try:
+            player.leave()
+        finally:
+            player.close()
+
+    def server_stops(self) -> None:
+        self._daemon.process.terminate()
+
+    def remark(self) -> None:
+        pass
+
+
+_ACTS: Final[list[tuple[re.Pattern[str], Callable[..., None]]]] = [
+    (re.compile(r"\(.+\)"), Stage.remark),
+    (re.compile(r"(\w+)> (.*)"), Stage.sends),
+    (re.compile(r"(\w+)< (.+)"), Stage.hears),
+    (re.compile(r"(\w+): hears a line (.+)"), Stage.hears_a_line),
+    (re.compile(r"(\w+): connects (in lines|length-prefixed|and says nothing)"), Stage.connects),
+    (re.compile(r"(\w+): connects with (nc .+)"), Stage.connects_with_netcat),
+    (re.compile(r"(\w+): is registered, (in lines|length-prefixed)"), Stage.is_registered),
+    (re.compile(r"(\w+): sends the first (\d+) bytes of (.+)"), Stage.sends_the_first_bytes),
+    (re.compile(r"(\w+): reads on, past the messages that were on their way"), Stage.reads_on),
+    (re.compile(r"(\w+): sees the end of file"), Stage.sees_the_end),
+    (re.compile(r"(\w+): presses Ctrl-D, and nc ends"), Stage.leaves_netcat),
+    (re.compile(r"server: is told to stop"), Stage.server_stops),
+]
+
+_RUNS = re.compile(r"server: runs with (.+)")
+_STOPS: Final = "server: is told to stop"
+
+
+@contextlib.contextmanager
+def server_for(block: Block, shared: Callable[[], Daemon]) -> Iterator[tuple[Daemon, list[str]]]:
+    """The daemon that an example needs (the shared one unless it says otherwise), and the lines left to play."""
+    first, *rest = block.lines
+    if settings := _RUNS.fullmatch(first):
+        with running_daemon(*shlex.split(settings[1])) as daemon:
+            yield daemon, rest
+    elif _STOPS in block.lines:
+        with running_daemon() as daemon:
+            yield daemon, block.lines
+    else:
+        yield shared(), block.lines
+
+
+def run_transcript(daemon: Daemon, lines: list[str]) -> None:
+    with contextlib.closing(Stage(daemon)) as stage:
+        for line in lines:
+            stage.play(line)
+        stage.finish()
+
+
+# -- hex
+
+_END: Final = "S: end of file"
+_HEX_WIDTH: Final = 50
+
+
+class Turn(NamedTuple):
+    """Bytes that one side sends in one go."""
+
+    side: str
+    data: bytes
+
+
+def turns(lines: list[str]) -> list[Turn]:
+    """The bytes of a hex block, each line compared with the ASCII at its side."""
+    found: list[Turn] = []
+    for line in lines:
+        side, digits, text = line[:3], line[3:_HEX_WIDTH], line[_HEX_WIDTH + 2 :]
+        data = bytes.fromhex(digits)
+        seen = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
+        assert line[_HEX_WIDTH : _HEX_WIDTH + 2] == "  ", f"the columns are not where they should be: {line}"
+        assert text.rstrip() == seen.rstrip(), f"not what the bytes say, {seen!r}: {line}"
+        if side == "   ":
+            found[-1] = found[-1]._replace(data=found[-1].data + data)
+        else:
+            found.append(Turn(side.rstrip(": "), data))
+    assert {turn.side for turn in found} == {"C", "S"}
+    return found
+
+
+def run_hex(daemon: Daemon, lines: list[str]) -> None:
+    ends = lines[-1] == _END
+    script = turns(lines[:-1] if ends else lines)
+    player = Player(daemon.port, prefixed=script[0].data[0] == 0)
+    with contextlib.closing(player):
+        for side, data in script:
+            if side == "C":
+                player.write(data)
+            else:
+                assert player.bytes.exactly(len(data)) == data
+        if ends:
+            assert player.bytes.at_end(), "more came"
+        else:
+            player.end()
+
+
+# -- console
+
+
+def _placed(command: str, daemon: Daemon) -> str:
+    paths = [url.removeprefix("unix:") for url in daemon.urls if url.startswith("unix:")]
+    command = re.sub(rf"\b{PORT}\b", str(daemon.port), command)
+    return command.replace(SOCKET, paths[0]) if SOCKET in command else command
+
+
+def commands(lines: list[str]) -> list[tuple[str, list[str]]]:
+    """What is typed, and what appears."""
+    found: list[tuple[str, list[str]]] = []
+    for line in lines:
+        if line.startswith("$ "):
+            found.append((line.removeprefix("$ "), []))
+        else:
+            found[-1][1].append(line)
+    return found
+
+
+def run_console(daemon: Daemon, lines: list[str]) -> None:
+    for command, expected in commands(lines):
+        done = subprocess.run(
+            ["/bin/sh", "-c", _placed(command, daemon)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
+            check=False,
+        )
+        assert done.stderr == ""
+        Stage(daemon).match("".join(f"{line}\n" for line in expected), done.stdout)
+
+
+def need_netcat(block: Block) -> None:
+    """Skip an example that is typed into a netcat where there is none that knows -N."""
+    if block.kind != "console" and not any(": connects with nc" in line for line in block.lines):
+        return
+    try:
+        usage = subprocess.run(["nc", "-h"], capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    except FileNotFoundError:
+        pytest.skip("no nc")
+    if "OpenBSD" not in usage.stderr:
+        pytest.skip("nc is not OpenBSD's")
