@@ -33,7 +33,7 @@ class Table(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A section with a number, without those below it; `prose` is what is neither block nor table."""
+    """A section with a number, without those below it; `prose` is what is neither block nor table, a paragraph each."""
 
     number: str
     title: str
@@ -93,6 +93,8 @@ def parse(text: str) -> dict[str, Section]:
                 cells = _cells(row)
                 assert len(cells) == len(columns), f"line {at}: {len(cells)} cells under {len(columns)} columns"
                 section.tables[-1].rows.append(dict(zip(columns, cells, strict=True)))
+        elif section.prose and section.prose[-1] and line:
+            section.prose[-1] += " " + line.strip()
         else:
             section.prose.append(line)
     return sections
