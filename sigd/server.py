@@ -53,7 +53,7 @@ async def serve(config: Config, task_status: trio.TaskStatus["Server"] = trio.TA
                 break
             await reactor.stop()
             nursery.cancel_scope.cancel()
-        log.info("stopped", relayed=router.relayed)
+        log.info("stopped", relayed=router.relayed, **{f"hit.{key}": count for key, count in router.limits_hit.items()})
 
 
 class Server:

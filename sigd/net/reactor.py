@@ -46,7 +46,9 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 _DEAF_SECONDS: Final = 1.0
 """How long a listener is left alone when not even a refusal is possible."""
 
-_FULL: Final = ProtocolError(ErrorCode.SERVER_FULL, "the server has as many links as it may: try again later")
+_FULL: Final = ProtocolError(
+    ErrorCode.SERVER_FULL, "the server has as many links as it may: try again later", limit="max_connections"
+)
 
 
 class Reactor:
@@ -192,8 +194,8 @@ class Reactor:
     def add(self, sock: socket.socket, address: str) -> Stream:
         """Take a connected, non-blocking socket in."""
         link = Stream(self, sock, address, self.now)
-        self._links[link.fd] = link
         self._epoll.register(link.fd, IN)
+        self._links[link.fd] = link
         self.router.welcome(link)
         return link
 
@@ -229,6 +231,7 @@ class Reactor:
                 self._welcome(sock, _printable(address))
             except Exception as fault:
                 self._say_bug(fault, address=_printable(address))
+                self._links.pop(sock.fileno(), None)
                 sock.close()
 
     def _welcome(self, sock: socket.socket, address: str) -> None:

@@ -132,8 +132,9 @@ class Stream(Link):
         return self._split
 
     def _misframed(self, fault: ProtocolError) -> None:
+        fault.limit = "max_frame" if self.id is not None else "max_frame_unregistered"
         if fault.code is ErrorCode.TOO_LARGE and self.id is None:
-            fault = ProtocolError(ErrorCode.BAD_FRAME, fault.text + " before register")
+            fault = ProtocolError(ErrorCode.BAD_FRAME, fault.text + " before register", limit=fault.limit)
         self.refuse(fault)
 
     def _unfinished(self, split: Splitter, progress: bool, now: float) -> None:

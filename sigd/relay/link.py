@@ -194,12 +194,15 @@ class Link:
         self.own += size
         if self.stuck:
             self.router.outbox_bytes += size
-        if self.own > self.router.limits.outbox_bytes_own:
+        if self.own > self.router.limits.outbox_bytes_own and not self.held:
             self.held = True
+            self.router.limits_hit["outbox_bytes_own"] += 1
 
     def refuse(self, fault: ProtocolError) -> None:
         """Answer with an `error`, and close the link where the code says so."""
         self.router.errors[fault.code] += 1
+        if fault.limit is not None:
+            self.router.limits_hit[fault.limit] += 1
         if fault.code.closes:
             self.close(fault.code, fault)
         else:
@@ -234,11 +237,15 @@ class Link:
                 if owner is not None:
                     self._shares[owner] = self._shares.get(owner, 0) + len(data)
         share = self._shares.get(sender, 0)
-        if (
-            (share and share + size > limits.outbox_bytes_per_sender)
-            or self.queued - self.own + size > limits.outbox_bytes
-            or router.outbox_bytes + size > limits.outbox_bytes_total
-        ):
+        hit = ""
+        if share and share + size > limits.outbox_bytes_per_sender:
+            hit = "outbox_bytes_per_sender"
+        elif self.queued - self.own + size > limits.outbox_bytes:
+            hit = "outbox_bytes"
+        elif router.outbox_bytes + size > limits.outbox_bytes_total:
+            hit = "outbox_bytes_total"
+        if hit:
+            router.limits_hit[hit] += 1
             return ErrorCode.PEER_BUSY
         self._shares[sender] = share + size
         router.outbox_bytes += size

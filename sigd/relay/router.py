@@ -74,7 +74,8 @@ class Router:
         deadlines: when to look at which link again.
         due: links for the transports to look at: something came into an empty outbox, or the link closes.
         outbox_bytes: what the outboxes hold of those who do not read as fast as they are sent to.
-        relayed: messages passed on so far; `errors` by code, `closed` links by reason.
+        relayed: messages passed on so far; `unanswered` ones are those that only a server says.
+        errors: answers by code; `closed`: links by reason; `limits_hit`: by the limit's key.
     """
 
     def __init__(self, limits: "Limits") -> None:
@@ -84,8 +85,10 @@ class Router:
         self.due: list[Link] = []
         self.outbox_bytes = 0
         self.relayed = 0
+        self.unanswered = 0
         self.errors: Counter[ErrorCode] = Counter()
         self.closed: Counter[str] = Counter()
+        self.limits_hit: Counter[str] = Counter()
 
     # -- what comes from a link
 
@@ -101,7 +104,9 @@ class Router:
         line = line.strip()
         if line.startswith(b"{"):
             self.receive(link, line, now)
-        elif not line.startswith(b"#"):
+        elif line.startswith(b"#"):
+            self.unanswered += 1
+        else:
             try:
                 message = commands.parse(line, self.limits.max_depth)
                 if message is None:
@@ -136,7 +141,7 @@ class Router:
                 _need_registered(link, message)
                 link.reply(messages.IceServerList(ref=message.ref, ice_servers=[]))
             case Unanswered():
-                pass
+                self.unanswered += 1
             case _:
                 assert_never(message)
 
@@ -300,20 +305,24 @@ class Router:
     def _time_is_up(self, link: "Link", now: float) -> None:
         limits = self.limits
         if link.closing:
+            self.limits_hit["linger_ms"] += 1
             link.abort(link.reason)
         elif now >= link.stalled_since + limits.stall_timeout_ms / 1000:
             link.drop_unsent(keep_first=True)
-            link.refuse(ProtocolError(ErrorCode.SLOW_CONSUMER, "what was due was not read in time"))
+            text = "what was due was not read in time"
+            link.refuse(ProtocolError(ErrorCode.SLOW_CONSUMER, text, limit="stall_timeout_ms"))
         elif link.state is State.NEW and now >= link.opened + register_timeout_ms(link, limits) / 1000:
-            seconds = register_timeout_ms(link, limits) / 1000
-            link.refuse(ProtocolError(ErrorCode.REGISTER_TIMEOUT, f"no register came within {seconds:g} s"))
+            text = f"no register came within {register_timeout_ms(link, limits) / 1000:g} s"
+            link.refuse(ProtocolError(ErrorCode.REGISTER_TIMEOUT, text, limit="register_timeout_ms"))
         elif now >= link.frame_since + frame_timeout_ms(link, limits) / 1000:
-            link.refuse(ProtocolError(ErrorCode.BAD_FRAME, "a frame was begun and not finished in time"))
+            text = "a frame was begun and not finished in time"
+            link.refuse(ProtocolError(ErrorCode.BAD_FRAME, text, limit="frame_timeout_ms"))
         elif link.claim is not None:
             text = f"somebody claims the ID, and no sign of life came within {PROBE_SECONDS:g} s"
             link.claim.holder.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text))
         elif link.pinged:
-            link.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, "nothing came for too long, not even a pong"))
+            text = "nothing came for too long, not even a pong"
+            link.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text, limit="keepalive_ms"))
         else:
             link.pinged_at = now
             link.reply(messages.PingSaid())

@@ -95,6 +95,7 @@ class ProtocolError(Exception):
         ref: the `ref` of the message at fault, where it had a valid one.
         to: the recipient that the message at fault named, where that is a valid peer ID.
         retry_after_ms: milliseconds after which the same has a chance.
+        limit: the key of the configured limit that was hit, where it was one.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class ProtocolError(Exception):
         ref: str | None = None,
         to: str | None = None,
         retry_after_ms: int | None = None,
+        limit: str | None = None,
     ) -> None:
         super().__init__(code, text)
         self.code = code
@@ -112,3 +114,4 @@ class ProtocolError(Exception):
         self.ref = ref
         self.to = to
         self.retry_after_ms = retry_after_ms
+        self.limit = limit

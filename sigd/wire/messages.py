@@ -71,12 +71,12 @@ class Request(Struct, kw_only=True, omit_defaults=True, rename="camel"):
         """What is to be relayed, on one line; refused where a small client's parser would run out of stack."""
         text = passable(body, max_depth)
         if text is None:
-            self.refuse(f"what is relayed must not be nested deeper than {max_depth}")
+            self.refuse(f"what is relayed must not be nested deeper than {max_depth}", limit="max_depth")
         return text
 
-    def refuse(self, text: str) -> NoReturn:
+    def refuse(self, text: str, *, limit: str | None = None) -> NoReturn:
         """Raise the `bad-message` that answers this message."""
-        raise ProtocolError(ErrorCode.BAD_MESSAGE, text.strip(), ref=self.ref)
+        raise ProtocolError(ErrorCode.BAD_MESSAGE, text.strip(), ref=self.ref, limit=limit)
 
 
 class Register(Request, kw_only=True, tag="register"):

@@ -18,6 +18,8 @@ _OUR_WORDS: Final = re.compile(
     r"|Expected `[a-z| ]+`(, got `[a-z]+`)?( - at `\$\.[A-Za-z]+`)?\Z"
 )
 
+_TRUNCATED: Final = "Input data was truncated"
+
 
 class _Envelope(Struct):
     type: Raw | UnsetType = UNSET
@@ -54,7 +56,9 @@ def explain(frame: bytes, fault: ValueError | RecursionError, types: Set[str]) -
     if kind is not None and kind not in types:
         return ProtocolError(ErrorCode.UNKNOWN_TYPE, "no message has this `type`", ref=ref)
     text = str(fault)
-    if not _OUR_WORDS.match(text):
+    if text == _TRUNCATED and b"\\u" not in frame:  # of a lone surrogate msgspec says the same
+        text = "the JSON ends too early"
+    elif not _OUR_WORDS.match(text):
         text = "not a message: expected a JSON object with a `type` and the members that go with it"
     return ProtocolError(ErrorCode.BAD_MESSAGE, text, ref=ref)
 

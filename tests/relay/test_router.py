@@ -529,8 +529,13 @@ def test_what_the_router_counts():
     alice, _ = world.peer("alice"), world.peer("bob")
     for to in ("bob", "bob", "carol"):
         alice.says({"type": "message", "to": to, "data": 1})
+    alice.says({"type": "ok"})
+    alice.types("# nothing")
+    alice.says({"type": "message", "to": "bob", "data": [[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]})
     assert world.router.relayed == 2
-    assert world.router.errors == {"peer-unavailable": 1}
+    assert world.router.unanswered == 2
+    assert world.router.errors == {"peer-unavailable": 1, "bad-message": 1}
+    assert world.router.limits_hit == {"max_depth": 1}
 
 
 def test_an_error_that_forbids_to_come_back_says_so():

@@ -76,12 +76,12 @@ REFUSED: list[tuple[bytes, ErrorCode, str]] = [
     (b"who *", ErrorCode.BAD_MESSAGE, "`prefix`"),
     (b"send bob \xff", ErrorCode.BAD_MESSAGE, "not UTF-8 (byte 9)"),
     (b"\xff", ErrorCode.BAD_MESSAGE, "not UTF-8 (byte 0)"),
-    (b"regsiter cam1", ErrorCode.UNKNOWN_TYPE, "no such command; did you mean register?"),
-    (b"HELP", ErrorCode.UNKNOWN_TYPE, "no such command; did you mean help?"),
-    (b"SSH-2.0-OpenSSH_9.2", ErrorCode.UNKNOWN_TYPE, "no such command; Type help"),
+    (b"regsiter cam1", ErrorCode.UNKNOWN_TYPE, "no such command; the nearest is register; type help"),
+    (b"HELP", ErrorCode.UNKNOWN_TYPE, "no such command; the nearest is help; type help"),
+    (b"SSH-2.0-OpenSSH_9.2", ErrorCode.UNKNOWN_TYPE, "no such command; type help"),
     (b"\x1b[2J", ErrorCode.UNKNOWN_TYPE, "no such command"),
     (b"[" * 4_000, ErrorCode.UNKNOWN_TYPE, "no such command"),
-    (b"Zq7Zq7" * 100, ErrorCode.UNKNOWN_TYPE, "no such command; Type help"),
+    (b"Zq7Zq7" * 100, ErrorCode.UNKNOWN_TYPE, "no such command; type help"),
 ]
 
 

@@ -26,12 +26,12 @@ GENERAL = "not a message: expected a JSON object with a `type` and the members t
 
 TEXTS = [
     (b'{"type":"ping" x}', "JSON is malformed: "),
-    (b'{"type":"ping"', GENERAL),
+    (b'{"type":"ping"', "the JSON ends too early"),
     (b'{"type":"offer","to":"bob"}', "Object missing required field `sdp`"),
     (b'{"type":"offer","to":5,"sdp":""}', "Expected `str`, got `int` - at `$.to`"),
     (b'{"to":"bob"}', "Object missing required field `type`"),
     (b"[]", "Expected `object`, got `array`"),
-    (b"", GENERAL),
+    (b"", "the JSON ends too early"),
     (b'{"type":"offer","to":"\\ud800","sdp":""}', GENERAL),
     (b'{"type":"register","keepaliveMs":' + b"9" * 5_000 + b"}", GENERAL),
     (b'{"x":"\xff"}', "not UTF-8 (byte 6)"),
