@@ -1,7 +1,8 @@
 # Two commands do all the set-up: `make run` and `make test`. Needs Python >= 3.11 with venv, and make.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install --constraint constraints.txt
+# By the environment, not --constraint: so it holds for the build backend too.
+PIP := PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 .PHONY: run test test-fast lint format demo bench fuzz clean
 .DELETE_ON_ERROR:

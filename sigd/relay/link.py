@@ -262,8 +262,7 @@ class Link:
         """Take what the transport has written, `count` bytes from the front of the outbox, out of it."""
         if self.stuck:
             self.router.outbox_bytes -= count
-            if count:
-                self.stalled_since = now
+            self.stalled_since = now
         if count == self.queued:
             self.outbox.clear()
             self._owners.clear()
