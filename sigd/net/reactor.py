@@ -70,6 +70,9 @@ class Reactor:
         self.receive_line: Callable[[Link, bytes, float], None] = router.receive_line
         self._max_connections = max_connections
         self._epoll = select.epoll()
+        # Another task that makes links busy has to end the wait for the epoll.
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake, IN)
         self._links: dict[int, Stream] = {}
         self._listeners: dict[int, socket.socket] = {}
         self._spare: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -116,6 +119,8 @@ class Reactor:
             if link is None:
                 if fd in self._listeners:
                     doors.append(self._listeners[fd])
+                elif fd == self._wake:
+                    os.eventfd_read(fd)
                 continue
             try:
                 if event & OUT:
@@ -177,6 +182,8 @@ class Reactor:
                 except Exception as fault:
                     self._fail(link, fault)
             self._attend()
+            if self.busy:
+                os.eventfd_write(self._wake, 1)
 
     # -- links
 
@@ -303,6 +310,7 @@ class Reactor:
             link.abort("server stops")
         if self._spare is not None:
             os.close(self._spare)
+        os.close(self._wake)
         self._epoll.close()
 
 
