@@ -135,12 +135,13 @@ class Router:
             case Unregister():
                 _confirm(link, message)
                 link.close("unregistered")
-            case Peers():
+            case Peers() if message.peers is UNSET:
                 self.peers(link, message)
-            case IceServers():
+            case IceServers() if message.ice_servers is UNSET:
                 _need_registered(link, message)
                 link.reply(messages.IceServerList(ref=message.ref, ice_servers=[]))
-            case Unanswered():
+            case Unanswered() | Peers() | IceServers():
+                # What only a server says: two daemons that were wired together by mistake must fall silent.
                 self.unanswered += 1
             case _:
                 assert_never(message)

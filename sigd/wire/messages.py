@@ -225,10 +225,11 @@ class Message(Relayed, kw_only=True, tag="message"):
 
 
 class Peers(Request, kw_only=True, tag="peers"):
-    """Who is registered? IDs that begin with `prefix`, those after `after` only."""
+    """Who is registered? IDs that begin with `prefix`, those after `after` only. With `peers` it is an answer."""
 
     prefix: str = ""
     after: str = ""
+    peers: Raw | UnsetType = UNSET
 
     def check(self, plain: bool, max_depth: int) -> None:
         """Refuse what no ID can begin with."""
@@ -238,7 +239,9 @@ class Peers(Request, kw_only=True, tag="peers"):
 
 
 class IceServers(Request, kw_only=True, tag="iceServers"):
-    """Which STUN and TURN servers are there, with fresh credentials?"""
+    """Which STUN and TURN servers are there, with fresh credentials? With `iceServers` it is an answer."""
+
+    ice_servers: Raw | UnsetType = UNSET
 
 
 class Ping(Request, kw_only=True, tag="ping"):
