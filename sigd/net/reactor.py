@@ -289,7 +289,10 @@ class Reactor:
         self.now = trio.current_time()
         self.linger_seconds = min(self.linger_seconds, STOP_LINGER_SECONDS)
         for link in list(self._links.values()):
-            self._send_away(link)
+            try:
+                self._send_away(link)
+            except Exception as fault:
+                self._fail(link, fault)
         self._attend()
         if self._links:
             self._empty = trio.Event()

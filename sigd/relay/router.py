@@ -207,6 +207,7 @@ class Router:
                     ErrorCode.ALREADY_REGISTERED, "this link has an ID already: close it to change", ref=message.ref
                 )
             self._settle(link, link.id, message)
+            self.watch(link)  # it may want to be asked sooner than before
             return
         if peer is None:
             peer = secrets.token_hex(8)
