@@ -3,17 +3,22 @@
 import json
 import logging
 import re
+import select
 import sys
 import time
 import traceback
-from typing import Final
+from typing import Final, TextIO
 
 _logger: Final = logging.getLogger("sigd")
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/~@+,?=%\[\]-]+\Z")
 
-_MAX_VALUE: Final = 4_096
-"""Characters of one value: a traceback fits, and no line of the log is longer than a few pages."""
+_MAX_VALUE: Final = 3_000
+"""Characters of one value: the end of a traceback fits, and a line stays below PIPE_BUF, the 4096 bytes that a pipe
+that is writable at all takes without waiting."""
+
+_MAX_TRACEBACK: Final = 2_000
+"""Characters of a traceback, its end: with its newlines escaped it is still whole."""
 
 REPEAT_SECONDS: Final = 10.0
 """How often at most the same thing is said again."""
@@ -21,7 +26,7 @@ REPEAT_SECONDS: Final = 10.0
 
 def start(level: str) -> None:
     """Log to stderr from now on, from `level` (debug, info, warning or error) up."""
-    out = logging.StreamHandler(sys.stderr)
+    out = _Stderr(sys.stderr)
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     out.setFormatter(formatter)
@@ -30,6 +35,31 @@ def start(level: str) -> None:
     _logger.setLevel(level.upper())
     # A full disk or a closed terminal costs log lines, nothing else.
     logging.raiseExceptions = False
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes a line only where it can be written without waiting: a pipe that nobody reads must not stop the daemon."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lost = 0
+        try:
+            self._fd: int | None = stream.fileno()
+        except OSError:
+            self._fd = None  # in memory: there is always room
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._fd is not None:
+            try:
+                writable = select.select([], [self._fd], [], 0)[1]
+            except (OSError, ValueError):
+                return  # closed
+            if not writable:
+                self._lost += 1
+                return
+        if self._lost:
+            record.msg, self._lost = f"{record.msg} lines.lost={self._lost}", 0
+        super().emit(record)
 
 
 def debug(event: str, **fields: object) -> None:
@@ -52,7 +82,7 @@ def warning(event: str, **fields: object) -> None:
 def error(event: str, fault: BaseException, **fields: object) -> None:
     """Say that there is a bug, with its traceback."""
     text = "".join(traceback.format_exception(fault))
-    _logger.error(_line(event, {**fields, "traceback": text[-_MAX_VALUE:]}))
+    _logger.error(_line(event, {**fields, "traceback": text[-_MAX_TRACEBACK:]}))
 
 
 class Damper:
@@ -79,4 +109,4 @@ def _line(event: str, fields: dict[str, object]) -> str:
 def _escaped(value: str) -> str:
     if _PLAIN.match(value):
         return value[:_MAX_VALUE]
-    return json.dumps(value[:_MAX_VALUE]).replace("\x7f", "\\u007f")
+    return json.dumps(value).replace("\x7f", "\\u007f")[:_MAX_VALUE]

@@ -29,7 +29,7 @@ def run(config: Config) -> int:
 
 
 async def serve(config: Config, task_status: trio.TaskStatus["Server"] = trio.TASK_STATUS_IGNORED) -> None:
-    """Serve until SIGTERM or SIGINT, or until cancelled.
+    """Serve until SIGTERM or SIGINT (a second one ends it at once), or until cancelled.
 
     Args:
         config: what to listen on, and within which limits.
@@ -50,10 +50,16 @@ async def serve(config: Config, task_status: trio.TaskStatus["Server"] = trio.TA
             task_status.started(Server(router, reactor, [listeners.url_of(sock) for sock in sockets]))
             async for number in signals:
                 log.info("stopping", signal=signal.Signals(number).name, links=len(reactor))
-                break
-            await reactor.stop()
+                if reactor.stopping:
+                    break
+                nursery.start_soon(_stop, reactor, nursery.cancel_scope)
             nursery.cancel_scope.cancel()
         log.info("stopped", relayed=router.relayed, **{f"hit.{key}": count for key, count in router.limits_hit.items()})
+
+
+async def _stop(reactor: Reactor, scope: trio.CancelScope) -> None:
+    await reactor.stop()
+    scope.cancel()
 
 
 class Server:

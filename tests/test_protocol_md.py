@@ -205,6 +205,7 @@ def test_errors():
         assert row["closes"] == ("yes" if error.closes else "no"), error
         assert row["next"] == error.next.value, error
         assert row["sent"] in {"yes", "not yet"}, error
+        assert re.sub(r" \(section \d+\)", "", row["meaning"]) == error.meaning
     assert [row["next"] for row in SECTIONS["7"].table("next").rows] == [value.value for value in Next]
 
 

@@ -63,10 +63,30 @@ def url_of(sock: socket.socket) -> str:
 
 def close_listener(sock: socket.socket) -> None:
     """Close a listener, and take the socket file away that it made."""
-    with contextlib.suppress(OSError):
-        if sock.family == socket.AF_UNIX:
-            os.unlink(sock.getsockname())
+    if isinstance(sock, _UnixListener):
+        sock.take_file_away()
     sock.close()
+
+
+class _UnixListener(socket.socket):
+    """Knows its socket file again: another daemon may have put its own in the same place meanwhile."""
+
+    _path = ""
+    _file = (0, 0)
+
+    def bind_file(self, path: str) -> None:
+        self.bind(path)
+        self._path = path
+        self._file = self._identity()
+
+    def take_file_away(self) -> None:
+        with contextlib.suppress(OSError):
+            if self.fileno() >= 0 and self._identity() == self._file:
+                os.unlink(self._path)
+
+    def _identity(self) -> tuple[int, int]:
+        found = os.lstat(self._path)
+        return found.st_dev, found.st_ino
 
 
 def _tcp(listen: Listen, insecure: bool) -> list[socket.socket]:
@@ -104,16 +124,16 @@ def _prepare(sock: socket.socket) -> None:
 def _unix(listen: Listen) -> socket.socket:
     _remove_dead(listen.path)
     with contextlib.ExitStack() as on_fault:
-        sock = on_fault.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        sock = on_fault.enter_context(_UnixListener(socket.AF_UNIX, socket.SOCK_STREAM))
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         if listen.mode is None:
-            sock.bind(listen.path)
+            sock.bind_file(listen.path)
         else:
             # Not chmod afterwards: the file must not have more rights than asked for, not even for a moment.
             mask = os.umask(0o777 & ~listen.mode)
             try:
-                sock.bind(listen.path)
+                sock.bind_file(listen.path)
             finally:
                 os.umask(mask)
         sock.listen(BACKLOG)

@@ -18,7 +18,7 @@ from sigd import log
 from sigd.net.listeners import close_listener
 from sigd.net.stream import IN, OUT, Stream
 from sigd.relay.link import Link
-from sigd.relay.router import GOING_AWAY_SPREAD_MS, Router
+from sigd.relay.router import GOING_AWAY_SPREAD_MS, STOPPING, Router
 from sigd.wire import framing, messages
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Lines
@@ -59,6 +59,7 @@ class Reactor:
         now: when the current round began, in seconds on trio's clock.
         busy: links that have sent more than was acted on.
         linger_seconds: how long a closing link may take to read what is due to it.
+        stopping: nobody is taken in any more.
     """
 
     def __init__(self, router: Router, max_connections: int) -> None:
@@ -66,16 +67,15 @@ class Reactor:
         self.now = 0.0
         self.busy: list[Stream] = []
         self.linger_seconds = router.limits.linger_ms / 1000
+        self.stopping = False
         self.receive: Callable[[Link, bytes, float], None] = router.receive
         self.receive_line: Callable[[Link, bytes, float], None] = router.receive_line
         self._max_connections = max_connections
         self._epoll = select.epoll()
-        # Another task that makes links busy has to end the wait for the epoll.
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll.register(self._wake, IN)
         self._links: dict[int, Stream] = {}
         self._listeners: dict[int, socket.socket] = {}
         self._spare: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._full = log.Damper()
         self._exhausted = log.Damper()
         self._bugs = log.Damper()
         self._alarm = trio.CancelScope()
@@ -90,15 +90,16 @@ class Reactor:
         """Serve until cancelled."""
         poll = self._epoll.poll
         descriptor = self._epoll.fileno()
+        deadlines = self.router.deadlines
         self.now = trio.current_time()
         try:
             async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._keep_time)
                 rested = True
                 while True:
                     events = poll(0, EVENTS_PER_ROUND)
-                    if not events and not self.busy:
-                        await trio.lowlevel.wait_readable(descriptor)
+                    if not events and not self.busy and trio.current_time() < deadlines.earliest:
+                        with trio.CancelScope(deadline=deadlines.earliest) as self._alarm:
+                            await trio.lowlevel.wait_readable(descriptor)
                         rested = True
                         continue
                     if not rested:
@@ -119,8 +120,6 @@ class Reactor:
             if link is None:
                 if fd in self._listeners:
                     doors.append(self._listeners[fd])
-                elif fd == self._wake:
-                    os.eventfd_read(fd)
                 continue
             try:
                 if event & OUT:
@@ -140,6 +139,9 @@ class Reactor:
                     self._fail(link, fault)
         for door in doors:  # last: a new link may have the descriptor of one that ended in this round
             self._accept(door)
+        # Only after all that had come was read: who was silent because the daemon was stands here with a pong.
+        if now >= self.router.deadlines.earliest and len(events) < EVENTS_PER_ROUND:
+            self.router.expire(now, self._fail)
         self._attend()
 
     def _attend(self) -> None:
@@ -171,30 +173,23 @@ class Reactor:
         if count:
             log.error("bug", fault, **fields, count=count)
 
-    async def _keep_time(self) -> None:
-        while True:
-            with trio.CancelScope(deadline=self.router.deadlines.earliest) as self._alarm:
-                await trio.sleep_forever()
-            self.now = trio.current_time()
-            for link in self.router.deadlines.due(self.now):
-                try:
-                    self.router.look_at(link, self.now)
-                except Exception as fault:
-                    self._fail(link, fault)
-            self._attend()
-            if self.busy:
-                os.eventfd_write(self._wake, 1)
-
     # -- links
 
-    def watch_for(self, fd: int, interest: int) -> None:
-        """Have epoll watch a link's descriptor for `interest`."""
-        self._epoll.modify(fd, interest)
+    def watch_for(self, fd: int, before: int, interest: int) -> None:
+        """Have epoll watch a link's descriptor for `interest`, which may be nothing, instead of what it was before."""
+        if not before:
+            self._epoll.register(fd, interest)
+        elif interest:
+            self._epoll.modify(fd, interest)
+        else:
+            # With an interest of nothing it would go on telling that a client has closed a Unix socket.
+            self._epoll.unregister(fd)
 
-    def remove(self, fd: int) -> None:
-        """Forget a link."""
+    def remove(self, fd: int, interest: int) -> None:
+        """Forget a link, whose descriptor is watched for `interest`."""
         del self._links[fd]
-        self._epoll.unregister(fd)
+        if interest:
+            self._epoll.unregister(fd)
         if not self._links:
             self._empty.set()
 
@@ -234,26 +229,30 @@ class Reactor:
                     self._refuse_exhausted(listener, fault)
                 # Anything else concerns the one connection, which is gone (accept(2)).
                 return
-            try:
-                self._welcome(sock, _printable(address))
-            except Exception as fault:
-                self._say_bug(fault, address=_printable(address))
-                self._links.pop(sock.fileno(), None)
-                sock.close()
+            self._welcome(sock, _printable(address))
 
     def _welcome(self, sock: socket.socket, address: str) -> None:
-        sock.setblocking(False)
         if len(self._links) >= self._max_connections + REFUSALS:
             _refuse_at_once(sock)
             return
-        link = self.add(sock, address)
+        try:
+            sock.setblocking(False)
+            link = self.add(sock, address)
+        except Exception as fault:
+            self._say_bug(fault, address=address)
+            self._links.pop(sock.fileno(), None)
+            sock.close()
+            return
         if len(self._links) > self._max_connections:
-            self._say_exhausted("max_connections", self._max_connections)
-            link.refuse(_FULL)
+            self._say_full(self._full, "max_connections", self._max_connections)
+            try:
+                link.refuse(_FULL)
+            except Exception as fault:
+                self._fail(link, fault)
 
     def _refuse_exhausted(self, listener: socket.socket, fault: OSError) -> None:
         """Out of descriptors: give one up to tell the client so, instead of leaving it to wait for ever."""
-        self._say_exhausted("descriptors", os.strerror(fault.errno or 0))
+        self._say_full(self._exhausted, "descriptors", os.strerror(fault.errno or 0))
         if self._spare is not None:
             os.close(self._spare)
             self._spare = None
@@ -273,8 +272,8 @@ class Reactor:
         if listener.fileno() in self._listeners:
             self._epoll.modify(listener.fileno(), IN)
 
-    def _say_exhausted(self, what: str, limit: object) -> None:
-        count = self._exhausted.lets_through(self.now)
+    def _say_full(self, damper: log.Damper, what: str, limit: object) -> None:
+        count = damper.lets_through(self.now)
         if count:
             log.warning("server-full", limit=what, at=limit, links=len(self._links), refused=count)
 
@@ -282,6 +281,7 @@ class Reactor:
 
     async def stop(self) -> None:
         """Take nobody in any more, tell everybody to come back later, and wait until all links have ended."""
+        self.stopping = True
         for fd, listener in self._listeners.items():
             self._epoll.unregister(fd)
             close_listener(listener)
@@ -306,14 +306,13 @@ class Reactor:
         if link.overhead:  # a link that has said nothing is told nothing: nobody knows in which framing
             after = random.randrange(GOING_AWAY_SPREAD_MS)
             link.reply(messages.GoingAway(reconnect_after_ms=after, reason="the server stops"))
-        link.close("server stops")
+        link.close(STOPPING)
 
     def _close(self) -> None:
         for link in list(self._links.values()):
-            link.abort("server stops")
+            link.abort(STOPPING)
         if self._spare is not None:
             os.close(self._spare)
-        os.close(self._wake)
         self._epoll.close()
 
 

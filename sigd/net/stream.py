@@ -82,10 +82,10 @@ class Stream(Link):
         if not data:
             self._end_of_file()
         elif not self.closing:
-            self.last_seen = now
+            self.router.heard(self, now)
+            self.process(data, now)
             if self.challenge is not None:
                 self.router.sign_of_life(self)
-            self.process(data, now)
 
     def process(self, chunk: bytes, now: float) -> None:
         """Act on the next messages, `chunk` being what came after all that was given before."""
@@ -107,8 +107,8 @@ class Stream(Link):
             self._receive(self, frame, now)
             if self.held:
                 break
-        self._backlog = list(remaining) if self.held else framing.NO_FRAMES
-        if split.rest or self._backlog or self.frame_since is not NEVER or self.held:
+        self._backlog = list(remaining) if self.held and not self.closing else framing.NO_FRAMES
+        if split.rest or split.skipping or self._backlog or self.frame_since is not NEVER or self.held:
             self._unfinished(split, bool(frames), now)
 
     def _begin(self, first: int) -> Splitter | None:
@@ -147,7 +147,7 @@ class Stream(Link):
         elif waiting and not self.busy:
             self.busy = True
             self._reactor.busy.append(self)
-        if waiting or self.held or not split.rest:
+        if waiting or self.held or not (split.rest or split.skipping):
             self.frame_since = NEVER
         elif self.frame_since is NEVER:
             self.frame_since = now
@@ -171,6 +171,13 @@ class Stream(Link):
             self.busy = True
             self._reactor.busy.append(self)
         self.rearm()
+
+    def has_unread(self) -> bool:
+        """Whether something has come that was not read yet."""
+        try:
+            return bool(self.sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
 
     def admitted(self) -> None:
         """The link has an ID now: longer messages are taken from it."""
@@ -221,8 +228,8 @@ class Stream(Link):
         if self.stuck:
             interest |= OUT
         if interest != self.interest and not self._over:
+            self._reactor.watch_for(self.fd, self.interest, interest)
             self.interest = interest
-            self._reactor.watch_for(self.fd, interest)
 
     # -- the end
 
@@ -278,7 +285,12 @@ class Stream(Link):
 
     def sever(self) -> None:
         """Give up what the system and the reactor hold for the link."""
+        if self._over:
+            return
         self.router.deadlines.forget(self)
-        self._reactor.remove(self.fd)
+        self._reactor.remove(self.fd, self.interest)
         self.fd = -1
         self.sock.close()
+        # Others may hold the link for a while, as the sender of what is in their outboxes.
+        self._split = None
+        self._backlog = framing.NO_FRAMES

@@ -39,7 +39,7 @@ def next_deadline(link: "Link", limits: "Limits") -> float:
         return when if link.patient else min(when, silence)
     if link.claim is not None:
         return min(when, link.claim.asked + PROBE_SECONDS)
-    return min(when, link.opened + register_timeout_ms(link, limits) / 1000)
+    return min(when, link.registering_since + register_timeout_ms(link, limits) / 1000)
 
 
 def frame_timeout_ms(link: "Link", limits: "Limits") -> int:

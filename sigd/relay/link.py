@@ -51,6 +51,7 @@ class Link:
         outbox: what is due to it, framed; the first may be the rest of one whose beginning was written.
         stuck: the transport could not write all that was due.
         queued: bytes in the outbox, `own` of them replies to itself.
+        registering_since: from when on the time to register counts: it rests while a claim waits.
         opened, last_seen, pinged_at, frame_since, stalled_since, ends_at: `NEVER` where it does not apply.
         bucket: where `Deadlines` keeps it.
     """
@@ -81,6 +82,7 @@ class Link:
         "pinged_at",
         "queued",
         "reason",
+        "registering_since",
         "router",
         "stalled_since",
         "stuck",
@@ -111,6 +113,7 @@ class Link:
         self.own = 0
         self.stuck = False
         self.opened = now
+        self.registering_since = now
         self.last_seen = now
         self.frame_since = NEVER
         self.stalled_since = NEVER
@@ -126,6 +129,10 @@ class Link:
 
     def attend(self, now: float) -> None:
         """Write what is due, and bring a closing link further to its end."""
+        raise NotImplementedError
+
+    def has_unread(self) -> bool:
+        """Whether something has come that was not read yet."""
         raise NotImplementedError
 
     def resume(self) -> None:
@@ -164,6 +171,8 @@ class Link:
 
     def deliver(self, message: bytes, sender: "Link") -> ErrorCode | None:
         """Queue what another peer sends; or say why not: `too-large`, `peer-busy` or `peer-unavailable`."""
+        if len(message) > self.max_frame:  # before it is escaped, which costs time and only makes it longer
+            return ErrorCode.TOO_LARGE
         data = self.wrap(message)
         size = len(data)
         if size - self.overhead > self.max_frame:
@@ -286,6 +295,8 @@ class Link:
                 self.own -= taken
             elif self._shares is not None:
                 self._shares[owner] -= taken
+                if not self._shares[owner]:
+                    del self._shares[owner]  # or a reader that never drains would keep every sender that has left
             count -= taken
             if taken < len(data):
                 self.outbox[whole] = data[taken:]

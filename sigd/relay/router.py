@@ -38,6 +38,8 @@ from sigd.wire.messages import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sigd.config import Limits
     from sigd.relay.link import Link
 
@@ -48,6 +50,9 @@ FEATURES: Final = ["peers"]
 
 _LIST_OVERHEAD: Final = 200
 """Bytes of a `peers` answer that are not its entries: type, `ref`, `more`, and the framing, rounded up."""
+
+STOPPING: Final = "server stops"
+"""Why links end when the daemon does."""
 
 GOING_AWAY_SPREAD_MS: Final = 2_000
 """Clients come back at random within this time after a stop: 10 000 of them at 80 us each take 0.8 s of CPU."""
@@ -129,7 +134,6 @@ class Router:
                 link.reply(messages.PongSaid(ref=message.ref))
             case Pong():
                 _confirm(link, message)
-                self.watch(link)  # the next ping is due earlier than the end that the last one was followed by
             case Register():
                 self.register(link, message, now)
             case Unregister():
@@ -173,6 +177,7 @@ class Router:
         """
         if not messages.is_peer_id(message.to):
             message.refuse("`to` must be 1 to 64 characters of A-Z a-z 0-9 _ . ~ -")
+        message.delivered(b"")  # what nobody could be sent is refused for that
         code = ErrorCode.PEER_UNAVAILABLE
         raise ProtocolError(code, _REFUSALS[code], ref=message.ref, to=message.to)
 
@@ -254,12 +259,19 @@ class Router:
             )
         )
 
+    def heard(self, link: "Link", now: float) -> None:
+        """Note that something came from a link, whatever it is."""
+        pinged = link.pinged
+        link.last_seen = now
+        if pinged:
+            self.watch(link)  # the next ping is due earlier than the end that would have followed the last
+
     def sign_of_life(self, holder: "Link") -> None:
-        """Refuse the claim that waits for this link: something came from it."""
+        """Refuse the claim that waits for this link, after all that came from it was acted on."""
         claim = holder.challenge
         if claim is not None:
             self._conclude(claim)
-            claim.link.opened += holder.last_seen - claim.asked  # its time to register rested meanwhile
+            claim.link.registering_since += holder.last_seen - claim.asked
             claim.link.refuse(_id_taken(claim.message))
 
     def _conclude(self, claim: Claim) -> None:
@@ -293,10 +305,18 @@ class Router:
         """Have the link looked at when it is next due."""
         self.deadlines.watch(link, next_deadline(link, self.limits))
 
-    def expire(self, now: float) -> None:
-        """Do what is due by now."""
+    def expire(self, now: float, failed: "Callable[[Link, Exception], None]") -> None:
+        """Do what is due by now.
+
+        Args:
+            now: seconds.
+            failed: is told of a link and the bug that it met; the others are looked at all the same.
+        """
         for link in self.deadlines.due(now):
-            self.look_at(link, now)
+            try:
+                self.look_at(link, now)
+            except Exception as fault:
+                failed(link, fault)
 
     def look_at(self, link: "Link", now: float) -> None:
         """Do what is due to one link by now, and have it looked at again."""
@@ -306,19 +326,25 @@ class Router:
 
     def _time_is_up(self, link: "Link", now: float) -> None:
         limits = self.limits
+        key: str | None
         if link.closing:
-            self.limits_hit["linger_ms"] += 1
+            if link.reason != STOPPING:
+                self.limits_hit["linger_ms"] += 1
             link.abort(link.reason)
         elif now >= link.stalled_since + limits.stall_timeout_ms / 1000:
             link.drop_unsent(keep_first=True)
             text = "what was due was not read in time"
             link.refuse(ProtocolError(ErrorCode.SLOW_CONSUMER, text, limit="stall_timeout_ms"))
-        elif link.state is State.NEW and now >= link.opened + register_timeout_ms(link, limits) / 1000:
+        elif link.state is State.NEW and now >= link.registering_since + register_timeout_ms(link, limits) / 1000:
             text = f"no register came within {register_timeout_ms(link, limits) / 1000:g} s"
-            link.refuse(ProtocolError(ErrorCode.REGISTER_TIMEOUT, text, limit="register_timeout_ms"))
+            key = "register_timeout_ms" if link.overhead and not link.patient else "register_timeout_lines_ms"
+            link.refuse(ProtocolError(ErrorCode.REGISTER_TIMEOUT, text, limit=key))
         elif now >= link.frame_since + frame_timeout_ms(link, limits) / 1000:
             text = "a frame was begun and not finished in time"
-            link.refuse(ProtocolError(ErrorCode.BAD_FRAME, text, limit="frame_timeout_ms"))
+            key = None if link.patient else "frame_timeout_ms"
+            link.refuse(ProtocolError(ErrorCode.BAD_FRAME, text, limit=key))
+        elif link.claim is not None and link.claim.holder.has_unread():
+            self.sign_of_life(link.claim.holder)
         elif link.claim is not None:
             text = f"somebody claims the ID, and no sign of life came within {PROBE_SECONDS:g} s"
             link.claim.holder.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text))

@@ -63,26 +63,34 @@ class ErrorCode(enum.StrEnum):
 
 
 _RULES: dict[ErrorCode, _Rule] = {
-    ErrorCode.BAD_MESSAGE: _Rule(_GOES_ON, Next.MEND, "The message is not JSON, or not as section 6 has it."),
+    ErrorCode.BAD_MESSAGE: _Rule(
+        _GOES_ON, Next.MEND, "It is not JSON, or a member is missing or not as section 6 has it."
+    ),
     ErrorCode.UNKNOWN_TYPE: _Rule(_GOES_ON, Next.MEND, "No message has this `type`, or no command this name."),
     ErrorCode.NOT_REGISTERED: _Rule(_GOES_ON, Next.MEND, "This needs a registered link: send `register` first."),
     ErrorCode.ALREADY_REGISTERED: _Rule(_GOES_ON, Next.MEND, "The link has another ID: close it to change."),
-    ErrorCode.ID_TAKEN: _Rule(_GOES_ON, Next.BACK_OFF, "Somebody else holds the ID."),
-    ErrorCode.PEER_UNAVAILABLE: _Rule(_GOES_ON, Next.BACK_OFF, "Nobody holds the ID in `to`, or its link ended."),
+    ErrorCode.ID_TAKEN: _Rule(_GOES_ON, Next.BACK_OFF, "Somebody else holds the ID, or another claim on it waits."),
+    ErrorCode.PEER_UNAVAILABLE: _Rule(_GOES_ON, Next.BACK_OFF, "Nobody holds the ID in `to`, or its link has ended."),
     ErrorCode.PEER_BUSY: _Rule(_GOES_ON, Next.BACK_OFF, "The recipient's outbox is full."),
-    ErrorCode.TOO_LARGE: _Rule(_GOES_ON, Next.MEND, "Longer than the server or the recipient takes."),
+    ErrorCode.TOO_LARGE: _Rule(
+        _GOES_ON, Next.MEND, "Longer than the server takes in a line, or longer than the recipient's `maxFrame`."
+    ),
     ErrorCode.RATE_LIMITED: _Rule(_GOES_ON, Next.BACK_OFF, "Too much in too short a time."),
-    ErrorCode.FORBIDDEN: _Rule(_GOES_ON, Next.MEND, "The credential does not grant this."),
-    ErrorCode.BAD_FRAME: _Rule(_CLOSES, Next.BACK_OFF, "No next frame can be found, or one was not finished in time."),
+    ErrorCode.FORBIDDEN: _Rule(_GOES_ON, Next.MEND, "The credential does not allow this."),
+    ErrorCode.BAD_FRAME: _Rule(
+        _CLOSES,
+        Next.BACK_OFF,
+        "A length out of range, a line too long before `register`, or a frame that took too long.",
+    ),
     ErrorCode.AUTH_FAILED: _Rule(_CLOSES, Next.NEVER, "The credential is not accepted."),
     ErrorCode.AUTH_EXPIRED: _Rule(_CLOSES, Next.BACK_OFF, "The credential has expired: come back with a new one."),
     ErrorCode.REGISTER_TIMEOUT: _Rule(_CLOSES, Next.BACK_OFF, "No `register` came in time."),
-    ErrorCode.REPLACED: _Rule(_CLOSES, Next.NEVER, "Another link with the same credential took the ID over."),
-    ErrorCode.KICKED: _Rule(_CLOSES, Next.NEVER, "An operator ended the link."),
+    ErrorCode.REPLACED: _Rule(_CLOSES, Next.NEVER, "Another link with the same credential has taken the ID over."),
+    ErrorCode.KICKED: _Rule(_CLOSES, Next.NEVER, "An operator has ended the link."),
     ErrorCode.SLOW_CONSUMER: _Rule(_CLOSES, Next.BACK_OFF, "The client did not read what was due to it."),
     ErrorCode.SERVER_FULL: _Rule(_CLOSES, Next.BACK_OFF, "The server has as many links as it may."),
     ErrorCode.IDLE_TIMEOUT: _Rule(_CLOSES, Next.BACK_OFF, "Nothing came from the client for too long."),
-    ErrorCode.INTERNAL: _Rule(_CLOSES, Next.BACK_OFF, "A bug in the server; its log has the traceback."),
+    ErrorCode.INTERNAL: _Rule(_CLOSES, Next.BACK_OFF, "A bug in the server; its log says more."),
 }
 
 

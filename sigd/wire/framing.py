@@ -33,6 +33,10 @@ _HTTP_REQUEST: Final = re.compile(rb" HTTP/\d+(\.\d+)?\s*\Z")
 
 # What moves the cursor, ends a line or turns text around in some terminal or editor: DEL, C1, line separators, bidi.
 _UNSAFE_IN_LINES: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_ESCAPES: Final = {code: f"\\u{code:04x}" for code in range(0x2070) if _UNSAFE_IN_LINES.match(chr(code))}
+
+_FEW: Final = 16
+"""Characters to escape up to which one call for each is faster than looking all characters up in a table."""
 
 
 class Framing(enum.Enum):
@@ -64,6 +68,8 @@ class Splitter(Protocol):
     """Bytes of the longest frame that is taken; may change between two calls of `take`."""
     more: bool
     """Whether `take(b"")` may find something."""
+    skipping: bool
+    """Whether what comes is passed over, up to the end of a line."""
 
     def take(self, chunk: bytes, most: int) -> Sequence[bytes]:
         """The next whole frames, at most `most`, `chunk` being what came after all that was given before.
@@ -83,11 +89,12 @@ class Splitter(Protocol):
 class Prefixed:
     """Splits length-prefixed frames: 4 bytes of length, most significant first, then as many bytes of JSON."""
 
-    __slots__ = ("_need", "limit", "more", "rest")
+    __slots__ = ("_need", "limit", "more", "rest", "skipping")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.more = False
+        self.skipping = False
         self.rest: bytes | bytearray = b""
         self._need = PREFIX_BYTES
 
@@ -143,13 +150,13 @@ class Prefixed:
 class Lines:
     """Splits lines: LF or CRLF ends each. A line above the limit is passed over up to its end."""
 
-    __slots__ = ("_skipping", "limit", "more", "rest")
+    __slots__ = ("limit", "more", "rest", "skipping")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.more = False
         self.rest: bytes | bytearray = b""
-        self._skipping = False
+        self.skipping = False
 
     def take(self, chunk: bytes, most: int) -> Sequence[bytes]:
         """The next whole lines without their ends, at most `most`.
@@ -157,11 +164,11 @@ class Lines:
         Raises:
             ProtocolError: `too-large`, once for each line above the limit.
         """
-        if self._skipping:
+        if self.skipping:
             _, found, chunk = chunk.partition(_LF)
             if not found:
                 return NO_FRAMES
-            self._skipping = False
+            self.skipping = False
         # The rest holds no LF unless `more` says so: a byte is searched once, however long the line grows.
         if self.rest and not self.more and _LF not in chunk:
             return self._grown(chunk)
@@ -191,7 +198,7 @@ class Lines:
             if frames:
                 self.rest, self.more = rest, True
                 return frames
-            self._skipping = True
+            self.skipping = True
             raise self._too_large()
         self.rest = rest
         return frames
@@ -199,7 +206,7 @@ class Lines:
     def _grown(self, chunk: bytes) -> Sequence[bytes]:
         if len(self.rest) + len(chunk) > self.limit + 1:
             self.rest = b""
-            self._skipping = True
+            self.skipping = True
             raise self._too_large()
         if not isinstance(self.rest, bytearray):
             self.rest = bytearray(self.rest)
@@ -214,11 +221,14 @@ class Lines:
         """The line that carries a message: whatever is in it, a terminal stays whole and sees one line."""
         if message.isascii() and _DEL not in message:
             return message + _LF
-        return _UNSAFE_IN_LINES.sub(_escape, message.decode()).encode() + _LF
-
-
-def _escape(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+        text = message.decode()
+        unsafe = len(_UNSAFE_IN_LINES.findall(text))
+        # A call for each is fast for a few, a table for many: 64 KiB of them would take 60 ms one by one.
+        if unsafe > _FEW:
+            text = text.translate(_ESCAPES)
+        elif unsafe:
+            text = _UNSAFE_IN_LINES.sub(lambda found: _ESCAPES[ord(found[0])], text)
+        return text.encode() + _LF
 
 
 def is_http_request(line: bytes) -> bool:

@@ -13,7 +13,7 @@ _CR: Final = 0x0D
 _OPEN_ARRAY: Final = 0x5B
 _OPEN_OBJECT: Final = 0x7B
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 _TO_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 

@@ -56,8 +56,8 @@ def explain(frame: bytes, fault: ValueError | RecursionError, types: Set[str]) -
     if kind is not None and kind not in types:
         return ProtocolError(ErrorCode.UNKNOWN_TYPE, "no message has this `type`", ref=ref)
     text = str(fault)
-    if text == _TRUNCATED and b"\\u" not in frame:  # of a lone surrogate msgspec says the same
-        text = "the JSON ends too early"
+    if text == _TRUNCATED:  # msgspec says so of half a surrogate pair, too
+        text = "the JSON ends too early" + (" or has half a surrogate pair" if b"\\u" in frame else "")
     elif not _OUR_WORDS.match(text):
         text = "not a message: expected a JSON object with a `type` and the members that go with it"
     return ProtocolError(ErrorCode.BAD_MESSAGE, text, ref=ref)

@@ -138,6 +138,29 @@ def test_a_link_that_asks_and_does_not_read_is_not_listened_to_until_it_does():
     assert alice.own == alice.queued
 
 
+def test_senders_that_have_left_are_forgotten_by_a_reader_that_never_drains():
+    world = World()
+    bob = frozen(world, lines=True)
+    for number in range(50):
+        sender = world.peer(f"s{number}")
+        assert send(sender, "bob", 12 * KIB) is None
+        sender.leaves()
+        if number >= 4:
+            bob.takes_more(12 * KIB + 60)
+    assert bob.stuck
+    assert len(bob._owners) < 10
+    assert bob._shares is not None
+    assert set(bob._shares) <= {owner for owner in bob._owners if owner is not None}
+
+
+def test_what_is_too_large_is_not_escaped_first():
+    world = World()
+    alice, bob = world.peer("alice"), world.peer("bob", lines=True, maxFrame=1024)
+    bob.wrap = lambda message: pytest.fail("it was escaped")
+    alice.says({"type": "message", "to": "bob", "data": "\x7f" * 2000})
+    assert alice.hears()["code"] == "too-large"
+
+
 def test_own_answers_do_not_take_the_room_of_what_others_send():
     world = World()
     alice, bob = world.peer("alice"), frozen(world)

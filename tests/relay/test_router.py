@@ -116,6 +116,8 @@ def test_a_candidate_is_an_object_or_null(pair):
         alice.says(b'{"type":"candidate","to":"bob","ref":"r","candidate":%s}' % candidate)
         answer = alice.hears()
         assert (answer["code"], answer["ref"]) == ("bad-message", "r")
+        alice.says(b'{"type":"candidate","to":"nobody","candidate":%s}' % candidate)
+        assert alice.hears()["code"] == "bad-message"
     assert bob.hears_nothing()
 
 
@@ -232,6 +234,37 @@ def test_a_holder_that_stays_silent_for_3_s_loses_its_id():
     assert (answer["type"], answer["id"], answer["ref"]) == ("registered", "alice", "c")
     bob.says({"type": "message", "to": "alice", "data": 1})
     assert claimant.hears() == {"type": "message", "from": "bob", "data": 1}
+
+
+def test_a_holder_whose_words_wait_to_be_read_keeps_its_id():
+    """It may be held, or the daemon was: what has come is a sign of life, read or not."""
+    world = World()
+    alice, claimant = world.peer("alice"), world.connects("claimant")
+    claimant.says({"type": "register", "id": "alice"})
+    alice.unread = True
+    world.passes(3.25)
+    assert claimant.hears()["code"] == "id-taken"
+    assert world.router.registry.find("alice") is alice
+
+
+def test_a_holder_that_unregisters_leaves_its_id_to_the_claimant():
+    world = World()
+    alice, claimant = world.peer("alice"), world.connects("claimant")
+    claimant.says({"type": "register", "id": "alice"})
+    alice.says({"type": "unregister"})
+    assert claimant.hears()["type"] == "registered"
+
+
+def test_a_bug_while_time_passes_costs_one_link(monkeypatch):
+    world = World()
+    alice, bob = world.peer("alice"), world.peer("bob")
+    failed = []
+    monkeypatch.setattr(alice, "wrap", lambda message: 1 / 0)
+    world.now += 31
+    world.router.expire(world.now, lambda link, fault: failed.append(link))
+    world.settle()
+    assert failed == [alice]
+    assert bob.hears() == {"type": "ping"}
 
 
 def test_a_line_holder_keeps_its_id_without_being_asked():
@@ -491,6 +524,19 @@ def test_a_peer_that_answers_pings_stays():
     assert not alice.closing
 
 
+def test_any_sign_of_life_after_a_ping_counts_for_the_next_one():
+    world = World()
+    alice = world.peer("alice")
+    world.passes(30.25)
+    assert alice.hears() == {"type": "ping"}
+    world.passes(10)
+    alice.says({"type": "ok"})
+    world.passes(29.5)
+    assert alice.hears_nothing()
+    world.passes(0.75)
+    assert alice.hears() == {"type": "ping"}
+
+
 def test_a_peer_on_lines_is_neither_pinged_nor_closed():
     world = World()
     alice = world.peer("alice", lines=True)
@@ -562,6 +608,25 @@ def test_an_error_that_forbids_to_come_back_says_so():
     answer = bob.hears()
     assert "reconnect" not in answer
     assert answer["retryAfterMs"] == 30_000
+
+
+def test_hits_are_counted_by_the_key_of_the_limit():
+    world = World()
+    world.connects("a")
+    world.connects("b", lines=True)
+    silent = world.connects("c")
+    silent.overhead = 0
+    late, typist = world.peer("late"), world.peer("typist", lines=True)
+    for link in (late, typist):
+        link.frame_since = world.now
+        world.router.watch(link)
+    world.passes(62)
+    assert world.router.limits_hit == {
+        "register_timeout_ms": 1,
+        "register_timeout_lines_ms": 2,
+        "frame_timeout_ms": 1,
+        "linger_ms": 2,
+    }
 
 
 def test_errors_are_short_printable_and_echo_nothing():

@@ -21,16 +21,17 @@ class Peer(Link):
         self.takes: int | None = None
         self.wire = b""
         self.resumed = 0
+        self.unread = False
         self.aborted = ""
 
     # -- what a test does
 
     def says(self, message: dict[str, Any] | bytes) -> None:
         """Send one message, as JSON or as it stands."""
-        self.last_seen = self.world.now
-        self.router.sign_of_life(self)
+        self.router.heard(self, self.world.now)
         frame = message if isinstance(message, bytes) else msgspec.json.encode(message)
         self.router.receive(self, frame, self.world.now)
+        self.router.sign_of_life(self)
         self.world.settle()
 
     def types(self, line: str) -> None:
@@ -87,6 +88,9 @@ class Peer(Link):
             self.router.deadlines.forget(self)
             self.router.watch(self)
 
+    def has_unread(self) -> bool:
+        return self.unread
+
     def resume(self) -> None:
         self.resumed += 1
 
@@ -130,10 +134,14 @@ class World:
             link.attend(self.now)
         self.router.due.clear()
 
+    def failed(self, link: Link, fault: Exception) -> None:
+        """There is no bug that a link may meet."""
+        raise fault
+
     def passes(self, seconds: float) -> None:
         """Let time pass, a tick at a time."""
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + 0.25)
-            self.router.expire(self.now)
+            self.router.expire(self.now, self.failed)
             self.settle()

@@ -1,0 +1,66 @@
+"""What all tests share: a daemon in this process, a clock that jumps, and that no test leaves anything behind."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.in_process import Daemon
+from tests.in_process import serving as _serving
+
+
+def open_descriptors() -> set[str]:
+    """What this process has open, the descriptor for looking excepted."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{number} {os.readlink(f'/proc/self/fd/{number}')}")
+        except FileNotFoundError:
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_left() -> Iterator[None]:
+    """Every test closes what it opened."""
+    before = open_descriptors()
+    yield
+    left = open_descriptors() - before
+    assert not left
+
+
+@pytest.fixture
+def jumping_clock() -> None:
+    """Has the test run on trio's MockClock, which stands still while anything happens, and jumps when nothing does."""
+
+
+def _run(*arguments: Any, clock: trio.abc.Clock | None = None, **options: Any) -> Any:
+    # The threshold is in real seconds: what the kernel has under way arrives long before.
+    return trio.run(*arguments, clock=clock or MockClock(autojump_threshold=0.02), **options)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test that uses the fixture, directly or not, its clock (pytest-trio looks at direct ones alone)."""
+    for item in items:
+        if "jumping_clock" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.trio(run=_run), append=False)
+
+
+Serving = Callable[..., AbstractAsyncContextManager[Daemon]]
+
+
+@pytest.fixture
+def serving(jumping_clock: None) -> Serving:
+    """`async with serving(max_connections=3) as daemon`: a daemon with other limits or listeners."""
+    return _serving
+
+
+@pytest.fixture
+async def daemon(serving: Serving) -> AsyncIterator[Daemon]:
+    """A daemon with the default limits on loopback, on a clock that jumps."""
+    async with serving() as running:
+        yield running

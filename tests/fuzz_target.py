@@ -1,0 +1,494 @@
+"""What the fuzzer holds against the daemon: any bytes are answered or end a link, and nothing is left behind.
+
+An input is a play: clients who connect, send pieces of good and bad messages, read or do not, stay silent, and leave.
+It is played twice over: on links in memory, which take as much as the input says, and on sockets in the real reactor.
+"""
+
+import contextlib
+import json
+import random
+import re
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from sigd.config import Limits
+from sigd.net.reactor import Reactor
+from sigd.relay.link import NEVER, Link
+from sigd.relay.router import Router
+from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.framing import NOT_HTTP, TLS_ALERT, Framing, Lines, Prefixed, Splitter, framing_of
+from sigd.wire.messages import Error, decode_said
+
+if TYPE_CHECKING:
+    from sigd.net.stream import Stream
+
+PIECES = [
+    *(b'{"type":"register","id":"%s"}' % peer for peer in (b"a", b"b", b"c", b"a", b"c")),
+    b'{"type":"register","id":"a","meta":{"x":[1]},"keepaliveMs":5000,"maxFrame":1024,"ref":"r"}',
+    b'{"type":"unregister","ref":"r"}',
+    *(b'{"type":"offer","to":"%s","sdp":"v=0\\r\\n","session":"s"}' % peer for peer in (b"a", b"b", b"c")),
+    b'{"type":"answer","to":"a","sdp":"","from":"EVIL"}',
+    b'{"type":"candidate","to":"b","candidate":{"candidate":"","sdpMid":"0"},"ref":"r"}',
+    b'{"type":"candidate","to":"b","candidate":null}',
+    b'{"type":"message","to":"b","data":[\n{"type":"offer","from":"EVIL","sdp":"EVIL"}\r\n]}',
+    b'{"type":"message","to":"a","data":"\xe2\x80\xa8\x7f\xc2\x9b","ref":"r"}',
+    b'{"type":"message","to":"c","data":' + b"[" * 17 + b"]" * 17 + b"}",
+    b'{"type":"message","to":"b","data":"' + b"x" * 900 + b'"}',
+    b'{"type":"message","to":"a","data":"' + b"x" * 3_000 + b'"}',
+    b'{"type":"bye","to":"a","reason":"\\u0000"}',
+    b'{"type":"peers","prefix":"a"}',
+    b'{"type":"iceServers","ref":"r"}',
+    b'{"type":"ping","ref":"r"}',
+    b'{"type":"pong"}',
+    b'{"type":"error","ref":"r"}',
+    b'{"type":"zzz","ref":"Zq7Zq7"}',
+    b'{"type":"Zq7"}',
+    b"register c",
+    b"send a \\u0000\\ud800 Zq7",
+    b"candidate b {",
+    b"who a",
+    b"Zq7Zq7",
+    b"help",
+    b"quit",
+    b"",
+    b"GET / HTTP/1.1\r",
+    b"\x16\x03\x01",
+    b"\0\0\0\0",
+    b"\0\xff\xff\xff",
+    b"\xff\xfe",
+    b"[" * 2_000,
+    b"x" * 5_000,
+]
+
+LIMITS = [
+    Limits(),
+    Limits(
+        max_frame=4_096,
+        max_frame_unregistered=1_024,
+        outbox_bytes=5_000,
+        outbox_bytes_per_sender=1_000,
+        outbox_bytes_own=1_000,
+        outbox_bytes_total=8_000,
+    ),
+    Limits(outbox_bytes_own=1, outbox_bytes_per_sender=1, max_depth=1, linger_ms=1, stall_timeout_ms=1_000),
+]
+
+MOST_ACTS = 60
+"""Acts of one play: the state that a play can build up is small, and short plays are told apart faster."""
+
+
+class Script:
+    """Choices made by the bytes of an input; when they are used up, each is the first."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._place = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self._place >= len(self._data)
+
+    def below(self, most: int) -> int:
+        """A number from 0 up to, but not including, `most`, which is at most 256."""
+        self._place += 1
+        return 0 if self._place > len(self._data) else self._data[self._place - 1] % most
+
+    def some(self, most: int) -> bytes:
+        """Some bytes as they stand in the input."""
+        size = self.below(most)
+        start, self._place = self._place, self._place + size
+        return self._data[start : self._place]
+
+
+class Memory(Link):
+    """A link in memory: it writes as much as there is `room` for."""
+
+    def __init__(self, router: Router, now: float) -> None:
+        super().__init__(router, "memory", now, Lines.wrap)
+        self.now = now
+        self.room = 0
+        self.written = b""
+        self.over = False
+        self._split: Splitter | None = None
+        self._receive: Callable[[Link, bytes, float], None] = router.receive
+        self._chunks: list[bytes] = []
+        self._backlog: list[bytes] = []
+
+    def takes(self, chunk: bytes, now: float) -> None:
+        """Act on what came."""
+        self.now = now
+        if self.closing:
+            return
+        self.router.heard(self, now)
+        if self._split is None and not self._begin(chunk[0]):
+            return
+        self._chunks.append(chunk)
+        self.go_on()
+        self.router.sign_of_life(self)
+
+    def _begin(self, first: int) -> bool:
+        limit = self.router.limits.max_frame_unregistered
+        match framing_of(first):
+            case Framing.PREFIXED:
+                self._split, self.wrap, self.overhead = Prefixed(limit), Prefixed.wrap, 4
+            case Framing.LINES:
+                self._split, self.overhead, self.patient = Lines(limit), 1, True
+                self._receive = self.router.receive_line
+            case Framing.TLS:
+                self.close("tls")
+        return self._split is not None
+
+    def has_unread(self) -> bool:
+        return bool(self._chunks)
+
+    def resume(self) -> None:
+        """Go on at the next turn: whoever calls this is in the middle of something."""
+
+    def go_on(self) -> None:
+        """Act on what has come."""
+        split = self._split
+        while split is not None and not self.held and (self._chunks or self._backlog or split.more):
+            try:
+                if not self._backlog:
+                    chunk = b"" if split.more else self._chunks.pop(0)
+                    self._backlog = list(split.take(chunk, 32))
+                while self._backlog and not self.held:
+                    self._receive(self, self._backlog.pop(0), self.now)
+            except ProtocolError as fault:
+                self.refuse(fault)
+
+    def push(self) -> None:
+        data = b"".join(self.outbox)[: self.room]
+        self.room -= len(data)
+        self.written += data
+        self.sent(len(data), self.now)
+        if self.queued and not self.stuck:
+            self.get_stuck(self.now)
+
+    def attend(self, now: float) -> None:
+        if self.queued and not self.stuck:
+            self.push()
+        if self.closing and self.ends_at is NEVER and not self.over:
+            self.ends_at = now + 5
+            self.router.deadlines.forget(self)
+            self.router.watch(self)
+        if self.closing and not self.queued:
+            self.abort(self.reason)
+
+    def admitted(self) -> None:
+        if self._split is not None:
+            self._split.limit = self.router.limits.max_frame
+
+    def sever(self) -> None:
+        self.abort("severed")
+
+    def abort(self, reason: str) -> None:
+        self.close(reason)
+        if not self.over:
+            self.over = True
+            self.ends_at = NEVER
+            self.router.deadlines.forget(self)
+            self.drop_unsent(keep_first=False)
+
+
+class End(Protocol):
+    """A client's end of a link."""
+
+    def send(self, data: bytes) -> None: ...
+    def read(self, most: int) -> bytes: ...
+    def leave(self, how: int) -> None: ...
+
+
+class Stage(Protocol):
+    """Where a play is played."""
+
+    router: Router
+
+    def connect(self) -> End: ...
+    def turn(self) -> None: ...
+    def passes(self, seconds: float) -> None: ...
+    def close(self) -> None: ...
+    def links(self) -> list[Link]: ...
+
+
+class MemoryEnd:
+    def __init__(self, stage: "MemoryStage", link: Memory) -> None:
+        self._stage = stage
+        self._link = link
+
+    def send(self, data: bytes) -> None:
+        if data and not self._link.over:
+            self._link.takes(data, self._stage.now)
+
+    def read(self, most: int) -> bytes:
+        link = self._link
+        link.room = most
+        if link.queued:
+            link.push()
+        data, link.written = link.written, b""
+        return data
+
+    def leave(self, how: int) -> None:
+        if how:
+            self._link.close("left")
+        else:
+            self._link.abort("connection lost")
+
+
+def failed(link: Link, fault: Exception) -> None:
+    """A bug is to be seen."""
+    raise fault
+
+
+class MemoryStage:
+    def __init__(self, limits: Limits) -> None:
+        self.now = 1_000.0
+        self.router = Router(limits)
+        self._links: list[Memory] = []
+
+    def connect(self) -> MemoryEnd:
+        link = Memory(self.router, self.now)
+        self._links.append(link)
+        self.router.welcome(link)
+        return MemoryEnd(self, link)
+
+    def turn(self) -> None:
+        for memory in self._links:
+            memory.go_on()
+        for link in self.router.due:  # grows while it is walked
+            link.attend(self.now)
+        self.router.due.clear()
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.router.expire(self.now, failed)
+
+    def close(self) -> None:
+        for link in self._links:
+            link.abort("over")
+        self.turn()
+
+    def links(self) -> list[Link]:
+        return [link for link in self._links if not link.over]
+
+
+class SocketEnd:
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    def send(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):
+            self.sock.send(data)
+
+    def read(self, most: int) -> bytes:
+        try:
+            return self.sock.recv(most) if most else b""
+        except OSError:
+            return b""
+
+    def leave(self, how: int) -> None:
+        if how:
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_WR)
+        else:
+            self.sock.close()
+
+
+class _Reactor(Reactor):
+    """The reactor without its safety net: a bug is to be seen."""
+
+    def _fail(self, link: Link, fault: Exception) -> None:
+        raise fault
+
+
+class SocketStage:
+    def __init__(self, limits: Limits) -> None:
+        self.router = Router(limits)
+        self._reactor = _Reactor(self.router, 100)
+        self._reactor.now = 1_000.0
+        self._links: list[Stream] = []
+        self._ends: list[SocketEnd] = []
+
+    def connect(self) -> SocketEnd:
+        ours, theirs = socket.socketpair()
+        for sock in (ours, theirs):
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        end = SocketEnd(ours)
+        self._ends.append(end)
+        self._links.append(self._reactor.add(theirs, "fuzz"))
+        return end
+
+    def turn(self) -> None:
+        for _ in range(1_000):
+            events = self._reactor._epoll.poll(0)
+            if not events and not self._reactor.busy and not self.router.due:
+                return
+            self._reactor._round(events)
+        raise AssertionError("the reactor never comes to rest")
+
+    def passes(self, seconds: float) -> None:
+        self._reactor.now += seconds
+        self.router.expire(self._reactor.now, failed)
+
+    def close(self) -> None:
+        for end in self._ends:
+            end.sock.close()
+        self.turn()
+        self._reactor._close()
+
+    def links(self) -> list[Link]:
+        return [link for link in self._links if link.fd >= 0]
+
+
+class Player:
+    """A client, what it has still to send, and what it has heard."""
+
+    def __init__(self, end: End, *, prefixed: bool) -> None:
+        self.end = end
+        self.prefixed = prefixed
+        self.framing: Framing | None = None
+        self._unsent = b""
+        self._heard = b""
+
+    def register(self, peer: bytes) -> None:
+        """Take an ID."""
+        message = b'{"type":"register","id":"%s"}' % peer
+        self._say(Prefixed.wrap(message) if self.prefixed else message + b"\n", 1_000)
+
+    def speak(self, script: Script) -> None:
+        """Add a message, good or bad, to what is to be sent, and send a part of that, or all."""
+        piece = PIECES[script.below(len(PIECES))]
+        match script.below(8):
+            case 0:
+                piece = script.some(64)
+            case 1:
+                place = script.below(max(1, min(256, len(piece))))
+                piece = piece[:place] + script.some(8) + piece[place + script.below(4) :]
+            case 2:
+                piece *= 1 + script.below(40)
+            case _:
+                pass
+        if script.below(16):
+            piece = Prefixed.wrap(piece) if self.prefixed else piece + b"\n"
+        self._say(piece, 1_000_000 if script.below(4) else script.below(256))
+
+    def _say(self, data: bytes, most: int) -> None:
+        self._unsent += data
+        data, self._unsent = self._unsent[:most], self._unsent[most:]
+        if data:
+            self.framing = self.framing or framing_of(data[0])
+            self.end.send(data)
+
+    def listen(self, most: int) -> None:
+        """Read, and see that everything is a message of the server."""
+        self._heard += self.end.read(most)
+        while (frame := self._next()) is not None:
+            said = decode_said(frame)
+            assert getattr(said, "sender", "") in {"", "a", "b", "c"} or len(said.sender) == 16  # type: ignore[union-attr]
+            if isinstance(said, Error):
+                assert said.code in set(ErrorCode) - {ErrorCode.INTERNAL}
+                assert said.message.isascii()
+                assert said.message.isprintable()
+                assert 0 < len(said.message) <= 128
+                assert "Zq7" not in said.message
+
+    def _next(self) -> bytes | None:
+        if self._heard.startswith(b"{"):
+            pass  # an error from before the first byte came is a line
+        elif self.framing is Framing.PREFIXED:
+            end = 4 + int.from_bytes(self._heard[:4], "big")
+            if len(self._heard) < max(5, end):
+                return None
+            frame, self._heard = self._heard[4:end], self._heard[end:]
+            return frame
+        elif self.framing is Framing.TLS:
+            assert TLS_ALERT.startswith(self._heard)
+            return None
+        line, newline, rest = self._heard.partition(b"\n")
+        if not newline:
+            return None
+        self._heard = rest
+        assert _STEERING.search(line.decode()) is None
+        if line.startswith(b"#"):
+            assert line + b"\n" == NOT_HTTP or len(line) < 100
+            return self._next()
+        assert "EVIL" not in str(json.loads(line).get("from"))
+        return line
+
+
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def check(stage: Stage) -> None:
+    """The books are right."""
+    router = stage.router
+    links = stage.links()
+    for link in links:
+        owned = list(zip(link.outbox, link._owners, strict=True))
+        assert link.queued == sum(len(data) for data, _ in owned)
+        assert link.own == sum(len(data) for data, owner in owned if owner is None)
+        assert not link.stuck or link.queued
+        assert (link.stalled_since is NEVER) == (not link.stuck)
+        assert link.bucket or link.closing or link.patient or link.claim or router.due
+        if link.challenge is not None:
+            assert link.challenge.holder is link
+            assert link.challenge.link.claim is link.challenge
+    assert router.outbox_bytes == sum(link.queued for link in links if link.stuck)
+    holders = router.registry.holders
+    assert {link.id for link in links if link.id is not None and not link.closing} == set(holders)
+    assert all(link.id == peer for peer, link in holders.items())
+
+
+def play(data: bytes, stage: Stage) -> None:
+    """Play an input, to its end and to the end of everybody in it."""
+    script = Script(data)
+    players = [Player(stage.connect(), prefixed=prefixed) for prefixed in (True, False, True)]
+    for player, peer in zip(players, (b"a", b"b", b"c")[: script.below(4)], strict=False):
+        player.register(peer)
+    for _ in range(MOST_ACTS):
+        if script.is_over:
+            break
+        number = script.below(256)
+        player = players[number % len(players)]
+        match number // 32:
+            case 0 if len(players) < 7:
+                players.append(Player(stage.connect(), prefixed=number % 2 == 0))
+            case 0 | 1:
+                player.end.leave(script.below(3))
+            case 2:
+                stage.passes((0.25, 1, 3, 10, 31, 80)[script.below(6)])
+            case 3:
+                player.listen(script.below(256) * 40)
+            case _:
+                player.speak(script)
+        stage.turn()
+        check(stage)
+    for player in players:
+        player.listen(100_000)
+        stage.turn()
+    check(stage)
+
+
+STAGES: tuple[Callable[[Limits], Stage], ...] = (MemoryStage, SocketStage)
+
+
+def run(data: bytes) -> None:
+    """Play one input on every stage: nothing but an answer or a close comes of it, and nothing is left of it."""
+    limits = LIMITS[data[0] % len(LIMITS)] if data else LIMITS[0]
+    for kind in STAGES:
+        stage = kind(limits)
+        try:
+            play(data[1:], stage)
+        finally:
+            stage.close()
+        router = stage.router
+        left = (stage.links(), len(router.registry), len(router.deadlines), router.outbox_bytes, router.due)
+        assert left == ([], 0, 0, 0, []), left
+
+
+def generated(seed: int) -> bytes:
+    """An input like those that a fuzzer comes up with, always the same for the same seed."""
+    chance = random.Random(seed)
+    return chance.randbytes(chance.choice((10, 40, 150, 400)))

@@ -1,0 +1,352 @@
+"""A daemon in this process, on real loopback sockets, and the ends of the connections that its clients hold.
+
+A test reads like the protocol: `alice = await daemon.peer("alice")`, `await alice.says({...})`, `assert await
+alice.hears() == {...}`. Time is trio's MockClock: it jumps once nothing happens for a few real milliseconds.
+"""
+
+import json
+import signal
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+import msgspec
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from sigd.config import Config, Limits, parse_listen
+from sigd.net.stream import Stream
+from sigd.server import Server, serve
+
+type_of_message = dict[str, Any]
+
+PATIENCE = 1_000.0
+"""Seconds on the mock clock after which nothing comes any more: longer than every deadline of the daemon."""
+
+QUIET_SECONDS = 0.005
+"""Real seconds without any event after which all that was under way has arrived: loopback takes microseconds."""
+
+
+class _Text:
+    """Equal to every text that the daemon may put into an `error`: printable ASCII, at most 128 characters."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and 0 < len(other) <= 128 and other.isascii() and other.isprintable()
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "<1 to 128 printable ASCII characters>"
+
+
+TEXT = _Text()
+
+
+def error(code: str, **members: object) -> type_of_message:
+    """An `error` as it must come, its text for people left open."""
+    return {"type": "error", "code": code, "message": TEXT, **members}
+
+
+class Client:
+    """One client's end of a connection."""
+
+    framing: ClassVar[str]
+
+    def __init__(self, sock: trio.socket.SocketType) -> None:
+        self.sock = sock
+        self._came = bytearray()
+        self._ended = False
+
+    # -- what a framing provides
+
+    @classmethod
+    def framed(cls, message: bytes) -> bytes:
+        """The bytes that carry a message."""
+        raise NotImplementedError
+
+    def _first(self) -> bytes | None:
+        """The first whole message of what has come, taken out of it."""
+        raise NotImplementedError
+
+    # -- what it says
+
+    async def says(self, *messages: type_of_message | bytes) -> None:
+        """Send messages, all at once; bytes are JSON as it stands."""
+        await self.sends(b"".join(self.framed(as_json(message)) for message in messages))
+
+    async def sends(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        with trio.fail_after(PATIENCE), memoryview(data) as view:
+            sent = 0
+            while sent < len(data):
+                sent += await self.sock.send(view[sent:])
+
+    def finishes(self) -> None:
+        """Send the end of file, and go on reading."""
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def leaves(self) -> None:
+        """Close the connection."""
+        self.sock.close()
+
+    def breaks_off(self) -> None:
+        """Close the connection with a reset, whatever is still under way."""
+        if self.sock.fileno() >= 0 and self.sock.family != socket.AF_UNIX:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    # -- what it hears
+
+    async def hears(self) -> Any:
+        """The next message."""
+        return json.loads(await self.hears_frame())
+
+    async def hears_frame(self) -> bytes:
+        """The next message as it came, without its framing."""
+        with trio.fail_after(PATIENCE):
+            while (message := self._first()) is None:
+                assert not self._ended, f"closed, with {bytes(self._came)!r} before it"
+                self.takes(await self.sock.recv(65_536))
+        return message
+
+    async def hears_all(self) -> list[Any]:
+        """Every message up to the daemon's end of file."""
+        data = await self.hears_bytes()
+        self._came += data
+        messages = []
+        while (message := self._first()) is not None:
+            messages.append(json.loads(message))
+        assert not self._came, f"a part of a message: {bytes(self._came)!r}"
+        return messages
+
+    async def hears_bytes(self) -> bytes:
+        """Everything up to the daemon's end of file, as it came."""
+        with trio.fail_after(PATIENCE):
+            while not self._ended:
+                self.takes(await self.sock.recv(65_536))
+        data = bytes(self._came)
+        self._came.clear()
+        return data
+
+    async def hears_close(self) -> None:
+        """The daemon's end of file comes next."""
+        assert await self.hears_bytes() == b""
+
+    async def hears_nothing(self) -> None:
+        """Nothing has come, not even an end of file, once all that is under way has arrived."""
+        await wait_all_tasks_blocked(QUIET_SECONDS)
+        assert self.has_heard() == b""
+
+    def has_heard(self) -> bytes:
+        """What has come by now, without waiting for more; not even an end of file has."""
+        try:
+            data: bytes = self.sock._sock.recv(1_000_000)  # type: ignore[attr-defined]  # trio's socket always waits
+        except BlockingIOError:
+            data = b""
+        else:
+            assert data, "closed"
+        assert not self._ended, "closed"
+        data = bytes(self._came) + data
+        self._came.clear()
+        return data
+
+    def takes(self, data: bytes) -> None:
+        """Add what was read from the socket to what has come."""
+        self._came += data
+        self._ended = not data
+
+    async def registers(self, peer: str, **members: object) -> type_of_message:
+        """Take an ID; the daemon's answer."""
+        await self.says({"type": "register", "id": peer, **members})
+        answer = await self.hears()
+        assert (answer["type"], answer.get("id")) == ("registered", peer), answer
+        assert isinstance(answer, dict)
+        return answer
+
+    async def is_served(self) -> None:
+        """The daemon answers, and has said nothing else meanwhile."""
+        await self.says({"type": "ping", "ref": "served?"})
+        assert await self.hears() == {"type": "pong", "ref": "served?"}
+
+
+class PrefixedClient(Client):
+    """Speaks length-prefixed."""
+
+    framing = "prefixed"
+
+    @classmethod
+    def framed(cls, message: bytes) -> bytes:
+        """Four bytes of length, then the message."""
+        return struct.pack(">I", len(message)) + message
+
+    def _first(self) -> bytes | None:
+        if len(self._came) < 4:
+            return None
+        end = 4 + struct.unpack(">I", self._came[:4])[0]
+        if len(self._came) < end:
+            return None
+        message = bytes(self._came[4:end])
+        del self._came[:end]
+        return message
+
+
+class LinesClient(Client):
+    """Speaks lines."""
+
+    framing = "lines"
+
+    @classmethod
+    def framed(cls, message: bytes) -> bytes:
+        """The message and a newline."""
+        return message + b"\n"
+
+    def _first(self) -> bytes | None:
+        line, newline, rest = self._came.partition(b"\n")
+        if not newline:
+            return None
+        self._came = bytearray(rest)
+        return bytes(line)
+
+
+CLIENTS: dict[str, type[Client]] = {kind.framing: kind for kind in (PrefixedClient, LinesClient)}
+"""Every way to speak to the daemon; a test of what holds over all of them is parametrised with `FRAMINGS`."""
+
+FRAMINGS = tuple(CLIENTS)
+
+
+def as_json(message: type_of_message | bytes) -> bytes:
+    """A message as it travels; bytes stand for themselves."""
+    return message if isinstance(message, bytes) else json.dumps(message, separators=(",", ":")).encode()
+
+
+def text_message(size: int) -> bytes:
+    """A message from alice to bob which is this long when it is delivered."""
+    text = "x" * (size - len('{"type":"message","from":"alice","data":""}'))
+    return as_json({"type": "message", "to": "bob", "data": text})
+
+
+def within(seconds: float, expected: float) -> bool:
+    """Whether something happened when it had to: deadlines may be kept a quarter of a second late."""
+    return expected <= seconds <= expected + 0.5
+
+
+class Daemon:
+    """A running daemon, and everybody who has connected to it."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.router = server.router
+        self.reactor = server.reactor
+        self.urls = server.urls
+        self._clients: list[Client] = []
+        self.was_stopped = False
+
+    async def connect(
+        self, framing: str = "prefixed", *, url: str | None = None, receive_buffer: int | None = None
+    ) -> Client:
+        """Connect a client that will speak in this framing, to the first listener unless `url` names another.
+
+        Args:
+            framing: one of `FRAMINGS`.
+            url: a listener of the daemon.
+            receive_buffer: bytes that the client's kernel keeps; few for one that is to read slowly.
+        """
+        listen = parse_listen(url or self.urls[0])
+        address: str | tuple[str, int] = (listen.host, listen.port)
+        if listen.scheme == "unix":
+            family, address = socket.AF_UNIX, listen.path
+        else:
+            family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+        client = CLIENTS[framing](trio.socket.socket(family, socket.SOCK_STREAM))
+        self._clients.append(client)
+        if receive_buffer is not None:
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if family != socket.AF_UNIX:
+            # Else small pieces would wait for acknowledgements, which the kernel delays for longer than the clock does.
+            client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await client.sock.connect(address)
+        return client
+
+    async def peer(self, peer: str, framing: str = "prefixed", *, url: str | None = None, **members: object) -> Client:
+        """Connect a client, and register it."""
+        client = await self.connect(framing, url=url)
+        await client.registers(peer, **members)
+        return client
+
+    def link(self, peer: str) -> Stream:
+        """The daemon's end of the connection of a registered peer."""
+        link = self.router.registry.find(peer)
+        assert isinstance(link, Stream)
+        return link
+
+    async def settles(self) -> None:
+        """Wait until the daemon has done all that it can do without more input, or more time."""
+        await wait_all_tasks_blocked(QUIET_SECONDS)
+
+    def is_told_to_stop(self) -> None:
+        """What an operator does."""
+        self.was_stopped = True
+        signal.raise_signal(signal.SIGTERM)
+
+    def forgets_who_left(self) -> None:
+        """Keep nothing of connections that are closed."""
+        self._clients = [client for client in self._clients if client.sock.fileno() >= 0]
+
+    async def is_left_by_all(self) -> None:
+        """Close every connection; nothing of any of them is left in the daemon then."""
+        for client in self._clients:
+            client.breaks_off()
+        for _ in range(200):
+            if not len(self.reactor):
+                break
+            await self.settles()
+        left = {
+            "links": len(self.reactor),
+            "peers": sorted(self.router.registry.holders),
+            "outbox_bytes": self.router.outbox_bytes,
+            "deadlines": len(self.router.deadlines),
+            "due": len(self.router.due),
+            "busy": len(self.reactor.busy),
+        }
+        assert left == {"links": 0, "peers": [], "outbox_bytes": 0, "deadlines": 0, "due": 0, "busy": 0}
+
+    def close(self) -> None:
+        """Close whatever a failed test has left open."""
+        for client in self._clients:
+            client.breaks_off()
+
+
+@asynccontextmanager
+async def serving(*listen: str, insecure: bool = False, **limits: int) -> AsyncIterator[Daemon]:
+    """A daemon on a port that the system picks, with these limits; it ends with the block, and leaves nothing behind.
+
+    One at a time: it receives the signals of this process.
+    """
+    config = Config(
+        listen=listen or ("tcp://127.0.0.1:0",),
+        insecure=insecure,
+        limits=msgspec.structs.replace(Limits(), **limits),
+    )
+    async with trio.open_nursery() as nursery:
+        daemon = Daemon(await nursery.start(serve, config))
+        await daemon.settles()
+        tasks = _tasks_in(nursery)
+        try:
+            yield daemon
+            await daemon.is_left_by_all()
+            assert _tasks_in(nursery) == ([] if daemon.was_stopped else tasks)
+        finally:
+            daemon.close()
+            nursery.cancel_scope.cancel()
+
+
+def _tasks_in(nursery: trio.Nursery) -> list[str]:
+    found = []
+    for task in nursery.child_tasks:
+        found.append(task.name)
+        for inner in task.child_nurseries:
+            found += _tasks_in(inner)
+    return sorted(found)

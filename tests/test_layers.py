@@ -1,0 +1,124 @@
+"""The house: which room may know which, and that the rules need neither network nor clock."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sigd
+
+PACKAGE = Path(sigd.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "": set(),
+    "wire": set(),
+    "log": set(),
+    "toml_places": set(),
+    "toml_tables": {"toml_places"},
+    "config": {"toml_places", "toml_tables"},
+    "relay": {"wire", "config"},
+    "net": {"wire", "relay", "config", "log"},
+    "server": {"wire", "relay", "net", "config", "log"},
+    "cli": {"server", "config"},
+    "client": {"wire"},
+}
+"""Every room, and what it may know beside itself (and the version in `sigd`): the arrows go one way."""
+
+OF_THE_WORLD = {
+    *("asyncio", "anyio", "trio", "socket", "ssl", "select", "selectors", "signal", "subprocess", "threading"),
+    *("os", "io", "pathlib", "time", "datetime", "logging"),
+}
+"""What does something outside, waits, or looks at a clock: for `net` and above."""
+
+THIRD_PARTY = {"msgspec": None, "trio": {"net", "server"}, "anyio": {"client"}, "aiortc": {"client"}, "av": {"client"}}
+"""What is not Python's own, and the rooms that may know it; None: all of them."""
+
+
+def room_of(path: Path) -> str:
+    """The room that a module belongs to."""
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "" if first == "__init__" else first
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Everything that a module imports, wherever in it, as dotted names."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                assert level == 0, f"{path}: a relative import hides which room it is from"
+                yield from (f"{module}.{alias.name}" for alias in names)
+            case _:
+                pass
+
+
+def rooms_known(path: Path) -> set[str]:
+    """The rooms of sigd that a module imports from, its own excepted."""
+    own = room_of(path)
+    parts = [name.split(".") for name in imports(path)]
+    return {part[1] for part in parts if part[0] == "sigd" and len(part) > 1 and part[1] in MAY_IMPORT} - {own}
+
+
+def named(paths: list[Path]) -> list[str]:
+    """Modules as a report names them."""
+    return [str(path.relative_to(PACKAGE)) for path in paths]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named(MODULES))
+class TestEveryModule:
+    def test_is_in_a_room_and_knows_only_those_below(self, path: Path) -> None:
+        assert room_of(path) in MAY_IMPORT, "a new room: say above what it may know"
+        assert rooms_known(path) <= MAY_IMPORT[room_of(path)]
+
+    def test_knows_the_outside_only_where_it_may(self, path: Path) -> None:
+        room = room_of(path)
+        tops = {name.partition(".")[0] for name in imports(path)} - {"sigd"}
+        for top in tops - sys.stdlib_module_names:
+            assert top in THIRD_PARTY, f"another dependency: {top}"
+            rooms = THIRD_PARTY[top]
+            assert rooms is None or room in rooms
+        if room in {"wire", "relay"}:
+            assert not tops & OF_THE_WORLD
+
+    def test_has_a_plain_name_and_one_purpose(self, path: Path) -> None:
+        words = set(path.stem.split("_")) | set(path.relative_to(PACKAGE).parts[:-1])
+        vague = {"util", "base", "manager", "handler", "misc", "helper", "core", "common"}
+        assert not {word.removesuffix("s") for word in words} & vague
+        text = path.read_text()
+        assert text.count("\n") < 500, "would two rooms be clearer?"
+        assert ast.get_docstring(ast.parse(text)), "what is it for?"
+
+
+def test_the_arrows_go_one_way() -> None:
+    """From each room one gets to others only, never back."""
+    for start in MAY_IMPORT:
+        reached: set[str] = set()
+        ahead = set(MAY_IMPORT[start])
+        while ahead:
+            room = ahead.pop()
+            reached.add(room)
+            ahead |= MAY_IMPORT[room] - reached
+        assert start not in reached
+
+
+LOADS = "import sys, {module}; print(*sorted(set({unwanted}) & set(sys.modules)))"
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("sigd.relay.router", ["trio", "socket", "ssl", "select", "asyncio", "logging", "sigd.log", "sigd.net"]),
+        ("sigd.wire.commands", ["trio", "socket", "ssl", "select", "asyncio", "logging", "difflib", "sigd.relay"]),
+        ("sigd.config", ["trio", "socket", "ssl", "asyncio", "sigd.wire"]),
+        ("sigd.cli", ["trio", "ssl", "asyncio", "sigd.server", "sigd.net"]),
+    ],
+)
+def test_importing_loads_nothing_of_the_network(module: str, unwanted: list[str]) -> None:
+    program = LOADS.format(module=module, unwanted=unwanted)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []

@@ -1,0 +1,374 @@
+"""The daemon as a process: signals, addresses, descriptors that run out, and what its log says."""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import resource
+import select
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sigd import log
+from tests.daemon import Daemon, running_daemon
+from tests.in_process import CLIENTS, FRAMINGS, as_json, error
+
+SECONDS = 20.0
+"""How long anything may take before a test gives up: processes start slowly on a busy machine."""
+
+
+class Plain:
+    """A client on a blocking socket, for a daemon in another process."""
+
+    def __init__(self, address: str | tuple[str, int], framing: str = "lines") -> None:
+        self.framed = CLIENTS[framing].framed
+        self.prefixed = framing == "prefixed"
+        family = (
+            socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        )
+        self.sock = socket.socket(family)
+        self.sock.settimeout(SECONDS)
+        try:
+            self.sock.connect(address)
+        except OSError:
+            self.sock.close()
+            raise
+        self.stream = self.sock.makefile("rb")
+
+    def says(self, *messages: Any) -> None:
+        self.sock.sendall(b"".join(self.framed(as_json(message)) for message in messages))
+
+    def hears(self) -> Any:
+        """The next message; None for the end of file."""
+        if not self.prefixed:
+            line = self.stream.readline()
+            return json.loads(line) if line else None
+        head = self.stream.read(4)
+        return json.loads(self.stream.read(int.from_bytes(head, "big"))) if head else None
+
+    def registers(self, peer: str, **members: object) -> None:
+        self.says({"type": "register", "id": peer, **members})
+        assert self.hears()["id"] == peer
+
+    def __enter__(self) -> "Plain":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+        self.sock.close()
+
+
+def loopback(daemon: Daemon) -> tuple[str, int]:
+    """Where to connect to a daemon on 127.0.0.1."""
+    return "127.0.0.1", daemon.port
+
+
+def they_talk(alice: Plain, bob: Plain) -> None:
+    """Two registered peers hear each other, and nothing else."""
+    for speaking, hearing, sender, recipient in ((alice, bob, "alice", "bob"), (bob, alice, "bob", "alice")):
+        speaking.says({"type": "message", "to": recipient, "data": 1})
+        assert hearing.hears() == {"type": "message", "from": sender, "data": 1}
+
+
+@contextlib.contextmanager
+def started_by(program: str, *arguments: str, **options: Any) -> Iterator["subprocess.Popen[str]"]:
+    """A daemon that a Python program starts after having changed its own process."""
+    program = f"import sys; from sigd.cli import main; {program}; sys.exit(main(sys.argv[1:]))"
+    with subprocess.Popen([sys.executable, "-c", program, *arguments], text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+class TestStop:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_fifty_clients_who_keep_their_end_open(self, number: signal.Signals) -> None:
+        with running_daemon() as daemon, contextlib.ExitStack() as clients:
+            peers = [clients.enter_context(Plain(loopback(daemon), FRAMINGS[index % 2])) for index in range(50)]
+            for index, peer in enumerate(peers):
+                peer.registers(f"peer-{index}")
+            stranger = clients.enter_context(Plain(loopback(daemon)))
+            stranger.says({"type": "ping"})
+            assert stranger.hears() == {"type": "pong"}
+            silent = clients.enter_context(Plain(loopback(daemon)))
+            began = time.monotonic()
+            assert daemon.stop(number) == 0
+            assert time.monotonic() - began < 2
+            for peer in [*peers, stranger]:
+                away = peer.hears()
+                assert 0 <= away.pop("reconnectAfterMs") < 2_000
+                assert away == {"type": "goingAway", "reason": "the server stops"}
+                assert peer.hears() is None
+            assert silent.hears() is None
+            assert any(f" stopping signal={number.name} links=52" in line for line in daemon.log)
+            assert " stopped " in daemon.log[-1]
+            assert sum(" closed peer=peer-" in line and 'reason="server stops"' in line for line in daemon.log) == 50
+
+    def test_nobody_there(self) -> None:
+        with running_daemon() as daemon:
+            began = time.monotonic()
+            assert daemon.stop() == 0
+            assert time.monotonic() - began < 1.5
+            assert [line.split()[2] for line in daemon.log] == ["listening", "ready", "stopping", "stopped"]
+
+    def test_a_stuck_outbox(self) -> None:
+        with running_daemon() as daemon, Plain(loopback(daemon)) as alice, Plain(loopback(daemon)) as bob:
+            alice.registers("alice")
+            bob.registers("bob")
+            answers = set()
+            for _ in range(1_000):
+                alice.says({"type": "message", "to": "bob", "data": "x" * 60_000, "ref": "1"})
+                answers.add(alice.hears()["type"])
+                if "error" in answers:
+                    break
+            assert answers == {"ok", "error"}
+            began = time.monotonic()
+            assert daemon.stop() == 0
+            assert time.monotonic() - began < 2
+
+    def test_a_port_is_free_again_after_a_crash(self) -> None:
+        with running_daemon() as daemon, Plain(loopback(daemon)) as alice:
+            alice.registers("alice")
+            daemon.stop(signal.SIGKILL)
+            with running_daemon("--listen", daemon.url) as again, Plain(loopback(again)) as back:
+                back.registers("alice")
+
+
+class TestAddresses:
+    def test_a_second_daemon_on_the_same_port(self) -> None:
+        with running_daemon() as daemon:
+            done = subprocess.run(
+                [sys.executable, "-m", "sigd.cli", "--listen", daemon.url],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=SECONDS,
+            )
+            assert done.returncode == 2
+            assert done.stdout == ""
+            assert done.stderr.startswith(f"sigd: {daemon.url}: the address is in use")
+            assert done.stderr.count("\n") == 1
+            with Plain(loopback(daemon)) as client:
+                client.registers("alice")
+
+    def test_unix(self, tmp_path: Path) -> None:
+        path = tmp_path / "sigd.sock"
+        url = f"unix:{path}?mode=0660"
+        with running_daemon("--listen", url, "--listen", "tcp://[::1]:0") as daemon:
+            assert daemon.urls[0] == f"unix:{path}"
+            assert stat.S_IMODE(path.stat().st_mode) == 0o660
+            with Plain(str(path)) as alice, Plain(("::1", int(daemon.urls[1].rpartition(":")[2]))) as bob:
+                alice.registers("alice")
+                bob.registers("bob")
+                they_talk(alice, bob)
+                done = subprocess.run(
+                    [sys.executable, "-m", "sigd.cli", "--listen", url],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=SECONDS,
+                )
+                assert done.returncode == 2
+                assert "the address is in use" in done.stderr
+                they_talk(alice, bob)
+            daemon.stop(signal.SIGKILL)
+        assert path.exists()
+        with running_daemon("--listen", url) as daemon, Plain(str(path)) as client:
+            client.registers("alice")
+            assert daemon.stop() == 0
+        assert not path.exists()
+
+
+class TestDescriptors:
+    """Row 8, and fact 11."""
+
+    def test_row_8_more_clients_than_descriptors_at_the_start(self) -> None:
+        limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))"
+        with started_by(limit, "--listen", "tcp://127.0.0.1:0", stderr=subprocess.PIPE) as process:
+            daemon = Daemon(process)
+            assert any("max_connections=10000" in line and "possible=64" in line for line in daemon.log)
+            self.more_than_fit(daemon, 200, 64)
+            assert daemon.stop() == 0
+
+    def test_row_8_fact_11_descriptors_that_run_out_later(self) -> None:
+        with running_daemon() as daemon:
+            taken = len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+            resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (taken + 12, 10_000))
+            self.more_than_fit(daemon, 60, 12)
+            assert daemon.stop() == 0
+
+    @staticmethod
+    def more_than_fit(daemon: Daemon, many: int, most: int) -> None:
+        """Some get in, all others are told, those who were there notice nothing, and then there is room again."""
+        with Plain(loopback(daemon)) as alice, Plain(loopback(daemon)) as bob:
+            alice.registers("alice")
+            bob.registers("bob")
+            with contextlib.ExitStack() as crowd:
+                waiting = [crowd.enter_context(Plain(loopback(daemon))) for _ in range(many)]
+                told = 0
+                while readable := select.select([client.sock for client in waiting], [], [], 0.3)[0]:
+                    for client in [client for client in waiting if client.sock in readable]:
+                        assert client.hears() == error("server-full")
+                        assert client.hears() is None
+                        waiting.remove(client)
+                        told += 1
+                assert told >= many - most
+                for client in waiting:
+                    client.says({"type": "ping"})
+                for client in waiting:
+                    assert client.hears() == {"type": "pong"}
+                they_talk(alice, bob)
+                lines = [line for line in daemon.log if "server-full" in line]
+                assert len(lines) == 1
+                assert re.search(r" WARNING server-full limit=\S+ at=\S+( \S+)* links=\d+ refused=1$", lines[0])
+            they_talk(alice, bob)
+            # Those who were refused may linger; the places of the others are free.
+            answers = []
+            for _ in range(3):
+                with Plain(loopback(daemon)) as client:
+                    client.says({"type": "ping"})
+                    answers.append(client.hears())
+            assert {"type": "pong"} in answers
+
+
+LINE = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING|ERROR) [a-z][a-z -]*"
+    r"( [a-z_.]+=([A-Za-z0-9_.:/~@+,?=%\[\]-]+|\"([^\"\\\x00-\x1f\x7f]|\\.)*\"))*\n"
+)
+
+
+class TestLog:
+    def test_lines_of_a_daemon(self) -> None:
+        with running_daemon("--set", "log.level=debug") as daemon:
+            with Plain(loopback(daemon), "prefixed") as alice, Plain(loopback(daemon)) as bob:
+                alice.registers("alice", meta={"x": "\n2026 INFO meta"})
+                bob.registers("bob")
+                alice.says({"type": "offer", "to": "bob", "sdp": "v=0 SECRET-SDP ice-pwd"})
+                alice.says({"type": "candidate", "to": "bob", "candidate": {"candidate": "SECRET-CANDIDATE"}})
+                assert bob.hears()["sdp"]
+                assert bob.hears()["candidate"]
+                for hostile in ("a\n2026-01-01T00:00:00Z INFO ok", "\x1b[31m", "x" * 30_000, "\u202e"):
+                    for kind, name in (("register", "id"), ("bye", "to"), (hostile, "x"), ("ping", "ref")):
+                        alice.says({"type": kind, name: hostile})
+                        alice.hears()
+            with Plain(loopback(daemon)) as eve:
+                eve.sock.sendall(b"\x1b[31m\r2026 INFO\xff\n" + b"GET /\n")
+                eve.hears()
+            with Plain(loopback(daemon)) as carol:
+                carol.registers("carol")
+                carol.says({"type": "unregister"})
+                assert carol.hears() is None
+            assert daemon.stop() == 0
+        assert all(LINE.fullmatch(line) for line in daemon.log), daemon.log
+        text = "".join(daemon.log)
+        assert text.isascii()
+        assert "SECRET" not in text
+        assert "2026 INFO" not in text
+        ends = [line.partition(" closed ")[2] for line in daemon.log if " closed " in line]
+        assert [re.sub(r"\d+", "N", end) for end in sorted(ends)] == [
+            "peer=alice reason=left address=N.N.N.N:N seconds=N.N\n",
+            "peer=bob reason=left address=N.N.N.N:N seconds=N.N\n",
+            "peer=carol reason=unregistered address=N.N.N.N:N seconds=N.N\n",
+        ]
+
+    @pytest.mark.parametrize("broken", ["closed", "full", "no reader"])
+    def test_row_48_without_a_log_the_daemon_goes_on(self, tmp_path: Path, broken: str) -> None:
+        path = str(tmp_path / "sigd.sock")
+        program = {
+            "closed": "import os; os.close(2)",
+            "full": "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 2)",
+            "no reader": "import os; r, w = os.pipe(); os.dup2(w, 2); os.close(w); os.close(r)",
+        }[broken]
+        with started_by(program, "--listen", f"unix:{path}", "--set", "log.level=debug") as process:
+            with self.connected(process, path) as alice, self.connected(process, path) as bob:
+                alice.registers("alice")
+                bob.registers("bob")
+                for index in range(200):  # more than any buffer holds
+                    with Plain(path) as client:
+                        client.registers(f"{index:064}")
+                they_talk(alice, bob)
+                process.send_signal(signal.SIGTERM)
+                assert alice.hears()["type"] == bob.hears()["type"] == "goingAway"
+            assert process.wait(SECONDS) == 0
+
+    @staticmethod
+    def connected(process: "subprocess.Popen[str]", path: str) -> Plain:
+        """A client of a daemon that cannot say when it is ready."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            try:
+                return Plain(path)
+            except OSError:
+                assert time.monotonic() < deadline
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    pytest.fail(f"it has ended: {process.wait(0.02)}")
+
+    @pytest.fixture
+    def logged(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+        logger = logging.getLogger("sigd")
+        for name in ("handlers", "propagate", "level"):
+            monkeypatch.setattr(logger, name, getattr(logger, name))
+        monkeypatch.setattr(logger, "handlers", [])
+        monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+        yield lambda: capsys.readouterr().err
+        logger.setLevel(logging.NOTSET)  # which forgets, too, what the logger was enabled for
+
+    def test_values(self, logged: Any) -> None:
+        log.start("info")
+        log.debug("unheard")
+        log.info("event", plain="a-Z_0.9:/~", empty="", space="a b", quote='"\\', number=1.5)
+        log.warning("two words", control="\n\r\t\x00\x1b\x7f\x9b\u2028\u202e", letters="łó", none=None)
+        first, second = logged().splitlines(keepends=True)
+        assert LINE.fullmatch(first)
+        assert LINE.fullmatch(second)
+        assert first.endswith(r' INFO event plain=a-Z_0.9:/~ empty="" space="a b" quote="\"\\" number=1.5' + "\n")
+        controls = r"\n\r\t\u0000\u001b\u007f\u009b\u2028\u202e"
+        assert second.endswith(f' WARNING two words control="{controls}" letters="\\u0142\\u00f3" none=None\n')
+
+    def test_long_values_are_cut(self, logged: Any) -> None:
+        log.start("info")
+        log.info("event", plain="x" * 100_000, other=" " * 100_000)
+        assert len(logged()) < 10_000
+
+    def test_a_traceback_is_one_line_that_keeps_its_end(self, logged: Any) -> None:
+        log.start("info")
+        try:
+            raise ValueError("x" * 5_000 + "\nthe end")
+        except ValueError as fault:
+            log.error("bug", fault, peer="alice")
+        line = logged()
+        assert LINE.fullmatch(line)
+        assert line.endswith(r'\nthe end\n"' + "\n")
+        assert len(line) < 10_000
+
+    def test_damper(self) -> None:
+        damper = log.Damper()
+        counts = [damper.lets_through(now) for now in (0, 1, 9.9, 10, 10, 19.9, 35, 36)]
+        assert counts == [1, 0, 0, 3, 0, 0, 3, 0]
+
+
+def test_fact_14_what_is_piped_into_netcat_is_answered() -> None:
+    netcat = shutil.which("nc")
+    if netcat is None:
+        assert "CI" not in os.environ
+        pytest.skip("there is no nc here")
+    said = b'register alice\nsend alice hello\n{"type":"ping","ref":"1"}\n'
+    with running_daemon() as daemon:
+        done = subprocess.run(
+            [netcat, "-N", *map(str, loopback(daemon))], input=said, capture_output=True, timeout=SECONDS, check=True
+        )
+        registered, *heard = [json.loads(line) for line in done.stdout.splitlines()]
+        assert (registered["type"], registered["id"]) == ("registered", "alice")
+        assert heard == [{"type": "message", "from": "alice", "data": "hello"}, {"type": "pong", "ref": "1"}]
