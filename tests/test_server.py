@@ -116,6 +116,36 @@ class TestStop:
             assert " stopped " in daemon.log[-1]
             assert sum(" closed peer=peer-" in line and 'reason="server stops"' in line for line in daemon.log) == 50
 
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_second_signal_ends_it_at_once(self, number: signal.Signals) -> None:
+        with running_daemon() as daemon, Plain(loopback(daemon)) as alice:
+            alice.registers("alice")
+            daemon.process.send_signal(number)
+            assert alice.hears()["type"] == "goingAway"
+            began = time.monotonic()
+            assert daemon.stop(number) == 0
+            assert time.monotonic() - began < 0.9
+            assert " stopped " in daemon.log[-1]
+
+    def test_a_pong_that_came_while_the_daemon_was_paused_counts(self) -> None:
+        """Time is judged only after all that has come was read."""
+        with (
+            running_daemon() as daemon,
+            Plain(loopback(daemon), "prefixed") as alice,
+            Plain(loopback(daemon)) as claimant,
+        ):
+            alice.registers("alice")
+            claimant.says({"type": "register", "id": "alice"})
+            assert alice.hears() == {"type": "ping"}
+            daemon.process.send_signal(signal.SIGSTOP)
+            alice.says({"type": "pong"})
+            claimant.sock.settimeout(4)
+            with pytest.raises(TimeoutError):
+                claimant.sock.recv(1, socket.MSG_PEEK)
+            claimant.sock.settimeout(SECONDS)
+            daemon.process.send_signal(signal.SIGCONT)
+            assert claimant.hears() == error("id-taken")
+
     def test_nobody_there(self) -> None:
         with running_daemon() as daemon:
             began = time.monotonic()
@@ -283,13 +313,14 @@ class TestLog:
             "peer=carol reason=unregistered address=N.N.N.N:N seconds=N.N\n",
         ]
 
-    @pytest.mark.parametrize("broken", ["closed", "full", "no reader"])
+    @pytest.mark.parametrize("broken", ["closed", "full", "no reader", "never read"])
     def test_row_48_without_a_log_the_daemon_goes_on(self, tmp_path: Path, broken: str) -> None:
         path = str(tmp_path / "sigd.sock")
         program = {
             "closed": "import os; os.close(2)",
             "full": "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 2)",
             "no reader": "import os; r, w = os.pipe(); os.dup2(w, 2); os.close(w); os.close(r)",
+            "never read": "import os; r, w = os.pipe(); os.write(w, b'x' * 65536); os.dup2(w, 2); os.close(w)",
         }[broken]
         with started_by(program, "--listen", f"unix:{path}", "--set", "log.level=debug") as process:
             with self.connected(process, path) as alice, self.connected(process, path) as bob:

@@ -57,6 +57,17 @@ class TestDeadlines:
         assert [message["code"] for message in await client.hears_all()] == [expected]
         assert within(trio.current_time() - began, 10)
 
+    async def test_a_line_that_is_passed_over_has_no_longer_than_others(self, daemon: Daemon) -> None:
+        client = await daemon.peer("alice", "lines")
+        began = trio.current_time()
+        await client.sends(b"x" * 70_000)
+        assert await client.hears() == error("too-large")
+        for _ in range(11):
+            await client.sends(b"x" * 1_000)
+            await trio.sleep(5)
+        assert await client.hears_all() == [error("bad-frame")]
+        assert within(trio.current_time() - began, 60)
+
     async def test_each_frame_has_its_own_time(self, daemon: Daemon) -> None:
         client = await daemon.peer("alice")
         data = client.framed(b'{"type":"ping"}')

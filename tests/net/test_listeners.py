@@ -126,6 +126,13 @@ class TestUnix:
             assert stat.S_ISSOCK(path.stat().st_mode)
         assert not path.exists()
 
+    def test_a_file_that_is_another_daemons_by_now_stays(self, path: Path) -> None:
+        with listening(f"unix:{path}"):
+            path.unlink()
+            with socket.socket(socket.AF_UNIX) as other:
+                other.bind(str(path))
+        assert path.exists()
+
     @pytest.mark.parametrize("mode", [0o600, 0o660, 0o666, 0o000, 0o777])
     @pytest.mark.parametrize("mask", [0o022, 0o077, 0o000])
     def test_mode(self, path: Path, mode: int, mask: int) -> None:

@@ -140,6 +140,14 @@ class TestClaims:
         assert [(await eve.hears())["ref"] for _ in range(more)] == ["2"] * more
         assert within(trio.current_time() - began, 3)
 
+    async def test_what_a_claimant_said_before_it_left_is_acted_on(self, daemon: Daemon, framing: str) -> None:
+        bob, alice = await daemon.peer("bob"), await daemon.peer("alice")
+        eve = await claims(daemon, framing)
+        await eve.says({"type": "bye", "to": "bob"})
+        eve.leaves()
+        alice.leaves()
+        assert await bob.hears() == {"type": "bye", "from": "alice"}
+
     async def test_the_register_deadline_rests(self, daemon: Daemon, framing: str) -> None:
         alice = await daemon.peer("alice", keepaliveMs=300_000)
         eve = await daemon.connect(framing)
