@@ -12,7 +12,7 @@ import pytest
 from sigd.config import StartError, load, parse_listen
 from sigd.net.listeners import close_listener, open_listeners, url_of
 from tests.conftest import Serving
-from tests.in_process import FRAMINGS
+from tests.in_process import FRAMINGS, need_ipv6
 
 
 @contextlib.contextmanager
@@ -37,6 +37,8 @@ def fault(url: str, *, insecure: bool = False) -> str:
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("kind", ["tcp://127.0.0.1:0", "tcp://[::1]:0", "tcp://localhost:0", "unix:"])
 async def test_serves(serving: Serving, tmp_path: Path, kind: str, framing: str) -> None:
+    if "::1" in kind:
+        need_ipv6()
     url = f"unix:{tmp_path}/sigd.sock" if kind == "unix:" else kind
     async with serving(url) as daemon:
         alice = await daemon.peer("alice", framing)
@@ -49,6 +51,7 @@ async def test_serves(serving: Serving, tmp_path: Path, kind: str, framing: str)
 
 
 async def test_several_at_once(serving: Serving, tmp_path: Path) -> None:
+    need_ipv6()
     async with serving("tcp://127.0.0.1:0", "tcp://[::1]:0", f"unix:{tmp_path}/s") as daemon:
         assert [url.partition(":")[0] for url in daemon.urls] == ["tcp", "tcp", "unix"]
         peers = [await daemon.peer(f"peer-{number}", url=url) for number, url in enumerate(daemon.urls)]
@@ -64,10 +67,12 @@ class TestTCP:
             assert sock.getsockname()[1] > 0
 
     def test_ipv6(self) -> None:
+        need_ipv6()
         with listening("tcp://[::1]:0") as [sock]:
             assert url_of(sock) == f"tcp://[::1]:{sock.getsockname()[1]}"
 
     def test_a_name_with_several_addresses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        need_ipv6()
         found = [
             (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),

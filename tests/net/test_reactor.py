@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
+from sigd.net import reactor
 from sigd.net.reactor import REFUSALS, Reactor
 from sigd.net.stream import MESSAGES_PER_ROUND, Stream
 from sigd.relay.link import Link
@@ -151,13 +153,34 @@ class TestClaims:
     async def test_the_register_deadline_rests(self, daemon: Daemon, framing: str) -> None:
         alice = await daemon.peer("alice", keepaliveMs=300_000)
         eve = await daemon.connect(framing)
+        began = trio.current_time()
         await eve.is_served()
-        await trio.sleep(8.5 if framing == "prefixed" else 58.5)
+        seconds = 10 if framing == "prefixed" else 60
+        await trio.sleep(seconds - 1.5)
         await eve.says(REGISTER)
         assert await alice.hears() == {"type": "ping"}
         await trio.sleep(2.5)
         await alice.says({"type": "pong"})
         assert await eve.hears() == TAKEN
+        assert await eve.hears_all() == [error("register-timeout")]
+        assert within(trio.current_time() - began, seconds + 2.5)
+
+    async def test_of_a_holder_who_is_not_read(self, daemon: Daemon, framing: str) -> None:
+        """Nor does it cost the claimant any of its time that the holder was last read long before."""
+        alice, eve = await daemon.connect(receive_buffer=4_096), await daemon.connect(framing)
+        await alice.registers("alice")
+        began = trio.current_time()
+        await eve.is_served()
+        await alice.says(*[{"type": "ping", "ref": f"{number:064}"} for number in range(8_000)])
+        await daemon.settles()
+        assert daemon.link("alice").held
+        await trio.sleep(6)
+        await eve.says(REGISTER)
+        assert await eve.hears() == TAKEN
+        assert within(trio.current_time() - began, 9)
+        alice.breaks_off()
+        assert await eve.hears_all() == [error("register-timeout")]
+        assert within(trio.current_time() - began, 13 if framing == "prefixed" else 63)
 
     async def test_ones_own_id_again(self, daemon: Daemon, framing: str) -> None:
         alice = await daemon.peer("alice", framing, meta={"a": 1})
@@ -214,6 +237,32 @@ class TestFairness:
                 await newcomer.is_served()
                 newcomer.leaves()
             nursery.cancel_scope.cancel()
+
+    async def test_deadlines_are_kept_however_many_are_busy(
+        self, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also when every round has as many sockets to look at as a round may have."""
+        monkeypatch.setattr(reactor, "EVENTS_PER_ROUND", 2)
+        clock = trio.lowlevel.current_clock()
+        assert isinstance(clock, MockClock)
+        late = await daemon.connect()
+        await late.is_served()
+        assert len(daemon.router.closed) == 0
+
+        async def floods(client: Client) -> None:
+            while True:
+                await client.sends(client.framed(b'{"type":"goingAway"}') * 2_000)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(4):
+                nursery.start_soon(floods, await daemon.peer(f"mallory-{number}"))
+            for _ in range(20):
+                await trio.lowlevel.checkpoint()
+            clock.jump(11)
+            for _ in range(200):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        assert json.loads(late.has_heard()[4:])["code"] == "register-timeout"
 
     @pytest.mark.parametrize("framing", FRAMINGS)
     async def test_who_does_not_read_delays_nobody(self, daemon: Daemon, framing: str) -> None:

@@ -264,6 +264,14 @@ class TestWrap:
     def test_isolates_too(self, code: int) -> None:
         assert Lines.wrap(f'"{chr(code)}"'.encode()) == f'"\\u{code:04x}"\n'.encode()
 
+    @pytest.mark.parametrize("count", [1, 15, 16, 17, 5_000])
+    def test_few_and_many_of_them(self, count: int) -> None:
+        text = "".join(chr(code) + "é\U0001f600" for code in [0x7F, 0x9B, 0x2028, 0x202E] * count)[: 3 * count]
+        line = Lines.wrap(msgspec.json.encode(text))
+        assert UNSAFE.search(line[:-1].decode()) is None
+        assert line.count(b"\\u") == count
+        assert msgspec.json.decode(line) == text
+
     @pytest.mark.parametrize("text", ["plain", "zażółć", "日本", "😀", "\u00a0", "\ufeff"])
     def test_everything_else_stays(self, text: str) -> None:
         assert Lines.wrap(f'"{text}"'.encode()) == f'"{text}"\n'.encode()

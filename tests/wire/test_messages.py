@@ -178,6 +178,11 @@ class TestBytesAndStructs:
         assert both == SERVER_TYPES
         assert both | {"register", "unregister"} == CLIENT_TYPES
 
+    def test_an_entry_of_a_list(self) -> None:
+        entry = PeerEntry("b", Raw(b'{"x":1}'))
+        assert messages.encode_entry(entry) == b'{"id":"b","meta":{"x":1}}'
+        assert messages.encode_entry(entry) in encode(PeerList(peers=[entry], more=False))
+
     def test_text_as_data(self) -> None:
         assert bytes(messages.encode_string('a"\n\0')) == b'"a\\"\\n\\u0000"'
 
