@@ -125,7 +125,7 @@ class Memory(Link):
             return
         self._chunks.append(chunk)
         self.go_on()
-        self.router.sign_of_life(self)
+        self.router.sign_of_life(self, now)
 
     def _begin(self, first: int) -> bool:
         limit = self.router.limits.max_frame_unregistered
@@ -431,7 +431,8 @@ def check(stage: Stage) -> None:
         assert link.own == sum(len(data) for data, owner in owned if owner is None)
         assert not link.stuck or link.queued
         assert (link.stalled_since is NEVER) == (not link.stuck)
-        assert link.bucket or link.closing or link.patient or link.claim or router.due
+        watched = link.bucket or link in router.deadlines._new
+        assert watched or link.closing or link.patient or link.claim or router.due
         if link.challenge is not None:
             assert link.challenge.holder is link
             assert link.challenge.link.claim is link.challenge

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
@@ -27,7 +27,7 @@ type_of_message = dict[str, Any]
 PATIENCE = 1_000.0
 """Seconds on the mock clock after which nothing comes any more: longer than every deadline of the daemon."""
 
-QUIET_SECONDS = 0.005
+QUIET_SECONDS = 0.01
 """Real seconds without any event after which all that was under way has arrived: loopback takes microseconds."""
 
 
@@ -298,6 +298,13 @@ class Daemon:
         """Wait until the daemon has done all that it can do without more input, or more time."""
         await wait_all_tasks_blocked(QUIET_SECONDS)
 
+    async def until(self, holds: Callable[[], object]) -> None:
+        """Wait for something that comes without more input, and without more time."""
+        for _ in range(200):
+            if holds():
+                break
+            await wait_all_tasks_blocked(QUIET_SECONDS / 10)
+
     def is_told_to_stop(self) -> None:
         """What an operator does."""
         self.was_stopped = True
@@ -311,10 +318,7 @@ class Daemon:
         """Close every connection; nothing of any of them is left in the daemon then."""
         for client in self._clients:
             client.breaks_off()
-        for _ in range(200):
-            if not len(self.reactor):
-                break
-            await self.settles()
+        await self.until(lambda: not len(self.reactor))
         left = {
             "links": len(self.reactor),
             "peers": sorted(self.router.registry.holders),
@@ -345,7 +349,7 @@ async def serving(*listen: str, insecure: bool = False, **limits: int) -> AsyncI
     )
     async with trio.open_nursery() as nursery:
         daemon = Daemon(await nursery.start(serve, config))
-        await daemon.settles()
+        await wait_all_tasks_blocked()
         tasks = _tasks_in(nursery)
         try:
             yield daemon

@@ -85,7 +85,7 @@ class Stream(Link):
             self.router.heard(self, now)
             self.process(data, now)
             if self.challenge is not None:
-                self.router.sign_of_life(self)
+                self.router.sign_of_life(self, now)
 
     def process(self, chunk: bytes, now: float) -> None:
         """Act on the next messages, `chunk` being what came after all that was given before."""
@@ -119,8 +119,8 @@ class Stream(Link):
                 self._split = Prefixed(limit)
                 self.wrap = Prefixed.wrap
                 self.overhead = framing.PREFIX_BYTES
-                # It has less time to register than who has said nothing.
-                self.router.deadlines.watch(self, self.opened + self.router.limits.register_timeout_ms / 1000)
+                if self.bucket:  # it was looked at while it was silent: it has less time now
+                    self.router.watch(self)
             case Framing.LINES:
                 self._split = Lines(limit)
                 self.overhead = 1

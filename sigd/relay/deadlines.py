@@ -55,15 +55,21 @@ def register_timeout_ms(link: "Link", limits: "Limits") -> int:
 class Deadlines:
     """Links by the time at which each has to be looked at again."""
 
-    __slots__ = ("_buckets", "earliest")
+    __slots__ = ("_buckets", "_new", "earliest")
 
     def __init__(self) -> None:
         self._buckets: dict[int, set[Link]] = {}
+        self._new: dict[Link, float] = {}  # in the order in which they are due, since all get the same time
         self.earliest = NEVER
-        """When the first bucket comes due."""
+        """When the first link comes due."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._buckets.values()))
+        return len(self._new) + sum(map(len, self._buckets.values()))
+
+    def welcome(self, link: "Link", when: float) -> None:
+        """Look at a new link at `when`, if nobody watches it before: most register, and get a later deadline then."""
+        self._new[link] = when
+        self.earliest = min(self.earliest, when)
 
     def watch(self, link: "Link", when: float) -> None:
         """Look at the link at `when`, or earlier where it was to be looked at earlier anyway."""
@@ -74,22 +80,35 @@ class Deadlines:
             if link.bucket <= bucket:
                 return
             self._buckets[link.bucket].discard(link)
+        else:
+            self._new.pop(link, None)
         link.bucket = bucket
-        self._buckets.setdefault(bucket, set()).add(link)
-        self.earliest = min(self.earliest, bucket * TICK)
+        if bucket in self._buckets:
+            self._buckets[bucket].add(link)
+        else:
+            self._buckets[bucket] = {link}
+            self.earliest = min(self.earliest, bucket * TICK)
 
     def forget(self, link: "Link") -> None:
         """Look at the link no more."""
         if link.bucket:
             self._buckets[link.bucket].discard(link)
             link.bucket = 0
+        else:
+            self._new.pop(link, None)
 
     def due(self, now: float) -> "list[Link]":
         """The links to look at now; each is to be watched again, or ends."""
         found: list[Link] = []
+        for link, when in self._new.items():
+            if when > now:
+                break
+            found.append(link)
+        for link in found:
+            del self._new[link]
         for bucket in [bucket for bucket in self._buckets if bucket * TICK <= now]:
             found += self._buckets.pop(bucket)
         for link in found:
             link.bucket = 0
-        self.earliest = min(self._buckets, default=NEVER) * TICK
+        self.earliest = min(min(self._buckets, default=NEVER) * TICK, next(iter(self._new.values()), NEVER))
         return found

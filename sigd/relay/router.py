@@ -234,6 +234,8 @@ class Router:
         link.id_bytes = peer.encode()
         self._settle(link, peer, message)
         link.last_seen = now
+        if not link.patient:
+            self.deadlines.watch(link, now + link.keepalive)
         link.admitted()
 
     def _settle(self, link: "Link", peer: str, message: Register) -> None:
@@ -266,12 +268,12 @@ class Router:
         if pinged:
             self.watch(link)  # the next ping is due earlier than the end that would have followed the last
 
-    def sign_of_life(self, holder: "Link") -> None:
+    def sign_of_life(self, holder: "Link", now: float) -> None:
         """Refuse the claim that waits for this link, after all that came from it was acted on."""
         claim = holder.challenge
         if claim is not None:
             self._conclude(claim)
-            claim.link.registering_since += holder.last_seen - claim.asked
+            claim.link.registering_since += now - claim.asked
             claim.link.refuse(_id_taken(claim.message))
 
     def _conclude(self, claim: Claim) -> None:
@@ -299,7 +301,7 @@ class Router:
         """Have a new link looked at before anything can be due to it: by then it has mostly said what it is."""
         limits = self.limits
         first_ms = min(messages.MIN_KEEPALIVE_MS, limits.register_timeout_ms, limits.register_timeout_lines_ms)
-        self.deadlines.watch(link, link.opened + first_ms / 1000)
+        self.deadlines.welcome(link, link.opened + first_ms / 1000)
 
     def watch(self, link: "Link") -> None:
         """Have the link looked at when it is next due."""
@@ -344,7 +346,7 @@ class Router:
             key = None if link.patient else "frame_timeout_ms"
             link.refuse(ProtocolError(ErrorCode.BAD_FRAME, text, limit=key))
         elif link.claim is not None and link.claim.holder.has_unread():
-            self.sign_of_life(link.claim.holder)
+            self.sign_of_life(link.claim.holder, now)
         elif link.claim is not None:
             text = f"somebody claims the ID, and no sign of life came within {PROBE_SECONDS:g} s"
             link.claim.holder.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text))

@@ -104,7 +104,7 @@ class TestOutboxes:
         pings = [{"type": "ping", "ref": f"{number:064}"} for number in range(8_000)]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(alice.says, *pings)
-            await daemon.settles()
+            await daemon.until(lambda: link.held and link.stuck)
             assert link.held
             assert 65_536 - 4_096 < link.own <= 65_536 + 200
             await (await daemon.peer("bob")).is_served()

@@ -172,7 +172,7 @@ class TestClaims:
         began = trio.current_time()
         await eve.is_served()
         await alice.says(*[{"type": "ping", "ref": f"{number:064}"} for number in range(8_000)])
-        await daemon.settles()
+        await daemon.until(lambda: daemon.link("alice").held)
         assert daemon.link("alice").held
         await trio.sleep(6)
         await eve.says(REGISTER)
@@ -292,7 +292,7 @@ class TestFairness:
         await alice.registers("alice", keepaliveMs=300_000)
         pings = [{"type": "ping", "ref": f"{number:064}"} for number in range(4_000)]
         await alice.says(*pings)
-        await daemon.settles()
+        await daemon.until(lambda: daemon.link("alice").held)
         assert daemon.link("alice").held
         monkeypatch.setattr(Stream, "writable", then_held)
         for ping in pings:

@@ -31,7 +31,7 @@ class Peer(Link):
         self.router.heard(self, self.world.now)
         frame = message if isinstance(message, bytes) else msgspec.json.encode(message)
         self.router.receive(self, frame, self.world.now)
-        self.router.sign_of_life(self)
+        self.router.sign_of_life(self, self.world.now)
         self.world.settle()
 
     def types(self, line: str) -> None:
