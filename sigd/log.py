@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import select
 import sys
@@ -26,7 +27,8 @@ REPEAT_SECONDS: Final = 10.0
 
 def start(level: str) -> None:
     """Log to stderr from now on, from `level` (debug, info, warning or error) up."""
-    out = _Stderr(sys.stderr)
+    # None where it was closed before the start; a file of nothing keeps its descriptor from becoming a client's.
+    out = _Stderr(sys.stderr or open(os.devnull, "w"))  # noqa: SIM115 - for as long as the daemon lives
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     out.setFormatter(formatter)
