@@ -14,6 +14,8 @@ import sigd
 from sigd.cli import main
 from sigd.config import Config, Limits, load, render
 
+pytestmark = pytest.mark.slow  # processes, or many inputs: more than a few seconds in all
+
 # Far more than any of these takes: a hang fails here, not in CI's own time-out.
 SECONDS = 30.0
 # Where the package is, installed or not: the tests run in folders of their own.

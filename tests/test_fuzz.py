@@ -4,6 +4,8 @@ import pytest
 
 from tests import fuzz_target
 
+pytestmark = pytest.mark.slow  # processes, or many inputs: more than a few seconds in all
+
 
 @pytest.mark.parametrize(
     "hundred", [pytest.param(number, marks=[pytest.mark.slow] if number >= 5 else []) for number in range(40)]

@@ -19,6 +19,8 @@ from tests.daemon import Daemon, running_daemon
 from tests.protocol_md import play
 from tests.protocol_md.document import BLOCKS, HOLE, PATH, SECTIONS, Block, code, codes
 
+pytestmark = pytest.mark.slow  # processes, or many inputs: more than a few seconds in all
+
 TEXT: Final = PATH.read_text(encoding="utf-8")
 
 RUNS: Final[dict[str, Callable[[Daemon, list[str]], None]]] = {

@@ -24,6 +24,8 @@ from sigd import log
 from tests.daemon import Daemon, running_daemon
 from tests.in_process import CLIENTS, FRAMINGS, as_json, error, need_ipv6
 
+pytestmark = pytest.mark.slow  # processes, or many inputs: more than a few seconds in all
+
 SECONDS = 20.0
 """How long anything may take before a test gives up: processes start slowly on a busy machine."""
 

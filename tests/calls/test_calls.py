@@ -11,6 +11,8 @@ import pytest
 from tests.calls.processes import LIMIT, PeerProcess, running
 from tests.daemon import Daemon, running_daemon
 
+pytestmark = pytest.mark.slow  # processes, or many inputs: more than a few seconds in all
+
 HERE = Path(__file__).parent
 NODE = HERE / "node"
 
