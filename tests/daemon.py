@@ -28,6 +28,9 @@ class Daemon:
         self._ready = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def wait_until_ready(self) -> None:
+        """Return once connections are taken; fail with the log if it does not come to that."""
         assert self._ready.wait(START_SECONDS), "".join(self.log)
         assert self.urls, "".join(self.log)
 
@@ -57,19 +60,24 @@ class Daemon:
         self._reader.join(within)
         return status
 
+    def kill(self) -> None:
+        """End the daemon, if it still runs, and read its log to the end before that is closed."""
+        assert self.process.stderr is not None
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        self.process.stderr.close()
+
 
 @contextlib.contextmanager
 def running_daemon(*arguments: str) -> Iterator[Daemon]:
     """A daemon on a port that the system picks, unless the arguments say otherwise; ended by its own pid."""
     listen = () if "--listen" in arguments or "--config" in arguments else ("--listen", "tcp://127.0.0.1:0")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sigd.cli", *listen, *arguments], stderr=subprocess.PIPE, text=True
+    daemon = Daemon(
+        subprocess.Popen([sys.executable, "-m", "sigd.cli", *listen, *arguments], stderr=subprocess.PIPE, text=True)
     )
     try:
-        yield Daemon(process)
+        daemon.wait_until_ready()
+        yield daemon
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
+        daemon.kill()

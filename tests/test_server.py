@@ -234,6 +234,7 @@ class TestDescriptors:
         limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))"
         with started_by(limit, "--listen", "tcp://127.0.0.1:0", stderr=subprocess.PIPE) as process:
             daemon = Daemon(process)
+            daemon.wait_until_ready()
             assert any("max_connections=10000" in line and "possible=64" in line for line in daemon.log)
             self.more_than_fit(daemon, 200, 64)
             assert daemon.stop() == 0
