@@ -1,7 +1,8 @@
 """sigd, a WebRTC signaling daemon.
 
-Reading order: wire/errors, wire/messages (the map of the protocol), wire/framing, wire/commands; relay/link,
-relay/registry, relay/router (the rules); net/stream, net/reactor (sockets); server (puts it together), config, cli.
+Reading order: wire/errors, wire/messages and wire/said (the map of the protocol), wire/framing, wire/commands;
+relay/link, relay/registry, relay/router (the rules), relay/access (who may be whom), relay/limits; net/stream,
+net/reactor (sockets); server (puts it together), config, cli.
 Imports go one way: wire <- relay <- net <- server <- cli; client uses wire alone, and config uses none of them.
 """
 

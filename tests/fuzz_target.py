@@ -18,7 +18,8 @@ from sigd.relay.link import NEVER, Link
 from sigd.relay.router import Router
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import NOT_HTTP, TLS_ALERT, Framing, Lines, Prefixed, Splitter, framing_of
-from sigd.wire.messages import Error, decode_said
+from sigd.wire.messages import decode_said
+from sigd.wire.said import Error
 
 if TYPE_CHECKING:
     from sigd.net.stream import Stream

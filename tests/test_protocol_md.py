@@ -13,7 +13,7 @@ import sigd
 from sigd.config import DEFAULT_PORT, LARGEST_FRAME, Limits
 from sigd.net import listeners, reactor
 from sigd.relay import deadlines, link, registry, router
-from sigd.wire import commands, framing, messages, salvage
+from sigd.wire import commands, framing, messages, said, salvage
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
 from tests.daemon import Daemon, running_daemon
 from tests.protocol_md import play
@@ -173,9 +173,7 @@ def test_members_from_a_client(struct: type[msgspec.Struct]):
     assert documented == expected
 
 
-@pytest.mark.parametrize(
-    "struct", [pytest.param(struct, id=_tag(struct)) for struct in _structs(messages.ServerMessage)]
-)
+@pytest.mark.parametrize("struct", [pytest.param(struct, id=_tag(struct)) for struct in _structs(said.ServerMessage)])
 def test_members_from_the_server(struct: type[msgspec.Struct]):
     documented = {code(row["member"]): row["server"] for row in _fields(_tag(struct)) if row["server"] != "never"}
     expected = _said_members(struct)

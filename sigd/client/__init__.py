@@ -13,16 +13,7 @@ from sigd.client.conversation import Received
 from sigd.client.errors import Disconnected, SignalingError
 from sigd.client.peer import Peer, connect
 from sigd.wire.errors import ErrorCode
-from sigd.wire.messages import (
-    AnswerFrom,
-    ByeFrom,
-    CandidateFrom,
-    Error,
-    IceServerList,
-    MessageFrom,
-    OfferFrom,
-    Registered,
-)
+from sigd.wire.said import AnswerFrom, ByeFrom, CandidateFrom, Error, IceServerList, MessageFrom, OfferFrom, Registered
 
 __all__ = [
     "AnswerFrom",

@@ -22,7 +22,7 @@ from sigd.client.conversation import Received
 from sigd.client.errors import SignalingError
 from sigd.client.peer import Peer, connect
 from sigd.wire.errors import ErrorCode
-from sigd.wire.messages import AnswerFrom, ByeFrom, CandidateFrom, Error, OfferFrom
+from sigd.wire.said import AnswerFrom, ByeFrom, CandidateFrom, Error, OfferFrom
 
 __all__ = ["BYE", "END_OF_CANDIDATES", "EndOfCandidates", "Signaling"]
 

@@ -16,11 +16,11 @@ from sigd.client.errors import Disconnected, SignalingError
 from sigd.wire import messages
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
 from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, framing_of
-from sigd.wire.messages import (
+from sigd.wire.messages import ClientMessage, Ping, Pong, Register, Relayed
+from sigd.wire.said import (
     AnswerFrom,
     ByeFrom,
     CandidateFrom,
-    ClientMessage,
     Error,
     GoingAway,
     IceServerList,
@@ -28,13 +28,9 @@ from sigd.wire.messages import (
     OfferFrom,
     Ok,
     PeerList,
-    Ping,
     PingSaid,
-    Pong,
     PongSaid,
-    Register,
     Registered,
-    Relayed,
     Said,
 )
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sigd.wire.messages import Error
+from sigd.wire.said import Error
 
 DISCONNECTED: Final = "disconnected"
 """The `code` of `Disconnected`: the client's own word, no server says it."""

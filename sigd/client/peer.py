@@ -16,7 +16,7 @@ from sigd.client.conversation import Asking, Conversation, Pending, Received
 from sigd.client.errors import Disconnected, SignalingError
 from sigd.wire import messages
 from sigd.wire.framing import Framing
-from sigd.wire.messages import IceServerList, Ok, PeerList, PongSaid, Registered, Said
+from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid, Registered, Said
 
 MAX_FRAME: Final = 1_048_576
 """Bytes of the longest message that is taken. Servers take 65 536 unless told otherwise, which is what counts then."""

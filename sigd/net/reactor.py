@@ -20,7 +20,7 @@ from sigd.net.listeners import close_listener
 from sigd.net.stream import IN, OUT, Stream
 from sigd.relay.link import Link
 from sigd.relay.router import GOING_AWAY_SPREAD_MS, STOPPING, Router
-from sigd.wire import framing, messages
+from sigd.wire import framing, messages, said
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Lines
 
@@ -318,7 +318,7 @@ class Reactor:
             return
         if link.overhead:  # a link that has said nothing is told nothing: nobody knows in which framing
             after = random.randrange(GOING_AWAY_SPREAD_MS)
-            link.reply(messages.GoingAway(reconnect_after_ms=after, reason="the server stops"))
+            link.reply(said.GoingAway(reconnect_after_ms=after, reason="the server stops"))
         link.close(STOPPING)
 
     def _close(self) -> None:
@@ -333,7 +333,7 @@ def _refuse_at_once(sock: socket.socket) -> None:
     """Say why as far as it goes in one call: nobody waits for this client to read it."""
     with sock, contextlib.suppress(OSError):
         sock.setblocking(False)
-        sock.send(Lines.wrap(messages.encode(messages.Error(code=_FULL.code.value, message=_FULL.text))))
+        sock.send(Lines.wrap(messages.encode(said.Error(code=_FULL.code.value, message=_FULL.text))))
         sock.shutdown(socket.SHUT_WR)
 
 

@@ -8,9 +8,9 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from sigd.wire import messages
+from sigd.wire import messages, said
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
-from sigd.wire.messages import ServerMessage
+from sigd.wire.said import ServerMessage
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -220,7 +220,7 @@ class Link:
     def _reply_error(self, fault: ProtocolError) -> None:
         reconnect = False if fault.code.next is Next.NEVER and fault.retry_after_ms is None else None
         self.reply(
-            messages.Error(
+            said.Error(
                 code=fault.code.value,
                 message=fault.text[: messages.MAX_REASON],
                 ref=fault.ref,

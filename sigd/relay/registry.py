@@ -3,7 +3,7 @@
 from bisect import bisect_left, bisect_right, insort
 from typing import TYPE_CHECKING, Final
 
-from sigd.wire.messages import PeerEntry
+from sigd.wire.said import PeerEntry
 
 if TYPE_CHECKING:
     from sigd.relay.link import Link

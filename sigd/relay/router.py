@@ -16,7 +16,7 @@ from sigd.relay.deadlines import (
 )
 from sigd.relay.link import NEVER, State
 from sigd.relay.registry import Registry
-from sigd.wire import commands, messages
+from sigd.wire import commands, messages, said
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.messages import (
     Answer,
@@ -26,7 +26,6 @@ from sigd.wire.messages import (
     IceServers,
     Message,
     Offer,
-    PeerEntry,
     Peers,
     Ping,
     Pong,
@@ -36,6 +35,7 @@ from sigd.wire.messages import (
     Unanswered,
     Unregister,
 )
+from sigd.wire.said import PeerEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +131,7 @@ class Router:
             case Candidate() | Offer() | Answer() | Message() | Bye():
                 self.relay(link, message)
             case Ping():
-                link.reply(messages.PongSaid(ref=message.ref))
+                link.reply(said.PongSaid(ref=message.ref))
             case Pong():
                 _confirm(link, message)
             case Register():
@@ -143,7 +143,7 @@ class Router:
                 self.peers(link, message)
             case IceServers() if message.ice_servers is UNSET:
                 _need_registered(link, message)
-                link.reply(messages.IceServerList(ref=message.ref, ice_servers=[]))
+                link.reply(said.IceServerList(ref=message.ref, ice_servers=[]))
             case Unanswered() | Peers() | IceServers():
                 # What only a server says: two daemons that were wired together by mistake must fall silent.
                 self.unanswered += 1
@@ -167,7 +167,7 @@ class Router:
                 raise ProtocolError(refusal, _REFUSALS[refusal], ref=message.ref, to=message.to)
             self.relayed += 1
         if message.ref is not None:
-            link.reply(messages.Ok(ref=message.ref))
+            link.reply(said.Ok(ref=message.ref))
 
     def absent(self, message: Relayed) -> None:
         """What happens with a message to an ID that nobody holds here: the one place that could pass it further on.
@@ -195,7 +195,7 @@ class Router:
                 break
             found.append(entry)
             room -= size
-        link.reply(messages.PeerList(ref=message.ref, peers=found, more=more))
+        link.reply(said.PeerList(ref=message.ref, peers=found, more=more))
 
     # -- registering
 
@@ -225,7 +225,7 @@ class Router:
             claim = Claim(link, holder, message, now)
             link.claim = holder.challenge = claim
             link.held = True
-            holder.reply(messages.PingSaid())
+            holder.reply(said.PingSaid())
             self.watch(link)
 
     def _grant(self, link: "Link", peer: str, message: Register, now: float) -> None:
@@ -250,7 +250,7 @@ class Router:
         if message.meta is not UNSET:
             link.meta = message.meta.copy()  # else the whole frame would stay in memory
         link.reply(
-            messages.Registered(
+            said.Registered(
                 ref=message.ref,
                 id=peer,
                 server=SERVER,
@@ -355,7 +355,7 @@ class Router:
             link.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text, limit="keepalive_ms"))
         else:
             link.pinged_at = now
-            link.reply(messages.PingSaid())
+            link.reply(said.PingSaid())
 
 
 _REFUSALS: Final = {
@@ -376,4 +376,4 @@ def _id_taken(message: Register) -> ProtocolError:
 
 def _confirm(link: "Link", message: Request) -> None:
     if message.ref is not None:
-        link.reply(messages.Ok(ref=message.ref))
+        link.reply(said.Ok(ref=message.ref))

@@ -11,7 +11,7 @@ from sigd.client import conversation as rules
 from sigd.client.conversation import Conversation, Pending
 from sigd.wire import messages
 from sigd.wire.framing import Framing, Lines, Prefixed
-from sigd.wire.messages import Ok
+from sigd.wire.said import Ok
 
 KEEPALIVE = 30
 TERMS: dict[str, Any] = {"type": "registered", "server": "test/1", "protocol": 1, "features": [], "maxFrame": 2000}

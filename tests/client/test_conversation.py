@@ -12,7 +12,7 @@ from sigd.client.errors import Disconnected, SignalingError
 from sigd.wire import messages
 from sigd.wire.errors import ErrorCode, Next
 from sigd.wire.framing import Framing, Lines
-from sigd.wire.messages import (
+from sigd.wire.said import (
     AnswerFrom,
     ByeFrom,
     CandidateFrom,

@@ -9,9 +9,7 @@ from sigd.client import conversation as rules
 from sigd.client.errors import Disconnected
 from sigd.wire.errors import ErrorCode, Next
 from sigd.wire.framing import Framing
-from sigd.wire.messages import (
-    Error,
-)
+from sigd.wire.said import Error
 from tests.client.by_hand import KEEPALIVE, Bench
 
 # -- the end of a connection

@@ -9,18 +9,7 @@ from msgspec import Raw
 from sigd.wire import commands
 from sigd.wire.commands import COMMANDS, HELP, parse
 from sigd.wire.errors import ErrorCode, ProtocolError
-from sigd.wire.messages import (
-    Answer,
-    Bye,
-    Candidate,
-    ClientMessage,
-    Message,
-    Offer,
-    Peers,
-    Ping,
-    Register,
-    Unregister,
-)
+from sigd.wire.messages import Answer, Bye, Candidate, ClientMessage, Message, Offer, Peers, Ping, Register, Unregister
 
 DEPTH = 16
 
