@@ -1,20 +1,13 @@
 """`sigd`, the daemon's command line: options in, one line per fault out, then the server."""
 
 import argparse
-import os
+import functools
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
 
 import sigd
-from sigd.config import Config, ConfigError, StartError, load, render, shown
-
-# Usage or configuration: nothing was started, and trying again without a change is pointless.
-EXIT_FAULT = 2
-# What a shell says of a program that SIGINT ended: 128 + 2.
-EXIT_INTERRUPTED = 130
-# What main prints of an exception from the system is one line of a terminal, not a page.
-LONGEST_LINE = 1024
+from sigd.config import Config, ConfigError, StartError, load, render
+from sigd.terminal import EXIT_FAULT, EXIT_INTERRUPTED, Parser, complain, put_out, say
 
 EPILOG = """\
 examples:
@@ -31,15 +24,8 @@ exit status:
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Argparse with its faults on one line, and nothing in them that steers a terminal."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_FAULT, f"sigd: {shown(message, LONGEST_LINE)}; see `sigd --help`\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="sigd",
         description="WebRTC signaling daemon: hands offers, answers and candidates from peer to peer.",
         epilog=EPILOG,
@@ -52,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URL",
         action="append",
         default=[],
-        help="tcp://HOST:PORT or unix:/PATH[?mode=0660]; may be repeated; replaces the configuration's list",
+        help="tcp://HOST:PORT or unix:/PATH[?mode=0660]; may be repeated; replaces all [[listen]]",
     )
     parser.add_argument(
         "--set",
@@ -63,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         help="put one key over the file, as in limits.max_frame=4096; may be repeated",
     )
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--check", action="store_true", help="find all faults, start nothing")
+    instead.add_argument("--check", action="store_true", help="find all faults, in secrets and keys too; start nothing")
     instead.add_argument("--print-config", action="store_true", help="print every key and value, as TOML")
     instead.add_argument("--version", action="version", version=f"sigd {sigd.__version__}")
     return parser
@@ -72,46 +58,42 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run sigd with these arguments and return its exit status."""
     options = _parser().parse_args(argv)
+    read = functools.partial(load, options.config, options.listen, options.settings)
     try:
-        config = load(options.config, options.listen, options.settings)
+        config = read()
         if options.check:
-            return _print("configuration is valid\n")
-        return _print(render(config)) if options.print_config else _serve(config)
+            return _check(config)
+        return put_out("sigd", render(config)) if options.print_config else _serve(config, read)
     except ConfigError as error:
-        return _refuse(error, counted=options.check)
+        return _refuse([str(fault) for fault in error.faults], counted=options.check)
     except StartError as error:
-        print(f"sigd: {shown(str(error), LONGEST_LINE)}", file=sys.stderr)
-        return EXIT_FAULT
+        return complain("sigd", error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
 
 
-def _serve(config: Config) -> int:
-    from sigd import server  # trio and sockets, which no other option needs
+def _check(config: Config) -> int:
+    """Read all that the configuration names, too; but for listening it is what a start does."""
+    from sigd.rules import Rules  # sockets and TLS, which nothing needs that only prints
 
-    return server.run(config)
+    Rules(config)
+    return put_out("sigd", "configuration is valid\n")
 
 
-def _refuse(error: ConfigError, *, counted: bool) -> int:
-    for fault in error.faults:
-        print(fault, file=sys.stderr)
+def _serve(config: Config, load_again: Callable[[], Config]) -> int:
+    from sigd import server
+    from sigd.rules import Rules
+
+    return server.run(Rules(config), load_again)
+
+
+def _refuse(faults: Sequence[str], *, counted: bool) -> int:
+    for fault in faults:
+        say(fault)
     if counted:
-        number = len(error.faults)
-        print(f"{number} fault" if number == 1 else f"{number} faults", file=sys.stderr)
+        number = len(faults)
+        say(f"{number} fault" if number == 1 else f"{number} faults")
     return EXIT_FAULT
-
-
-def _print(text: str) -> int:
-    """Write to standard output and return the exit status."""
-    try:
-        print(text, end="", flush=True)
-    except OSError as error:
-        # `sigd --print-config | head -1`, a full disk: what is left in the buffer would fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        if not isinstance(error, BrokenPipeError):
-            print(f"sigd: standard output: {error.strerror}", file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,58 +1,74 @@
-"""Puts it together: listeners, reactor, signals, the end."""
+"""Puts it together: listeners, reactor, signals, reload, the end."""
 
 import contextlib
 import gc
 import resource
 import signal
-import socket
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 
 import trio
 
 from sigd import __version__, log
-from sigd.config import Config, parse_listen
+from sigd.config import Config, ConfigError
 from sigd.net import listeners
+from sigd.net.listeners import Door
 from sigd.net.reactor import RESERVED_DESCRIPTORS, Reactor
 from sigd.relay.router import Router
+from sigd.rules import Rules, listeners_of
+from sigd.toml_changes import changes
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def run(config: Config) -> int:
+def run(rules: Rules, load: Callable[[], Config]) -> int:
     """Serve until SIGTERM or SIGINT; the exit status.
+
+    Args:
+        rules: what holds at first.
+        load: reads the configuration again, at SIGHUP.
 
     Raises:
         StartError: an address cannot be listened on.
     """
-    log.start(config.log.level)
+    log.start(rules.config.log.level)
     _spare_the_collector()
-    trio.run(serve, config)
+    trio.run(serve, rules, load)
     return 0
 
 
-async def serve(config: Config, task_status: trio.TaskStatus["Server"] = trio.TASK_STATUS_IGNORED) -> None:
-    """Serve until SIGTERM or SIGINT (a second one ends it at once), or until cancelled.
+async def serve(
+    rules: Rules, load: Callable[[], Config], task_status: trio.TaskStatus["Server"] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve until SIGTERM or SIGINT (a second one ends it at once), or until cancelled; reload at SIGHUP.
 
     Args:
-        config: what to listen on, and within which limits.
+        rules: what holds at first.
+        load: reads the configuration again; raises ConfigError.
         task_status: told when connections are taken.
 
     Raises:
         StartError: an address cannot be listened on.
     """
-    with _listening(config) as sockets, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        router = Router(config.limits)
-        reactor = Reactor(router, _max_connections(config.limits.max_connections))
+    with _listening(rules) as doors, trio.open_signal_receiver(*SIGNALS) as signals:
+        limits = rules.config.limits
+        router = Router(limits, rules.access, rules.vendor, time.time)
+        server = Server(rules, router, Reactor(router, _max_connections(limits.max_connections)), doors)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(reactor.run)
-            for sock in sockets:
-                reactor.listen(sock)
-                log.info("listening", url=listeners.url_of(sock))
+            nursery.start_soon(server.reactor.run)
+            for door in doors:
+                server.reactor.listen(door)
+                log.info("listening", url=door.url)
             log.info("ready", version=__version__)
-            task_status.started(Server(router, reactor, [listeners.url_of(sock) for sock in sockets]))
+            task_status.started(server)
             async for number in signals:
-                log.info("stopping", signal=signal.Signals(number).name, links=len(reactor))
-                if reactor.stopping:
+                if number == signal.SIGHUP:
+                    server.reload(load)
+                    continue
+                log.info("stopping", signal=signal.Signals(number).name, links=len(server.reactor))
+                if server.reactor.stopping:
                     break
-                nursery.start_soon(_stop, reactor, nursery.cancel_scope)
+                nursery.start_soon(_stop, server.reactor, nursery.cancel_scope)
             nursery.cancel_scope.cancel()
         log.info("stopped", relayed=router.relayed, **{f"hit.{key}": count for key, count in router.limits_hit.items()})
 
@@ -66,27 +82,60 @@ class Server:
     """A running daemon, for tests and for who embeds it.
 
     Attributes:
-        router: the rules, and who is registered.
+        rules: what holds.
+        router: who is registered.
         reactor: the stream links.
+        doors: where they come from.
         urls: where it listens.
     """
 
-    def __init__(self, router: Router, reactor: Reactor, urls: list[str]) -> None:
+    def __init__(self, rules: Rules, router: Router, reactor: Reactor, doors: list[Door]) -> None:
+        self.rules = rules
+        self._started_with = rules.config
         self.router = router
         self.reactor = reactor
-        self.urls = urls
+        self.doors = doors
+        self.urls = [door.url for door in doors]
+
+    def reload(self, load: Callable[[], Config]) -> None:
+        """Read the configuration again and have it hold; with any fault in it everything stays as it is."""
+        try:
+            rules = Rules(load())
+        except (ConfigError, OSError) as fault:
+            what = [str(each) for each in fault.faults] if isinstance(fault, ConfigError) else [str(fault)]
+            log.warning("reload failed: nothing has changed", faults=len(what), first=what[0])
+            return
+        before, self.rules = self.rules, rules
+        for change in changes(self._started_with, rules.config):
+            if change.needs_restart:
+                log.warning(f"needs restart: {change}")
+        for change in changes(before.config, rules.config):
+            if not change.needs_restart:
+                log.info(f"reloaded: {change}")
+        for name in before.changed_files(rules):
+            log.info(f"reloaded: {name}")
+        log.start(rules.config.log.level)
+        self.router.limits = rules.config.limits
+        for door in self.doors:
+            door.context = rules.contexts.get(door.key, door.context)
+        has_news = before.config.ice != rules.config.ice or before.changed_files(rules)
+        vendor = rules.vendor if has_news else self.router.admission.vendor
+        ended = self.reactor.change(rules.access, vendor)
+        log.info("reloaded", links=len(self.reactor), ended=ended)
 
 
 @contextlib.contextmanager
-def _listening(config: Config) -> Generator[list[socket.socket]]:
-    sockets: list[socket.socket] = []
+def _listening(rules: Rules) -> Generator[list[Door]]:
+    doors: list[Door] = []
+    config = rules.config
     try:
-        for url in config.listen:
-            sockets += listeners.open_listeners(parse_listen(url), insecure=config.insecure)
-        yield sockets
+        for key, listener in listeners_of(config):
+            for sock in listeners.open_listeners(listener.address, config.why_loopback_only(listener)):
+                doors.append(Door(sock, key, rules.contexts[key]))  # noqa: PERF401 - closed if one fails
+        yield doors
     finally:
-        for sock in sockets:
-            listeners.close_listener(sock)
+        for door in doors:
+            listeners.close_listener(door.sock)
 
 
 def _spare_the_collector() -> None:

@@ -1,4 +1,4 @@
-"""From raw TOML tables to frozen Structs, with every fault located, and back to TOML that explains itself.
+"""From raw TOML tables to frozen Structs, with every fault located.
 
 Knows no key of sigd: keys, types, bounds and descriptions come from the Structs. No sockets, no trio.
 """
@@ -13,9 +13,6 @@ from sigd.toml_places import LONGEST_QUOTE, Fault, Path, Source, dotted, is_arra
 
 # Keys that disagree, the one to look at first in front, and why.
 Conflict = tuple[tuple[Path, ...], str]
-
-# With "# " before it, a line of a comment fits 80 columns.
-_COMMENT_WIDTH = 76
 
 # Per plain type: one value of it in words, and several.
 _WORDS: dict[object, tuple[str, str]] = {
@@ -37,7 +34,8 @@ class ConfigError(Exception):
 class Table(msgspec.Struct, frozen=True):
     """A TOML table: the fields are its keys, each documented by a `msgspec.Meta`.
 
-    `Meta.extra` may hold `unit`, a word for people, and `check`, whose ValueError when called is a fault.
+    `Meta.extra` may hold `unit`, a word for people; `check`, whose ValueError when called is a fault; on a table
+    `short`, the key that a plain string in its place stands for; and `restart`, if a reload cannot change it.
     """
 
     def conflicts(self) -> Iterator[Conflict]:
@@ -48,21 +46,29 @@ class Table(msgspec.Struct, frozen=True):
 AnyTable = TypeVar("AnyTable", bound=Table)
 
 
-class _Kind(msgspec.Struct):
-    """What an annotation says: a table, an array of `item`, or a plain type with its bounds."""
+class Kind(msgspec.Struct):
+    """What an annotation says: a table, an array of `item`, or a plain type with its bounds.
+
+    Attributes:
+        bare: the annotation without bounds and texts.
+        short: the key of a table that a plain string in its place stands for.
+        restart: a running daemon cannot change it.
+    """
 
     bare: object
     table: type[Table] | None = None
     item: object = None
     least: float | None = None
     most: float | None = None
-    min_length: int | None = None
+    min_length: int = 0
     description: str = ""
     unit: str = ""
+    short: str = ""
+    restart: bool = False
     check: Callable[[object], object] | None = None
 
 
-def _kind(annotation: object) -> _Kind:
+def kind_of(annotation: object) -> Kind:
     """Look through `Annotated[...]` and `... | None` (TOML has no null: such a key may be absent).
 
     Arrays are `tuple[X, ...]`, since a frozen Struct with a list in it would not be frozen.
@@ -70,23 +76,23 @@ def _kind(annotation: object) -> _Kind:
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *metas = get_args(annotation)
-        kind = _kind(inner)
+        kind = kind_of(inner)
         for meta in metas:
             _note(meta, kind)
         return kind
     if origin in {Union, UnionType}:
         present = [choice for choice in get_args(annotation) if choice is not NoneType]
-        return _kind(present[0]) if len(present) == 1 else _Kind(annotation)
+        return kind_of(present[0]) if len(present) == 1 else Kind(annotation)
     if origin is tuple:
-        return _Kind(annotation, item=get_args(annotation)[0])
-    return _Kind(annotation, table=annotation if _is_table_type(annotation) else None)
+        return Kind(annotation, item=get_args(annotation)[0])
+    return Kind(annotation, table=annotation if _is_table_type(annotation) else None)
 
 
 def _is_table_type(annotation: object) -> TypeGuard[type[Table]]:
     return isinstance(annotation, type) and issubclass(annotation, Table)
 
 
-def _note(meta: msgspec.Meta, kind: _Kind) -> None:
+def _note(meta: msgspec.Meta, kind: Kind) -> None:
     """Take over what one `Meta` says; msgspec itself refuses two that set the same bound."""
     extra = meta.extra or {}
     kind.least = kind.least if meta.ge is None else meta.ge
@@ -94,6 +100,8 @@ def _note(meta: msgspec.Meta, kind: _Kind) -> None:
     kind.min_length = meta.min_length or kind.min_length
     kind.description = meta.description or kind.description
     kind.unit = extra.get("unit", kind.unit)
+    kind.short = extra.get("short", kind.short)
+    kind.restart = extra.get("restart", kind.restart)
     kind.check = extra.get("check", kind.check)
 
 
@@ -152,30 +160,44 @@ class _Reading:
 
     def value(self, raw: object, annotation: object, path: Path) -> object | None:
         """Convert a value of any kind."""
-        kind = _kind(annotation)
+        kind = kind_of(annotation)
         if kind.table:
-            return self.table(raw, kind.table, path)
+            return self.shortened(raw, kind, path) if kind.short else self.table(raw, kind.table, path)
         if not kind.item or not is_array(raw):
             return self.converted(raw, annotation, kind, path)
         items = [self.value(item, kind.item, (*path, number)) for number, item in enumerate(raw)]
         self.kept[path] = [number for number, item in enumerate(items) if item is not None]
-        if len(self.kept[path]) == len(items) and self.converted(raw, annotation, kind, path) is None:
+        if len(items) < kind.min_length:
+            self.fault(path, f"expected {expected(kind)}, got {_got(raw)}")
             return None
         return tuple(item for item in items if item is not None)
 
-    def converted(self, raw: object, annotation: object, kind: _Kind, path: Path) -> object | None:
+    def shortened(self, raw: object, kind: Kind, path: Path) -> object | None:
+        """Convert a table, for which a plain string may stand."""
+        assert kind.table
+        if is_table(raw):
+            return self.table(raw, kind.table, path)
+        if not isinstance(raw, str):
+            self.fault(path, f"expected {expected(kind)}, got {_got(raw)}")
+            return None
+        field = next(field for field in msgspec.structs.fields(kind.table) if field.encode_name == kind.short)
+        # Its faults are those of the string, which is all that is written.
+        is_sound = self.converted(raw, field.type, kind_of(field.type), path) is not None
+        return self.table({kind.short: raw}, kind.table, path) if is_sound else None
+
+    def converted(self, raw: object, annotation: object, kind: Kind, path: Path) -> object | None:
         """Convert by msgspec, then ask the key's own check."""
         try:
             value: object = msgspec.convert(raw, annotation)
             if kind.check:
                 kind.check(value)
         except msgspec.ValidationError:
-            self.fault(path, f"expected {_expected(kind)}, got {_got(raw)}")
+            self.fault(path, f"expected {expected(kind)}, got {_got(raw)}")
+            return None
         except ValueError as error:
             self.fault(path, str(error))
-        else:
-            return value
-        return None
+            return None
+        return value
 
     def raw_path(self, path: Path) -> Path:
         """Return the path in the source of one in the Struct, where faulty items are missing."""
@@ -192,8 +214,9 @@ class _Reading:
 
     def conflict(self, keys: list[Path], what: str) -> None:
         """Note what is wrong between keys, at the first of them that somebody wrote."""
-        concerned = {key[:depth] for key in keys for depth in range(len(key) + 1)}
-        if self.source.is_whole and self.bad.isdisjoint(concerned):
+        # Neither a key nor what holds it, nor anything inside it, may be faulty: nobody knows what it should say.
+        pairs = ((bad, key) for bad in self.bad for key in keys)
+        if self.source.is_whole and not any(bad[: len(key)] == key[: len(bad)] for bad, key in pairs):
             self.add(next(filter(self.source.is_written, keys), keys[0]), what)
 
     def unknown(self, key: str, kind: type[Table], path: Path) -> None:
@@ -209,6 +232,7 @@ class _Reading:
             hint = f"did you mean `{here}`?"
         elif there := nearest(elsewhere):
             hint = f"did you mean `{there}` {_place(elsewhere[there])}?"
+        self.bad.add((*path, key))
         self.add((*path, key), f"unknown key `{shown(key)}` {_place(path)}; {hint}")
 
     def add(self, path: Path, what: str) -> None:
@@ -221,10 +245,10 @@ def _known_keys(kind: type[Table], path: Path) -> Iterator[tuple[str, Path]]:
     """Yield every key there is, with the table it belongs to."""
     for field in msgspec.structs.fields(kind):
         yield field.encode_name, path
-        value, inside = _kind(field.type), (*path, field.encode_name)
+        value, inside = kind_of(field.type), (*path, field.encode_name)
         if value.table:
             yield from _known_keys(value.table, inside)
-        elif item := _kind(value.item).table:
+        elif item := kind_of(value.item).table:
             yield from _known_keys(item, (*inside, 0))
 
 
@@ -234,15 +258,16 @@ def _place(table: Path) -> str:
     return f"in [[{dotted(table[:-1])}]]" if isinstance(table[-1], int) else f"in [{dotted(table)}]"
 
 
-def _expected(kind: _Kind) -> str:
+def expected(kind: Kind) -> str:
     """Say in TOML's words what a key takes, its bounds included."""
     if get_origin(kind.bare) is Literal:
-        return f"one of {', '.join(map(_toml, get_args(kind.bare)))}"
+        return f"one of {', '.join(map(toml_text, get_args(kind.bare)))}"
     if kind.item:
-        item = _kind(kind.item)
-        words = f"an array of {'tables' if item.table else _WORDS[item.bare][1]}"
+        item = kind_of(kind.item)
+        of = ("strings or tables" if item.short else "tables") if item.table else _WORDS[item.bare][1]
+        words = f"an array of {of}"
         return f"{words}, at least {kind.min_length}" if kind.min_length else words
-    words = _WORDS[kind.bare][0]
+    words = "a string or a table" if kind.short else _WORDS[kind.bare][0]
     if kind.least is not None and kind.most is not None:
         words = f"{words} from {kind.least} to {kind.most}"
     elif kind.least is not None:
@@ -254,7 +279,7 @@ def _got(raw: object) -> str:
     """Say in TOML's words what is there instead."""
     match raw:
         case bool() | float():
-            return _toml(raw)
+            return toml_text(raw)
         case int():
             # Python refuses to spell integers of thousands of digits, which hexadecimal TOML may give.
             return str(raw) if raw.bit_length() <= 64 else "an integer of more than 64 bits"
@@ -268,45 +293,7 @@ def _got(raw: object) -> str:
             return "a date or a time"
 
 
-def render(table: Table) -> str:
-    """Return the table as TOML that explains every key: what it is for, what it takes, its default."""
-    return "\n".join(_rendered(table, ())).strip("\n") + "\n"
-
-
-def _rendered(table: Table, path: Path) -> Iterator[str]:
-    """Yield the lines of a table: its own keys first, as TOML wants it, then the tables inside."""
-    inner: list[str] = []
-    for field in msgspec.structs.fields(table):
-        key, kind, value = field.encode_name, _kind(field.type), getattr(table, field.name)
-        if kind.table or _kind(kind.item).table:
-            inner.extend(_headed(value, kind, (*path, key)))
-            continue
-        default = "no default" if field.required else f"default {_toml(field.default)}"
-        yield from _comment(kind.description)
-        yield from _comment(f"Takes {_expected(kind)}; {default}.")
-        yield f"# {key} =" if value is None else f"{key} = {_toml(value)}"
-        yield ""
-    yield from inner
-
-
-def _headed(value: Table | tuple[Table, ...] | None, kind: _Kind, path: Path) -> Iterator[str]:
-    """Yield the lines of a table or of an array of tables, under headers."""
-    header = f"[{dotted(path)}]" if kind.table else f"[[{dotted(path)}]]"
-    yield from _comment(kind.description)
-    if not value:
-        yield from (f"# {header}", "")
-    for table in (value,) if isinstance(value, Table) else value or ():
-        yield from (header, *_rendered(table, path))
-
-
-def _comment(text: str) -> list[str]:
-    import textwrap
-
-    lines = textwrap.wrap(text, _COMMENT_WIDTH, break_on_hyphens=False)
-    return [f"# {line}" for line in lines]
-
-
-def _toml(value: object) -> str:
+def toml_text(value: object) -> str:
     """Return a value as TOML, ASCII only, so that a terminal may show it."""
     match value:
         case None:
@@ -316,7 +303,7 @@ def _toml(value: object) -> str:
         case str():
             return f'"{"".join(map(_escaped, value))}"'
         case tuple():
-            return f"[{', '.join(map(_toml, cast('tuple[object, ...]', value)))}]"
+            return f"[{', '.join(map(toml_text, cast('tuple[object, ...]', value)))}]"
         case _:
             return repr(value)
 

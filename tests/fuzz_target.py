@@ -13,7 +13,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from sigd.config import Limits
+from sigd.net.listeners import Door
 from sigd.net.reactor import Reactor
+from sigd.relay.access import Access
+from sigd.relay.credentials import Credential, ExpiringToken, Rule, StaticToken, token_for
+from sigd.relay.ice import Vendor
+from sigd.relay.limits import Rates
 from sigd.relay.link import NEVER, Link
 from sigd.relay.router import Router
 from sigd.wire.errors import ErrorCode, ProtocolError
@@ -24,8 +29,16 @@ from sigd.wire.said import Error
 if TYPE_CHECKING:
     from sigd.net.stream import Stream
 
+TOKEN = b"a token that nobody guesses"
+SECRET = b"a secret that nobody guesses"
+
 PIECES = [
     *(b'{"type":"register","id":"%s"}' % peer for peer in (b"a", b"b", b"c", b"a", b"c")),
+    *(b'{"type":"register","id":"%s","token":"%s"}' % (peer, TOKEN) for peer in (b"a", b"b", b"c", b"a", b"x")),
+    b'{"type":"register","token":"%s","ref":"r"}' % TOKEN,
+    b'{"type":"register","id":"a","token":"Zq7"}',
+    b'{"type":"register","id":"b","user":"1700000900:b:a","token":"%s"}' % token_for(SECRET, "1700000900:b:a"),
+    b'{"type":"register","id":"b","user":"1700000900:b","token":"\xc3\xa9"}',
     b'{"type":"register","id":"a","meta":{"x":[1]},"keepaliveMs":5000,"maxFrame":1024,"ref":"r"}',
     b'{"type":"unregister","ref":"r"}',
     *(b'{"type":"offer","to":"%s","sdp":"v=0\\r\\n","session":"s"}' % peer for peer in (b"a", b"b", b"c")),
@@ -54,6 +67,8 @@ PIECES = [
     b"quit",
     b"",
     b"GET / HTTP/1.1\r",
+    b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\1\xc0\0\2\2\0\1\0\2",
     b"\x16\x03\x01",
     b"\0\0\0\0",
     b"\0\xff\xff\xff",
@@ -62,18 +77,41 @@ PIECES = [
     b"x" * 5_000,
 ]
 
-LIMITS = [
-    Limits(),
-    Limits(
-        max_frame=4_096,
-        max_frame_unregistered=1_024,
-        outbox_bytes=5_000,
-        outbox_bytes_per_sender=1_000,
-        outbox_bytes_own=1_000,
-        outbox_bytes_total=8_000,
+SMALL = Rates(3, 5, 2_000, 4_000)
+RULE = Rule(["a", "b", "c*"], ["a", "b"], discover=True, rates=SMALL)
+
+SETTINGS: list[tuple[Limits, list[Credential]]] = [
+    (Limits(), []),
+    (
+        Limits(
+            max_frame=4_096,
+            max_frame_unregistered=1_024,
+            outbox_bytes=5_000,
+            outbox_bytes_per_sender=1_000,
+            outbox_bytes_own=1_000,
+            outbox_bytes_total=8_000,
+            messages_per_second=3,
+            messages_burst=5,
+            misses_per_minute=2,
+            takeovers_per_minute=2,
+        ),
+        [],
     ),
-    Limits(outbox_bytes_own=1, outbox_bytes_per_sender=1, max_depth=1, linger_ms=1, stall_timeout_ms=1_000),
+    (Limits(outbox_bytes_own=1, outbox_bytes_per_sender=1, max_depth=1, linger_ms=1, stall_timeout_ms=1_000), []),
+    (
+        Limits(max_unregistered=2, max_unregistered_per_address=1, auth_failures_per_minute=2, takeovers_per_minute=2),
+        [StaticToken("tokens", RULE, [TOKEN]), ExpiringToken("secrets", RULE, [SECRET])],
+    ),
+    (Limits(trusted=("192.0.2.0/24",), max_per_address=2, max_unregistered_per_address=1), []),
 ]
+"""What the first byte of an input chooses from."""
+
+
+def router_for(limits: Limits, credentials: list[Credential], stage: "Stage") -> Router:
+    """The rules under which a play is played; TURN credentials last for two minutes."""
+    vendor = Vendor(("stun:192.0.2.9",), ("turn:192.0.2.9",), SECRET, 120)
+    return Router(limits, Access(credentials, ["Zq7*"], Rates.of(limits)), vendor, lambda: stage.now + 1_700_000_000)
+
 
 MOST_ACTS = 60
 """Acts of one play: the state that a play can build up is small, and short plays are told apart faster."""
@@ -106,7 +144,7 @@ class Memory(Link):
     """A link in memory: it writes as much as there is `room` for."""
 
     def __init__(self, router: Router, now: float) -> None:
-        super().__init__(router, "memory", now, Lines.wrap)
+        super().__init__(router, router.admission.origins.of("192.0.2.1"), "192.0.2.1", None, now, Lines.wrap)
         self.now = now
         self.room = 0
         self.written = b""
@@ -115,18 +153,19 @@ class Memory(Link):
         self._receive: Callable[[Link, bytes, float], None] = router.receive
         self._chunks: list[bytes] = []
         self._backlog: list[bytes] = []
+        self._wait = 0.0
 
     def takes(self, chunk: bytes, now: float) -> None:
         """Act on what came."""
         self.now = now
         if self.closing:
             return
-        self.router.heard(self, now)
+        self._wait = self.heard(0, len(chunk), now)
         if self._split is None and not self._begin(chunk[0]):
             return
         self._chunks.append(chunk)
-        self.go_on()
-        self.router.sign_of_life(self, now)
+        self.act()
+        self.router.admission.sign_of_life(self, now)
 
     def _begin(self, first: int) -> bool:
         limit = self.router.limits.max_frame_unregistered
@@ -146,7 +185,10 @@ class Memory(Link):
     def resume(self) -> None:
         """Go on at the next turn: whoever calls this is in the middle of something."""
 
-    def go_on(self) -> None:
+    def caller(self) -> None:
+        """Nobody knows who it is."""
+
+    def act(self) -> None:
         """Act on what has come."""
         split = self._split
         while split is not None and not self.held and (self._chunks or self._backlog or split.more):
@@ -154,10 +196,14 @@ class Memory(Link):
                 if not self._backlog:
                     chunk = b"" if split.more else self._chunks.pop(0)
                     self._backlog = list(split.take(chunk, 32))
+                    self._wait = max(self._wait, self.heard(len(self._backlog), 0, self.now))
                 while self._backlog and not self.held:
                     self._receive(self, self._backlog.pop(0), self.now)
             except ProtocolError as fault:
                 self.refuse(fault)
+            if self._wait and not self._backlog:
+                self._wait = 0.0
+                self.pause(self.now)
 
     def push(self) -> None:
         data = b"".join(self.outbox)[: self.room]
@@ -190,7 +236,8 @@ class Memory(Link):
             self.over = True
             self.ends_at = NEVER
             self.router.deadlines.forget(self)
-            self.drop_unsent(keep_first=False)
+            self.router.admission.origins.leave(self.origin)
+            self.drop_unsent(keep=0)
 
 
 class End(Protocol):
@@ -206,6 +253,8 @@ class Stage(Protocol):
 
     router: Router
 
+    @property
+    def now(self) -> float: ...
     def connect(self) -> End: ...
     def turn(self) -> None: ...
     def passes(self, seconds: float) -> None: ...
@@ -243,9 +292,9 @@ def failed(link: Link, fault: Exception) -> None:
 
 
 class MemoryStage:
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, credentials: list[Credential]) -> None:
         self.now = 1_000.0
-        self.router = Router(limits)
+        self.router = router_for(limits, credentials, self)
         self._links: list[Memory] = []
 
     def connect(self) -> MemoryEnd:
@@ -256,7 +305,8 @@ class MemoryStage:
 
     def turn(self) -> None:
         for memory in self._links:
-            memory.go_on()
+            memory.now = self.now
+            memory.act()
         for link in self.router.due:  # grows while it is walked
             link.attend(self.now)
         self.router.due.clear()
@@ -304,8 +354,9 @@ class _Reactor(Reactor):
 
 
 class SocketStage:
-    def __init__(self, limits: Limits) -> None:
-        self.router = Router(limits)
+    def __init__(self, limits: Limits, credentials: list[Credential]) -> None:
+        self.router = router_for(limits, credentials, self)
+        self._door = Door(socket.socket(), ("tcp:", 0))
         self._reactor = _Reactor(self.router, 100)
         self._reactor.now = 1_000.0
         self._links: list[Stream] = []
@@ -318,7 +369,8 @@ class SocketStage:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
         end = SocketEnd(ours)
         self._ends.append(end)
-        self._links.append(self._reactor.add(theirs, "fuzz"))
+        origin = self.router.admission.origins.of("192.0.2.1")
+        self._links.append(self._reactor.add(theirs, origin, "192.0.2.1", 1, self._door))
         return end
 
     def turn(self) -> None:
@@ -337,7 +389,14 @@ class SocketStage:
         for end in self._ends:
             end.sock.close()
         self.turn()
+        self.passes(1_000)  # who sent too fast is read only now
+        self.turn()
         self._reactor._close()
+        self._door.sock.close()
+
+    @property
+    def now(self) -> float:
+        return self._reactor.now
 
     def links(self) -> list[Link]:
         return [link for link in self._links if link.fd >= 0]
@@ -438,6 +497,12 @@ def check(stage: Stage) -> None:
             assert link.challenge.holder is link
             assert link.challenge.link.claim is link.challenge
     assert router.outbox_bytes == sum(link.queued for link in links if link.stuck)
+    admission = router.admission
+    assert set(admission.unregistered) == {link for link in links if link.id is None and not link.closing}
+    assert len(admission.unregistered) <= router.limits.max_unregistered
+    for origin in {link.origin for link in links}:
+        assert origin.links == sum(link.origin is origin for link in links)
+        assert set(origin.unregistered) == {link for link in admission.unregistered if link.origin is origin}
     holders = router.registry.holders
     assert {link.id for link in links if link.id is not None and not link.closing} == set(holders)
     assert all(link.id == peer for peer, link in holders.items())
@@ -473,21 +538,23 @@ def play(data: bytes, stage: Stage) -> None:
     check(stage)
 
 
-STAGES: tuple[Callable[[Limits], Stage], ...] = (MemoryStage, SocketStage)
+STAGES: tuple[Callable[[Limits, list[Credential]], Stage], ...] = (MemoryStage, SocketStage)
 
 
 def run(data: bytes) -> None:
     """Play one input on every stage: nothing but an answer or a close comes of it, and nothing is left of it."""
-    limits = LIMITS[data[0] % len(LIMITS)] if data else LIMITS[0]
+    settings = SETTINGS[data[0] % len(SETTINGS)] if data else SETTINGS[0]
     for kind in STAGES:
-        stage = kind(limits)
+        stage = kind(*settings)
         try:
             play(data[1:], stage)
         finally:
             stage.close()
         router = stage.router
+        admission = router.admission
         left = (stage.links(), len(router.registry), len(router.deadlines), router.outbox_bytes, router.due)
         assert left == ([], 0, 0, 0, []), left
+        assert (len(admission.unregistered), len(admission.origins)) == (0, 0)
 
 
 def generated(seed: int) -> bytes:

@@ -4,10 +4,12 @@ A test reads like the protocol: `alice = await daemon.peer("alice")`, `await ali
 alice.hears() == {...}`. Time is trio's MockClock: it jumps once nothing happens for a few real milliseconds.
 """
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,14 +20,28 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from sigd.config import Config, Limits, parse_listen
+from sigd.config import Config, Limits, Listener, parse_listen
+from sigd.config.auth import Auth
+from sigd.config.ice import Ice
 from sigd.net.stream import Stream
+from sigd.rules import Rules
 from sigd.server import Server, serve
+from tests import certificates
 
 type_of_message = dict[str, Any]
 
 PATIENCE = 1_000.0
 """Seconds on the mock clock after which nothing comes any more: longer than every deadline of the daemon."""
+
+UNCAPPED = {
+    "max_unregistered_per_address": 0,
+    "max_per_address": 0,
+    "messages_per_second": 0,
+    "bytes_per_second": 0,
+    "misses_per_minute": 0,
+    "takeovers_per_minute": 0,
+}
+"""Limits on single clients and addresses, switched off."""
 
 QUIET_SECONDS = 0.01
 """Real seconds without any event after which all that was under way has arrived: loopback takes microseconds."""
@@ -111,8 +127,14 @@ class Client:
         with trio.fail_after(PATIENCE):
             while (message := self._first()) is None:
                 assert not self._ended, f"closed, with {bytes(self._came)!r} before it"
-                self.takes(await self.sock.recv(65_536))
+                self.takes(await self._read())
         return message
+
+    async def _read(self) -> bytes:
+        return await self.sock.recv(65_536)
+
+    async def opens(self) -> None:
+        """Do what comes before the first message."""
 
     async def hears_all(self) -> list[Any]:
         """Every message up to the daemon's end of file."""
@@ -128,7 +150,7 @@ class Client:
         """Everything up to the daemon's end of file, as it came."""
         with trio.fail_after(PATIENCE):
             while not self._ended:
-                self.takes(await self.sock.recv(65_536))
+                self.takes(await self._read())
         data = bytes(self._came)
         self._came.clear()
         return data
@@ -145,7 +167,7 @@ class Client:
     def has_heard(self) -> bytes:
         """What has come by now, without waiting for more; not even an end of file has."""
         try:
-            data: bytes = self.sock._sock.recv(1_000_000)  # type: ignore[attr-defined]  # trio's socket always waits
+            data = self._read_now()
         except BlockingIOError:
             data = b""
         else:
@@ -153,6 +175,10 @@ class Client:
         assert not self._ended, "closed"
         data = bytes(self._came) + data
         self._came.clear()
+        return data
+
+    def _read_now(self) -> bytes:
+        data: bytes = self.sock._sock.recv(1_000_000)  # type: ignore[attr-defined]  # trio's socket always waits
         return data
 
     def takes(self, data: bytes) -> None:
@@ -213,10 +239,82 @@ class LinesClient(Client):
         return bytes(line)
 
 
-CLIENTS: dict[str, type[Client]] = {kind.framing: kind for kind in (PrefixedClient, LinesClient)}
+class TLSClient(PrefixedClient):
+    """Speaks length-prefixed through TLS.
+
+    Attributes:
+        context: its certificate, and whom it trusts.
+    """
+
+    framing = "tls"
+
+    def __init__(self, sock: trio.socket.SocketType) -> None:
+        super().__init__(sock)
+        self.context = certificates.client_context()
+        self._coming, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls: ssl.SSLObject
+
+    async def opens(self) -> None:
+        """Shake hands."""
+        self.tls = self.context.wrap_bio(self._coming, self._going, server_hostname="localhost")
+        while True:
+            try:
+                self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await super().sends(self._going.read())
+                data = await self.sock.recv(65_536)
+                if not data:
+                    raise ConnectionResetError("closed during the handshake")
+                self._coming.write(data)
+            else:
+                break
+        await super().sends(self._going.read())
+
+    def finishes(self) -> None:
+        """Say that nothing more comes, to TLS too, and go on reading."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        self.sock._sock.send(self._going.read())  # type: ignore[attr-defined]  # so few bytes always fit
+        super().finishes()
+
+    async def sends(self, data: bytes) -> None:
+        """Send bytes, encrypted."""
+        self.tls.write(data)
+        await super().sends(self._going.read())
+
+    async def _read(self) -> bytes:
+        while True:
+            try:
+                return self.tls.read(65_536)
+            except ssl.SSLWantReadError:
+                data = await self.sock.recv(65_536)
+                if not data:
+                    return b""
+                self._coming.write(data)
+            except ssl.SSLZeroReturnError:
+                return b""
+
+    def _read_now(self) -> bytes:
+        try:
+            return self.tls.read(1_000_000)
+        except ssl.SSLWantReadError:
+            pass
+        self._coming.write(super()._read_now())
+        try:
+            return self.tls.read(1_000_000)
+        except ssl.SSLWantReadError:
+            raise BlockingIOError from None
+        except ssl.SSLZeroReturnError:
+            return b""
+
+
+CLIENTS: dict[str, type[Client]] = {kind.framing: kind for kind in (PrefixedClient, LinesClient, TLSClient)}
 """Every way to speak to the daemon; a test of what holds over all of them is parametrised with `FRAMINGS`."""
 
 FRAMINGS = tuple(CLIENTS)
+
+PLAIN = ("prefixed", "lines")
+"""Those that need no listener with a certificate."""
 
 
 def as_json(message: type_of_message | bytes) -> bytes:
@@ -252,21 +350,24 @@ class Daemon:
         self.server = server
         self.router = server.router
         self.reactor = server.reactor
-        self.urls = server.urls
+        *self.urls, self.tls_url = server.urls
         self._clients: list[Client] = []
         self.was_stopped = False
+        self.reads: Config = server.rules.config
+        """What the daemon finds in its configuration the next time."""
 
     async def connect(
-        self, framing: str = "prefixed", *, url: str | None = None, receive_buffer: int | None = None
+        self, framing: str = "prefixed", *, url: str | None = None, receive_buffer: int | None = None, source: str = ""
     ) -> Client:
-        """Connect a client that will speak in this framing, to the first listener unless `url` names another.
+        """Connect a client that will speak in this framing, to the first listener for it unless `url` names another.
 
         Args:
             framing: one of `FRAMINGS`.
             url: a listener of the daemon.
             receive_buffer: bytes that the client's kernel keeps; few for one that is to read slowly.
+            source: the address to connect from, in 127.0.0.0/8.
         """
-        listen = parse_listen(url or self.urls[0])
+        listen = parse_listen(url or (self.tls_url if framing == "tls" else self.urls[0]))
         address: str | tuple[str, int] = (listen.host, listen.port)
         if listen.scheme == "unix":
             family, address = socket.AF_UNIX, listen.path
@@ -279,7 +380,10 @@ class Daemon:
         if family != socket.AF_UNIX:
             # Else small pieces would wait for acknowledgements, which the kernel delays for longer than the clock does.
             client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source:
+            await client.sock.bind((source, 0))
         await client.sock.connect(address)
+        await client.opens()
         return client
 
     async def peer(self, peer: str, framing: str = "prefixed", *, url: str | None = None, **members: object) -> Client:
@@ -310,6 +414,12 @@ class Daemon:
         self.was_stopped = True
         signal.raise_signal(signal.SIGTERM)
 
+    async def is_told_to_reload(self, config: Config) -> None:
+        """What an operator does who has changed the configuration."""
+        self.reads = config
+        signal.raise_signal(signal.SIGHUP)
+        await self.settles()
+
     def forgets_who_left(self) -> None:
         """Keep nothing of connections that are closed."""
         self._clients = [client for client in self._clients if client.sock.fileno() >= 0]
@@ -336,19 +446,27 @@ class Daemon:
 
 
 @asynccontextmanager
-async def serving(*listen: str, insecure: bool = False, **limits: int) -> AsyncIterator[Daemon]:
-    """A daemon on a port that the system picks, with these limits; it ends with the block, and leaves nothing behind.
+async def serving(
+    *listen: str | Listener, insecure: bool = False, auth: Auth | None = None, ice: Ice | None = None, **limits: Any
+) -> AsyncIterator[Daemon]:
+    """A daemon on ports that the system picks, with these limits; it ends with the block, and leaves nothing behind.
 
-    One at a time: it receives the signals of this process.
+    It listens for TLS as well, last. One at a time: it receives the signals of this process.
     """
+    doors = [Listener(door) if isinstance(door, str) else door for door in listen or ("tcp://127.0.0.1:0",)]
     config = Config(
-        listen=listen or ("tcp://127.0.0.1:0",),
+        listen=(*doors, certificates.listener("tls://127.0.0.1:0")),
         insecure=insecure,
-        # Few enough for any machine: else its limit on descriptors would be warned of.
-        limits=msgspec.structs.replace(Limits(), **{"max_connections": 500, **limits}),
+        auth=auth or Auth(),
+        ice=ice or Ice(),
+        # Few enough for any machine: else its limit on descriptors would be warned of. All clients come from one
+        # address here, and many tests are about something else than how many or how fast.
+        limits=msgspec.structs.replace(Limits(), **(UNCAPPED | {"max_connections": 500} | limits)),
     )
+    running: list[Daemon] = []
     async with trio.open_nursery() as nursery:
-        daemon = Daemon(await nursery.start(serve, config))
+        daemon = Daemon(await nursery.start(serve, Rules(config), lambda: running[0].reads))
+        running.append(daemon)
         await wait_all_tasks_blocked()
         tasks = _tasks_in(nursery)
         try:

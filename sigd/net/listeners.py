@@ -4,10 +4,11 @@ import contextlib
 import errno
 import os
 import socket
+import ssl
 import stat
 from typing import Final
 
-from sigd.config import INSECURE_ADVICE, Listen, StartError, is_loopback
+from sigd.config import Listen, StartError, is_loopback
 
 BACKLOG: Final = 4_096
 """Connections that wait to be taken in; the kernel's own limit (net.core.somaxconn) is the same since Linux 5.4."""
@@ -33,32 +34,52 @@ _ADVICE: Final = {
 }
 
 
-def open_listeners(listen: Listen, *, insecure: bool = False) -> list[socket.socket]:
+class Door:
+    """A listening socket, and how those who come through it may speak.
+
+    Attributes:
+        sock: bound and listening, non-blocking.
+        key: which of the configured listeners it belongs to.
+        tls_only: nothing but TLS is spoken.
+        context: for those who speak TLS; None: nobody may.
+    """
+
+    __slots__ = ("context", "key", "sock", "tls_only")
+
+    def __init__(self, sock: socket.socket, key: tuple[str, int], context: ssl.SSLContext | None = None) -> None:
+        self.sock = sock
+        self.key = key
+        self.context = context
+        self.tls_only = key[0].startswith("tls:")
+
+    @property
+    def url(self) -> str:
+        """Where it can be reached, its port as the system picked it."""
+        name = self.sock.getsockname()
+        if self.sock.family == socket.AF_UNIX:
+            return f"unix:{name}"
+        host, port = name[:2]
+        scheme = "tls" if self.tls_only else "tcp"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def open_listeners(listen: Listen, loopback_only: str = "") -> list[socket.socket]:
     """The sockets that a listen URL stands for: one, or one for each address that its host name has.
 
     Args:
         listen: what to listen on.
-        insecure: addresses beyond loopback are wanted.
+        loopback_only: why not on addresses beyond loopback; nothing where they may be.
 
     Raises:
         StartError: an address cannot be listened on.
     """
     try:
-        return [_unix(listen)] if listen.scheme == "unix" else _tcp(listen, insecure)
+        return [_unix(listen)] if listen.scheme == "unix" else _tcp(listen, loopback_only)
     except socket.gaierror as fault:
         raise StartError(listen.url, "the name has no address: correct it, or give an address") from fault
     except OSError as fault:
         what = _ADVICE.get(fault.errno or 0) or os.strerror(fault.errno or errno.EINVAL)
         raise StartError(listen.url, what) from fault
-
-
-def url_of(sock: socket.socket) -> str:
-    """Where a listener can be reached, its port as the system picked it."""
-    name = sock.getsockname()
-    if sock.family == socket.AF_UNIX:
-        return f"unix:{name}"
-    host, port = name[:2]
-    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
 
 def close_listener(sock: socket.socket) -> None:
@@ -89,14 +110,14 @@ class _UnixListener(socket.socket):
         return found.st_dev, found.st_ino
 
 
-def _tcp(listen: Listen, insecure: bool) -> list[socket.socket]:
+def _tcp(listen: Listen, loopback_only: str) -> list[socket.socket]:
     found = socket.getaddrinfo(listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     listeners: list[socket.socket] = []
     with contextlib.ExitStack() as on_fault:
         for family, kind, protocol, _, address in dict.fromkeys(found):
             # A name may have other addresses now than when the configuration was judged.
-            if not insecure and not is_loopback(str(address[0])):
-                raise StartError(listen.url, f"{address[0]} is beyond loopback: {INSECURE_ADVICE}")
+            if loopback_only and not is_loopback(str(address[0])):
+                raise StartError(listen.url, f"{address[0]} is beyond loopback: {loopback_only}")
             sock = on_fault.enter_context(socket.socket(family, kind, protocol))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:

@@ -6,18 +6,25 @@ schedules this one, cancels it, and waits for its epoll like for any descriptor.
 
 import contextlib
 import errno
+import math
 import os
 import random
 import select
 import socket
+import ssl
 import time
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from sigd import log
-from sigd.net.listeners import close_listener
+from sigd.net.listeners import Door, close_listener
+from sigd.net.opening import TIMED_OUT, Opening, shake_hands
 from sigd.net.stream import IN, OUT, Stream
+from sigd.relay.access import Access
+from sigd.relay.admission import too_many_of_address
+from sigd.relay.ice import Vendor
+from sigd.relay.limits import Origin
 from sigd.relay.link import Link
 from sigd.relay.router import GOING_AWAY_SPREAD_MS, STOPPING, Router
 from sigd.wire import framing, messages, said
@@ -26,6 +33,9 @@ from sigd.wire.framing import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    Address = tuple[str, int] | tuple[str, int, int, int] | str
+    """Of IPv4, of IPv6, and of Unix sockets."""
 
 EVENTS_PER_ROUND: Final = 256
 """How many sockets one round looks at: some milliseconds of work, so that trio's other tasks have their turn."""
@@ -51,6 +61,9 @@ RESERVED_DESCRIPTORS: Final = 64
 
 STOP_LINGER_SECONDS: Final = 1.0
 """How long a client may keep its end open when the daemon stops: it has to be gone within 2 s."""
+
+DRAIN_TURN_SECONDS: Final = 0.1
+"""How often some links are told to go while a stop is spread over `drain_ms`: no crowd comes back in one moment."""
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -84,8 +97,9 @@ class Reactor:
         self._max_connections = max_connections
         self._epoll = select.epoll()
         self._links: dict[int, Stream] = {}
-        self._listeners: dict[int, socket.socket] = {}
+        self._doors: dict[int, Door] = {}
         self._spare: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._handshakes = trio.Semaphore(router.limits.tls_handshakes)
         self._full = log.Damper()
         self._exhausted = log.Damper()
         self._bugs = log.Damper()
@@ -125,12 +139,12 @@ class Reactor:
         now = self.now
         links = self._links
         busy, self.busy = self.busy, []
-        doors: list[socket.socket] = []
+        doors: list[Door] = []
         for fd, event in events:
             link = links.get(fd)
             if link is None:
-                if fd in self._listeners:
-                    doors.append(self._listeners[fd])
+                if fd in self._doors:
+                    doors.append(self._doors[fd])
                 continue
             try:
                 if event & OUT:
@@ -206,13 +220,42 @@ class Reactor:
         if not self._links:
             self._empty.set()
 
-    def add(self, sock: socket.socket, address: str) -> Stream:
+    def add(self, sock: socket.socket, origin: Origin, host: str, port: int | None, door: Door) -> Stream:
         """Take a connected, non-blocking socket in."""
-        link = Stream(self, sock, address, self.now)
+        opening = None
+        if door.context is not None or origin.trusted:
+            opening = Opening(door.context, tls_only=door.tls_only, proxied=origin.trusted)
+        link = Stream(self, sock, origin, host, port, opening)
         self._epoll.register(link.fd, IN)
         self._links[link.fd] = link
         self.router.welcome(link)
         return link
+
+    def shake_hands(self, link: Stream, context: ssl.SSLContext) -> None:
+        """Have a link speak TLS, and read it again when it does."""
+        self.watch_for(link.fd, link.interest, 0)
+        link.interest = 0
+        if not self._handshakes.value:
+            self.router.limits_hit["tls_handshakes"] += 1
+        self._nursery.start_soon(self._shake_hands, link, context)
+
+    async def _shake_hands(self, link: Stream, context: ssl.SSLContext) -> None:
+        why = "internal"
+        try:
+            seconds = self.router.limits.tls_handshake_timeout_ms / 1000
+            why = await shake_hands(link, context, self._handshakes, seconds)
+        except Exception as fault:
+            self._say_bug(fault, address=link.address)
+        self.now = trio.current_time()
+        if why == TIMED_OUT:
+            self.router.limits_hit["tls_handshake_timeout_ms"] += 1
+        if why:
+            link.abort(why)
+        elif link.fd >= 0:
+            link.opening = None
+            self.watch_for(link.fd, 0, IN)
+            link.interest = IN
+        self._attend()
 
     def receive_first_line(self, link: Link, line: bytes, now: float) -> None:
         """Act on a link's first line, unless it comes from a web page."""
@@ -226,63 +269,70 @@ class Reactor:
 
     # -- listeners
 
-    def listen(self, listener: socket.socket) -> None:
+    def listen(self, door: Door) -> None:
         """Take in who connects to a listening, non-blocking socket."""
-        self._listeners[listener.fileno()] = listener
-        self._epoll.register(listener.fileno(), IN)
+        self._doors[door.sock.fileno()] = door
+        self._epoll.register(door.sock.fileno(), IN)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, door: Door) -> None:
         for _ in range(ACCEPTS_PER_ROUND):
             try:
-                sock, address = listener.accept()
+                sock, address = door.sock.accept()
             except BlockingIOError:
                 return
             except OSError as fault:
                 if fault.errno in _EXHAUSTED:
-                    self._refuse_exhausted(listener, fault)
+                    self._refuse_exhausted(door, fault)
                 # Anything else concerns the one connection, which is gone (accept(2)).
                 return
-            self._welcome(sock, _printable(address))
+            self._welcome(sock, address, door)
 
-    def _welcome(self, sock: socket.socket, address: str) -> None:
-        if len(self._links) >= self._max_connections + REFUSALS:
-            _refuse_at_once(sock)
+    def _welcome(
+        self, sock: socket.socket, address: "tuple[str, int] | tuple[str, int, int, int] | str", door: Door
+    ) -> None:
+        admission = self.router.admission
+        host, port = ("unix", None) if isinstance(address, str) else address[:2]
+        origin = admission.origins.local if port is None else admission.origins.of(host)
+        if len(self._links) >= self._max_connections + REFUSALS or admission.is_crowded(origin, REFUSALS):
+            _refuse_at_once(sock, mute=door.tls_only)
             return
         try:
             sock.setblocking(False)
-            link = self.add(sock, address)
+            link = self.add(sock, origin, origin.key if origin.key == host else host, port, door)
         except Exception as fault:
-            self._say_bug(fault, address=address)
+            self._say_bug(fault, address=host)
             self._links.pop(sock.fileno(), None)
             sock.close()
             return
-        if len(self._links) > self._max_connections:
-            self._say_full(self._full, "max_connections", self._max_connections)
-            try:
+        try:
+            if len(self._links) > self._max_connections:
+                self._say_full(self._full, "max_connections", self._max_connections)
                 link.refuse(_FULL)
-            except Exception as fault:
-                self._fail(link, fault)
+            elif admission.is_crowded(origin):
+                link.refuse(too_many_of_address())
+        except Exception as fault:
+            self._fail(link, fault)
 
-    def _refuse_exhausted(self, listener: socket.socket, fault: OSError) -> None:
+    def _refuse_exhausted(self, door: Door, fault: OSError) -> None:
         """Out of descriptors: give one up to tell the client so, instead of leaving it to wait for ever."""
         self._say_full(self._exhausted, "descriptors", os.strerror(fault.errno or 0))
         if self._spare is not None:
             os.close(self._spare)
             self._spare = None
             with contextlib.suppress(OSError):  # gone meanwhile, or somebody else took the descriptor: see below
-                _refuse_at_once(listener.accept()[0])
+                _refuse_at_once(door.sock.accept()[0], mute=door.tls_only)
         try:
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            self._epoll.modify(listener.fileno(), 0)
-            self._nursery.start_soon(self._listen_again, listener)
+            self._epoll.modify(door.sock.fileno(), 0)
+            self._nursery.start_soon(self._listen_again, door.sock)
 
     async def _listen_again(self, listener: socket.socket) -> None:
         await trio.sleep(_DEAF_SECONDS)
         if self._spare is None:
             with contextlib.suppress(OSError):
                 self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        if listener.fileno() in self._listeners:
+        if listener.fileno() in self._doors:
             self._epoll.modify(listener.fileno(), IN)
 
     def _say_full(self, damper: log.Damper, what: str, limit: object) -> None:
@@ -290,28 +340,49 @@ class Reactor:
         if count:
             log.warning("server-full", limit=what, at=limit, links=len(self._links), refused=count)
 
+    # -- new rules
+
+    def change(self, access: Access, vendor: Vendor) -> int:
+        """Have new rules hold, `router.limits` having been changed before; how many links end by them."""
+        self.now = trio.current_time()
+        self.linger_seconds = self.router.limits.linger_ms / 1000
+        self._handshakes = trio.Semaphore(self.router.limits.tls_handshakes)
+        ended = self.router.admission.change(access, vendor, self.now)
+        self._attend()
+        return ended
+
     # -- the end
 
     async def stop(self) -> None:
         """Take nobody in any more, tell everybody to come back later, and wait until all links have ended."""
         self.stopping = True
-        for fd, listener in self._listeners.items():
+        for fd, door in self._doors.items():
             self._epoll.unregister(fd)
-            close_listener(listener)
-        self._listeners.clear()
-        self.now = trio.current_time()
+            close_listener(door.sock)
+        self._doors.clear()
         self.linger_seconds = min(self.linger_seconds, STOP_LINGER_SECONDS)
-        for link in list(self._links.values()):
-            try:
-                self._send_away(link)
-            except Exception as fault:
-                self._fail(link, fault)
-        self._attend()
+        links = list(self._links.values())
+        random.shuffle(links)
+        turns = max(1, math.ceil(self.router.limits.drain_ms / 1000 / DRAIN_TURN_SECONDS))
+        for turn in range(turns):
+            if turn and self._links:
+                await trio.sleep(DRAIN_TURN_SECONDS)
+            self._send_away(links[turn::turns])
         if self._links:
             self._empty = trio.Event()
             await self._empty.wait()
 
-    def _send_away(self, link: Stream) -> None:
+    def _send_away(self, links: list[Stream]) -> None:
+        self.now = trio.current_time()
+        for link in links:
+            try:
+                if link.fd >= 0:
+                    self._say_goodbye(link)
+            except Exception as fault:
+                self._fail(link, fault)
+        self._attend()
+
+    def _say_goodbye(self, link: Stream) -> None:
         if link.closing:
             link.ends_at = min(link.ends_at, self.now + self.linger_seconds)
             self.router.watch(link)
@@ -329,16 +400,11 @@ class Reactor:
         self._epoll.close()
 
 
-def _refuse_at_once(sock: socket.socket) -> None:
-    """Say why as far as it goes in one call: nobody waits for this client to read it."""
+def _refuse_at_once(sock: socket.socket, *, mute: bool) -> None:
+    """Say why as far as it goes in one call, if it can be said: nobody waits for this client to read it."""
     with sock, contextlib.suppress(OSError):
         sock.setblocking(False)
+        if mute:
+            return
         sock.send(Lines.wrap(messages.encode(said.Error(code=_FULL.code.value, message=_FULL.text))))
         sock.shutdown(socket.SHUT_WR)
-
-
-def _printable(address: tuple[str, int] | tuple[str, int, int, int] | str) -> str:
-    if isinstance(address, tuple):  # of two for IPv4, of four for IPv6
-        host, port = str(address[0]), address[1]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return "unix"

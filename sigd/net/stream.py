@@ -2,18 +2,26 @@
 
 import select
 import socket
+import ssl
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from sigd import log
+from sigd.net.callers import caller_of
+from sigd.net.tls import RECORD_BYTES
 from sigd.relay.link import NEVER, Link
-from sigd.wire import framing
+from sigd.wire import framing, proxy
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Framing, Lines, Prefixed, Splitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sigd.net.opening import Opening
     from sigd.net.reactor import Reactor
+    from sigd.relay.credentials import Caller
+    from sigd.relay.limits import Origin
 
 RECEIVE_BYTES: Final = 65_536
 """What one system call reads: a default frame in one go."""
@@ -23,6 +31,9 @@ SEND_BYTES: Final = 65_536
 
 MESSAGES_PER_ROUND: Final = 32
 """Messages of one link that are acted on before the others have their turn."""
+
+WAIT: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""What a socket says, with TLS or without, that can do no more now."""
 
 IN: Final = select.EPOLLIN
 OUT: Final = select.EPOLLOUT
@@ -34,6 +45,7 @@ class Stream(Link):
     Attributes:
         sock: non-blocking; `fd` is its descriptor.
         interest: what epoll watches it for.
+        opening: what comes before its first message, while there may be something.
         busy: it has sent more than was acted on, and has its turn in the next round without being read.
     """
 
@@ -47,12 +59,22 @@ class Stream(Link):
         "busy",
         "fd",
         "interest",
+        "opening",
         "sock",
     )
 
-    def __init__(self, reactor: "Reactor", sock: socket.socket, address: str, now: float) -> None:
-        super().__init__(reactor.router, address, now, Lines.wrap)
+    def __init__(
+        self,
+        reactor: "Reactor",
+        sock: socket.socket,
+        origin: "Origin",
+        host: str,
+        port: int | None,
+        opening: "Opening | None" = None,
+    ) -> None:
+        super().__init__(reactor.router, origin, host, port, reactor.now, Lines.wrap)
         self._reactor = reactor
+        self.opening = opening
         self.sock = sock
         self.fd = sock.fileno()
         self._split: Splitter | None = None
@@ -73,8 +95,10 @@ class Stream(Link):
             self.rearm()  # held since it was last read, by something else than what it sent
             return
         try:
+            if self.opening is not None and not self.closing and not self.opening.readable(self, self._reactor, now):
+                return
             data = self.sock.recv(RECEIVE_BYTES)
-        except BlockingIOError:
+        except WAIT:
             return
         except OSError:
             self.abort("connection lost")
@@ -82,16 +106,15 @@ class Stream(Link):
         if not data:
             self._end_of_file()
         elif not self.closing:
-            self.router.heard(self, now)
             self.process(data, now)
             if self.challenge is not None:
-                self.router.sign_of_life(self, now)
+                self.router.admission.sign_of_life(self, now)
 
     def process(self, chunk: bytes, now: float) -> None:
         """Act on the next messages, `chunk` being what came after all that was given before."""
         split = self._split
         if split is None:
-            split = self._begin(chunk[0])
+            split = self._begin(chunk)
             if split is None:
                 return
         frames = self._backlog
@@ -102,19 +125,26 @@ class Stream(Link):
                 self._misframed(fault)
         elif chunk:
             raise AssertionError("a link with a backlog was read")
+        wait = self.heard(len(frames), len(chunk), now)
         remaining = iter(frames)
         for frame in remaining:
             self._receive(self, frame, now)
             if self.held:
                 break
+        if wait > 0:
+            self.pause(now)
         self._backlog = list(remaining) if self.held and not self.closing else framing.NO_FRAMES
         if split.rest or split.skipping or self._backlog or self.frame_since is not NEVER or self.held:
             self._unfinished(split, bool(frames), now)
 
-    def _begin(self, first: int) -> Splitter | None:
+    def _begin(self, chunk: bytes) -> Splitter | None:
         """Take the framing that the first byte chooses; None for a link that is over with it."""
         limit = self.router.limits.max_frame_unregistered
-        match framing.framing_of(first):
+        if chunk.startswith(proxy.SIGNATURES):
+            text = "a PROXY header is read first of all, and from the addresses in `limits.trusted` alone"
+            self.refuse(ProtocolError(ErrorCode.BAD_FRAME, text))
+            return None
+        match framing.framing_of(chunk[0]):
             case Framing.PREFIXED:
                 self._split = Prefixed(limit)
                 self.wrap = Prefixed.wrap
@@ -127,7 +157,8 @@ class Stream(Link):
                 self.patient = True
                 self._receive = self._reactor.receive_first_line
             case Framing.TLS:
-                self.reply_text(framing.TLS_ALERT)
+                if not self._speaks_tls:
+                    self.reply_text(framing.TLS_ALERT)
                 self.close("tls where none is spoken")
         return self._split
 
@@ -175,9 +206,23 @@ class Stream(Link):
     def has_unread(self) -> bool:
         """Whether something has come that was not read yet."""
         try:
-            return bool(self.sock.recv(1, socket.MSG_PEEK))
+            # Of the socket below TLS: whether it makes up a message is found out when it is read.
+            return bool(socket.socket.recv(self.sock, 1, socket.MSG_PEEK))
         except OSError:
             return False
+
+    def caller(self) -> "Caller | None":
+        """Who the transport says the client is."""
+        return caller_of(self.sock)
+
+    @property
+    def _speaks_tls(self) -> bool:
+        return isinstance(self.sock, ssl.SSLSocket)
+
+    @property
+    def committed(self) -> int:
+        """Bytes at the front of the outbox that may be on their way already, though the system has not said so."""
+        return RECORD_BYTES if self._speaks_tls else 1
 
     def admitted(self) -> None:
         """The link has an ID now: longer messages are taken from it."""
@@ -206,7 +251,7 @@ class Stream(Link):
     def _write(self, data: bytes) -> None:
         try:
             count = self.sock.send(data)
-        except BlockingIOError:
+        except WAIT:
             return
         except OSError:
             self.abort("connection lost")
@@ -235,6 +280,10 @@ class Stream(Link):
 
     def attend(self, now: float) -> None:
         """Write what is due, and bring a closing link further to its end."""
+        if self.opening is not None and self.opening.mute:
+            if self.closing:
+                self._finish()
+            return
         if self.queued and not self.stuck:
             self.push()
         if self.closing and not self._over:
@@ -263,7 +312,8 @@ class Stream(Link):
         """End the conversation: the ID is free at once; what is due, the error last, is still flushed."""
         if not self.closing and self.id is not None:
             seconds = f"{self._reactor.now - self.opened:.1f}"
-            log.info("closed", peer=self.id, reason=reason, address=self.address, seconds=seconds)
+            by = {"by": fault.by} if fault is not None and fault.by is not None else {}
+            log.info("closed", peer=self.id, reason=reason, address=self.address, **by, seconds=seconds)
         super().close(reason, fault)
 
     def abort(self, reason: str) -> None:
@@ -275,13 +325,14 @@ class Stream(Link):
     def _over(self) -> bool:
         return self.fd < 0
 
+
     def _finish(self) -> None:
         if self._over:
             return
         self.router.closed[self.reason] += 1
         self.ends_at = NEVER
         self.sever()
-        self.drop_unsent(keep_first=False)
+        self.drop_unsent(keep=0)
 
     def sever(self) -> None:
         """Give up what the system and the reactor hold for the link."""
@@ -289,7 +340,10 @@ class Stream(Link):
             return
         self.router.deadlines.forget(self)
         self._reactor.remove(self.fd, self.interest)
+        self.router.admission.origins.leave(self.origin)
         self.fd = -1
+        if self.opening is not None and self.opening.shaking:
+            trio.lowlevel.notify_closing(self.sock)
         self.sock.close()
         # Others may hold the link for a while, as the sender of what is in their outboxes.
         self._split = None

@@ -33,8 +33,12 @@ def next_deadline(link: "Link", limits: "Limits") -> float:
     when = min(
         link.frame_since + frame_timeout_ms(link, limits) / 1000,
         link.stalled_since + limits.stall_timeout_ms / 1000,
+        link.resumes_at,
     )
     if link.id is not None:
+        when = min(when, link.expires_at, link.renews_at)
+        if link.resumes_at is not NEVER:
+            return when  # it is not read: its silence says nothing
         silence = link.last_seen + link.keepalive * (GONE_AFTER if link.pinged else 1)
         return when if link.patient else min(when, silence)
     if link.claim is not None:

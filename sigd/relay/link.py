@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from sigd.relay.limits import SETTLE_SECONDS, Offences
 from sigd.wire import messages, said
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
 from sigd.wire.said import ServerMessage
@@ -15,9 +16,15 @@ from sigd.wire.said import ServerMessage
 if TYPE_CHECKING:
     from msgspec import Raw
 
-    from sigd.relay.router import Claim, Router
+    from sigd.relay.admission import Claim
+    from sigd.relay.credentials import Caller
+    from sigd.relay.limits import Origin
+    from sigd.relay.router import Router
 
 NEVER: Final = math.inf
+
+NOTICE_SECONDS: Final = 10.0
+"""How often at most a link is told that it sends too fast: so that nobody floods it with our answers."""
 
 
 class State(enum.Enum):
@@ -34,7 +41,9 @@ class Link:
 
     Attributes:
         router: whose rules hold here.
-        address: where the client is, for logs.
+        origin: where the client is, as far as per-address caps go.
+        host, port: the same, precisely.
+        grant: what it may be and may do.
         id: the peer ID that it holds or, once closing, held.
         id_bytes: the same for the wire.
         generation: the number of its claim, rising over all claims.
@@ -52,46 +61,71 @@ class Link:
         stuck: the transport could not write all that was due.
         queued: bytes in the outbox, `own` of them replies to itself.
         registering_since: from when on the time to register counts: it rests while a claim waits.
-        opened, last_seen, pinged_at, frame_since, stalled_since, ends_at: `NEVER` where it does not apply.
+        messages_left, bytes_left: what it may send at once, as of `settled_at`; below 0: it has sent too much.
+        offences: what it has done too often, if it ever has.
+        opened, last_seen, pinged_at, frame_since, stalled_since, resumes_at, expires_at, renews_at, ends_at: `NEVER`
+            where it does not apply. It sends too fast until `resumes_at`; its credential ends at `expires_at`, and what
+            it was given for TURN is renewed at `renews_at`.
         bucket: where `Deadlines` keeps it.
     """
 
     __slots__ = (
         "_owners",
         "_shares",
-        "address",
         "bucket",
+        "bytes_left",
         "challenge",
         "claim",
         "closing",
         "ends_at",
+        "expires_at",
         "frame_since",
         "generation",
+        "grant",
         "held",
+        "host",
         "id",
         "id_bytes",
         "keepalive",
         "last_seen",
         "max_frame",
+        "messages_left",
         "meta",
+        "offences",
         "opened",
+        "origin",
         "outbox",
         "overhead",
         "own",
         "patient",
         "pinged_at",
+        "port",
         "queued",
         "reason",
         "registering_since",
+        "renews_at",
+        "resumes_at",
         "router",
+        "settled_at",
         "stalled_since",
         "stuck",
         "wrap",
     )
 
-    def __init__(self, router: "Router", address: str, now: float, wrap: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self,
+        router: "Router",
+        origin: "Origin",
+        host: str,
+        port: int | None,
+        now: float,
+        wrap: Callable[[bytes], bytes],
+    ) -> None:
         self.router = router
-        self.address = address
+        self.origin = origin
+        self.host = host
+        self.port = port
+        self.grant = router.admission.access.stranger
         self.wrap = wrap
         self.id: str | None = None
         self.id_bytes = b""
@@ -119,6 +153,13 @@ class Link:
         self.stalled_since = NEVER
         self.ends_at = NEVER
         self.pinged_at = -NEVER
+        self.resumes_at = NEVER
+        self.expires_at = NEVER
+        self.renews_at = NEVER
+        self.messages_left = self.grant.rates.messages_burst
+        self.bytes_left = self.grant.rates.bytes_burst
+        self.settled_at = now
+        self.offences: Offences | None = None
         self.bucket = 0
 
     # -- what a transport provides
@@ -147,11 +188,27 @@ class Link:
         """Give up what the system holds for the link, after a bug in everything else that could end it."""
         raise NotImplementedError
 
+    @property
+    def committed(self) -> int:
+        """Bytes at the front of the outbox that may be on their way already, though the transport has not said so."""
+        return 1
+
     def admitted(self) -> None:
         """The link has an ID now: longer messages are taken from it."""
         raise NotImplementedError
 
+    def caller(self) -> "Caller | None":
+        """Who the transport says the client is: by its certificate, or by the kernel; None: it does not know."""
+        raise NotImplementedError
+
     # -- what it is
+
+    @property
+    def address(self) -> str:
+        """Where the client is, for logs."""
+        if self.port is None:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def state(self) -> State:
@@ -166,6 +223,72 @@ class Link:
     def pinged(self) -> bool:
         """Whether a ping went out since the link was last seen."""
         return self.pinged_at > self.last_seen
+
+    # -- what it sends
+
+    def heard(self, count: int, size: int, now: float) -> float:
+        """Note that something came, and have the link pay for it: once per read, and so kept short.
+
+        Args:
+            count: messages; `size`: bytes.
+            now: seconds.
+
+        Returns:
+            For how many seconds it has to wait, having sent more than it may; 0: not at all.
+        """
+        pinged = self.pinged_at > self.last_seen
+        self.last_seen = now
+        if pinged:
+            self.router.watch(self)  # the next ping is due earlier than the end that would have followed the last
+        self.messages_left = messages = self.messages_left - count
+        self.bytes_left = room = self.bytes_left - size
+        if messages < 0 or room < 0 or now >= self.settled_at + SETTLE_SECONDS:
+            return self._settle(now)
+        return 0.0
+
+    def _settle(self, now: float) -> float:
+        rates, passed = self.grant.rates, now - self.settled_at
+        self.settled_at = now
+        self.messages_left = messages = min(
+            rates.messages_burst, self.messages_left + passed * rates.messages_per_second
+        )
+        self.bytes_left = room = min(rates.bytes_burst, self.bytes_left + passed * rates.bytes_per_second)
+        return max(
+            -messages / rates.messages_per_second if messages < 0 else 0.0,
+            -room / rates.bytes_per_second if room < 0 else 0.0,
+        )
+
+    def begin_anew(self, now: float) -> None:
+        """Let it send as if it had sent nothing yet: with a credential its rates may be its own."""
+        self.messages_left = self.grant.rates.messages_burst
+        self.bytes_left = self.grant.rates.bytes_burst
+        self.settled_at = now
+
+    def pause(self, now: float) -> None:
+        """Act on nothing more that it sends until it has waited, and tell it so every now and then."""
+        wait = self._settle(now)  # with what it has registered with meanwhile, its rates may be others
+        if wait <= 0 or self.closing:
+            return
+        self.held = True
+        self.resumes_at = now + wait
+        self.router.watch(self)
+        left, rate = self.messages_left, self.grant.rates.messages_per_second
+        limit = "messages_per_second" if left < 0 and -left / rate == wait else "bytes_per_second"
+        offences = self.offences = self.offences or Offences()
+        if now < offences.noticed_at + NOTICE_SECONDS:
+            self.router.limits_hit[limit] += 1
+            return
+        offences.noticed_at = now
+        text = "too much in too short a time: what you send waits, nothing of it is lost"
+        self.refuse(ProtocolError(ErrorCode.RATE_LIMITED, text, retry_after_ms=math.ceil(wait * 1000), limit=limit))
+
+    def go_on(self) -> None:
+        """Act on what it sends again, unless something else still speaks against that."""
+        if self.closing or self.claim is not None or self.resumes_at is not NEVER:
+            return
+        if self.held and self.own <= self.router.limits.outbox_bytes_own:
+            self.held = False
+            self.resume()
 
     # -- the outbox
 
@@ -281,9 +404,8 @@ class Link:
             self.stalled_since = NEVER
         else:
             self._forget(count)
-        if self.held and self.claim is None and not self.closing and self.own <= self.router.limits.outbox_bytes_own:
-            self.held = False
-            self.resume()
+        if self.held:
+            self.go_on()
 
     def _forget(self, count: int) -> None:
         self.queued -= count
@@ -304,19 +426,22 @@ class Link:
             whole += 1
         del self.outbox[:whole], self._owners[:whole]
 
-    def drop_unsent(self, *, keep_first: bool) -> None:
+    def drop_unsent(self, *, keep: int) -> None:
         """Empty the outbox, and tell every sender whose messages were in it ("perhaps not delivered").
 
         Args:
-            keep_first: the first message's beginning was written: its rest stays, or what follows would be garbled.
+            keep: so many bytes at its front may be on their way: the messages that they belong to stay whole, or what
+                follows would be garbled.
         """
-        kept = 1 if keep_first and self.outbox else 0
+        kept = size = 0
+        while kept < len(self.outbox) and size < keep:
+            size += len(self.outbox[kept])
+            kept += 1
         senders = {owner for owner in self._owners if owner is not None and owner is not self}
-        dropped = sum(len(data) for data in self.outbox[kept:])
         del self.outbox[kept:], self._owners[kept:]
-        self.queued -= dropped
         if self.stuck:
-            self.router.outbox_bytes -= dropped
+            self.router.outbox_bytes -= self.queued - size
+        self.queued = size
         # What stays counts as the link's own: its sender has been told.
         self._owners[:] = [None] * kept
         self.own = self.queued
@@ -334,7 +459,7 @@ class Link:
             return
         self.closing = self.held = True
         self.reason = reason
-        self.router.release(self)
+        self.router.admission.release(self)
         if fault is not None:
             self._reply_error(fault)
         # A transport acts on what is due: an empty outbox has to be noticed too.

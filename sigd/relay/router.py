@@ -1,12 +1,12 @@
 """The rules: what happens with each message of a client. No I/O, no clock; nothing here ever waits."""
 
-import secrets
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Final, assert_never
 
 from msgspec import UNSET
 
-from sigd import __version__
+from sigd.relay.admission import Admission
 from sigd.relay.deadlines import (
     PROBE_SECONDS,
     Deadlines,
@@ -14,6 +14,8 @@ from sigd.relay.deadlines import (
     next_deadline,
     register_timeout_ms,
 )
+from sigd.relay.globs import allows
+from sigd.relay.limits import STRIKES_SECONDS, Offences
 from sigd.relay.link import NEVER, State
 from sigd.relay.registry import Registry
 from sigd.wire import commands, messages, said
@@ -41,12 +43,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sigd.config import Limits
+    from sigd.relay.access import Access
+    from sigd.relay.ice import Vendor
     from sigd.relay.link import Link
-
-SERVER: Final = f"sigd/{__version__}"
-
-FEATURES: Final = ["peers"]
-"""What this server can beyond relaying: `peers` may be asked."""
 
 _LIST_OVERHEAD: Final = 200
 """Bytes of a `peers` answer that are not its entries: type, `ref`, `more`, and the framing, rounded up."""
@@ -58,24 +57,13 @@ GOING_AWAY_SPREAD_MS: Final = 2_000
 """Clients come back at random within this time after a stop: 10 000 of them at 80 us each take 0.8 s of CPU."""
 
 
-class Claim:
-    """A `register` that waits: the ID's holder has been pinged, and keeps it with any sign of life."""
-
-    __slots__ = ("asked", "holder", "link", "message")
-
-    def __init__(self, link: "Link", holder: "Link", message: Register, asked: float) -> None:
-        self.link = link
-        self.holder = holder
-        self.message = message
-        self.asked = asked
-
-
 class Router:
     """The relay: who is here, what each may be sent, and when a link's time is up.
 
     Attributes:
         limits: the bounds in force.
         registry: who holds which ID.
+        admission: who gets in, and as whom.
         deadlines: when to look at which link again.
         due: links for the transports to look at: something came into an empty outbox, or the link closes.
         outbox_bytes: what the outboxes hold of those who do not read as fast as they are sent to.
@@ -83,9 +71,10 @@ class Router:
         errors: answers by code; `closed`: links by reason; `limits_hit`: by the limit's key.
     """
 
-    def __init__(self, limits: "Limits") -> None:
+    def __init__(self, limits: "Limits", access: "Access", vendor: "Vendor", unix_time: "Callable[[], float]") -> None:
         self.limits = limits
         self.registry = Registry()
+        self.admission = Admission(self, access, vendor, unix_time)
         self.deadlines = Deadlines()
         self.due: list[Link] = []
         self.outbox_bytes = 0
@@ -129,13 +118,13 @@ class Router:
         """
         match message:
             case Candidate() | Offer() | Answer() | Message() | Bye():
-                self.relay(link, message)
+                self.relay(link, message, now)
             case Ping():
                 link.reply(said.PongSaid(ref=message.ref))
             case Pong():
                 _confirm(link, message)
             case Register():
-                self.register(link, message, now)
+                self.admission.register(link, message, now)
             case Unregister():
                 _confirm(link, message)
                 link.close("unregistered")
@@ -143,24 +132,28 @@ class Router:
                 self.peers(link, message)
             case IceServers() if message.ice_servers is UNSET:
                 _need_registered(link, message)
-                link.reply(said.IceServerList(ref=message.ref, ice_servers=[]))
+                self.admission.ice_servers(link, message, now)
             case Unanswered() | Peers() | IceServers():
                 # What only a server says: two daemons that were wired together by mistake must fall silent.
                 self.unanswered += 1
             case _:
                 assert_never(message)
 
-    def relay(self, link: "Link", message: Relayed) -> None:
+    def relay(self, link: "Link", message: Relayed, now: float) -> None:
         """Pass a message on to the peer that it names.
 
         Raises:
-            ProtocolError: `not-registered`, or why the recipient cannot have it.
+            ProtocolError: `not-registered`, `forbidden`, or why the recipient cannot have it.
         """
         if link.id is None:
             _need_registered(link, message)
+        talk = link.grant.talk
+        if talk is not None and not allows(talk, message.to):
+            # Before the look-up: it says nothing about who is here.
+            raise ProtocolError(ErrorCode.FORBIDDEN, "your credential does not allow this recipient", ref=message.ref)
         recipient = self.registry.holders.get(message.to)
         if recipient is None:
-            self.absent(message)
+            self.absent(link, message, now)
         else:
             refusal = recipient.deliver(message.delivered(link.id_bytes), link)
             if refusal is not None:
@@ -169,20 +162,45 @@ class Router:
         if message.ref is not None:
             link.reply(said.Ok(ref=message.ref))
 
-    def absent(self, message: Relayed) -> None:
+    def absent(self, link: "Link", message: Relayed, now: float) -> None:
         """What happens with a message to an ID that nobody holds here: the one place that could pass it further on.
 
         Raises:
-            ProtocolError: `peer-unavailable`, or `bad-message` where `to` is no ID at all.
+            ProtocolError: `peer-unavailable`, `bad-message` where `to` is no ID at all, or `rate-limited` for who tries
+                one ID after the other.
         """
         if not messages.is_peer_id(message.to):
             message.refuse("`to` must be 1 to 64 characters of A-Z a-z 0-9 _ . ~ -")
         message.delivered(b"")  # what nobody could be sent is refused for that
+        if self.limits.misses_per_minute:
+            self._count_miss(link, message, now)
         code = ErrorCode.PEER_UNAVAILABLE
         raise ProtocolError(code, _REFUSALS[code], ref=message.ref, to=message.to)
 
+    def _count_miss(self, link: "Link", message: Relayed, now: float) -> None:
+        each = STRIKES_SECONDS / self.limits.misses_per_minute
+        offences = link.offences = link.offences or Offences()
+        until = max(offences.missed_until, now) + each
+        if until > now + STRIKES_SECONDS:
+            raise ProtocolError(
+                ErrorCode.RATE_LIMITED,
+                "too many messages to peers that are not here",
+                ref=message.ref,
+                to=message.to,
+                retry_after_ms=math.ceil((until - now - STRIKES_SECONDS) * 1000),
+                limit="misses_per_minute",
+            )
+        offences.missed_until = until
+
     def peers(self, link: "Link", message: Peers) -> None:
-        """List who is registered, as many as the asker's `maxFrame` takes."""
+        """List who is registered, as many as the asker's `maxFrame` takes.
+
+        Raises:
+            ProtocolError: `not-registered` or `forbidden`, where there are credentials.
+        """
+        if not link.grant.discover:
+            _need_registered(link, message)
+            raise ProtocolError(ErrorCode.FORBIDDEN, "your credential does not allow to list peers", ref=message.ref)
         listed, more = self.registry.listed(message.prefix, message.after)
         room = link.max_frame - _LIST_OVERHEAD
         found: list[PeerEntry] = []
@@ -197,108 +215,11 @@ class Router:
             room -= size
         link.reply(said.PeerList(ref=message.ref, peers=found, more=more))
 
-    # -- registering
-
-    def register(self, link: "Link", message: Register, now: float) -> None:
-        """Give the link an ID, at once or, where somebody holds it, after that one was asked for a sign of life.
-
-        Raises:
-            ProtocolError: `already-registered` or `id-taken`.
-        """
-        peer = message.id
-        if link.id is not None:
-            if peer is not None and peer != link.id:
-                raise ProtocolError(
-                    ErrorCode.ALREADY_REGISTERED, "this link has an ID already: close it to change", ref=message.ref
-                )
-            self._settle(link, link.id, message)
-            self.watch(link)  # it may want to be asked sooner than before
-            return
-        if peer is None:
-            peer = secrets.token_hex(8)
-        holder = self.registry.find(peer)
-        if holder is None:
-            self._grant(link, peer, message, now)
-        elif holder.patient or holder.challenge is not None:
-            raise _id_taken(message)
-        else:
-            claim = Claim(link, holder, message, now)
-            link.claim = holder.challenge = claim
-            link.held = True
-            holder.reply(said.PingSaid())
-            self.watch(link)
-
-    def _grant(self, link: "Link", peer: str, message: Register, now: float) -> None:
-        self.registry.claim(peer, link)
-        link.id = peer
-        link.id_bytes = peer.encode()
-        self._settle(link, peer, message)
-        link.last_seen = now
-        if not link.patient:
-            self.deadlines.watch(link, now + link.keepalive)
-        link.admitted()
-
-    def _settle(self, link: "Link", peer: str, message: Register) -> None:
-        limits = self.limits
-        if message.max_frame is not None:
-            link.max_frame = min(message.max_frame, limits.max_frame)
-        if message.keepalive_ms is not None:
-            keepalive_ms = max(messages.MIN_KEEPALIVE_MS, min(message.keepalive_ms, messages.MAX_KEEPALIVE_MS))
-            link.keepalive = keepalive_ms / 1000
-        elif link.keepalive == NEVER:
-            link.keepalive = limits.keepalive_ms / 1000
-        if message.meta is not UNSET:
-            link.meta = message.meta.copy()  # else the whole frame would stay in memory
-        link.reply(
-            said.Registered(
-                ref=message.ref,
-                id=peer,
-                server=SERVER,
-                protocol=messages.PROTOCOL,
-                features=FEATURES,
-                keepalive_ms=round(link.keepalive * 1000),
-                max_frame=limits.max_frame,
-            )
-        )
-
-    def heard(self, link: "Link", now: float) -> None:
-        """Note that something came from a link, whatever it is."""
-        pinged = link.pinged
-        link.last_seen = now
-        if pinged:
-            self.watch(link)  # the next ping is due earlier than the end that would have followed the last
-
-    def sign_of_life(self, holder: "Link", now: float) -> None:
-        """Refuse the claim that waits for this link, after all that came from it was acted on."""
-        claim = holder.challenge
-        if claim is not None:
-            self._conclude(claim)
-            claim.link.registering_since += now - claim.asked
-            claim.link.refuse(_id_taken(claim.message))
-
-    def _conclude(self, claim: Claim) -> None:
-        claim.holder.challenge = None
-        link = claim.link
-        link.claim = None
-        if not link.closing:
-            link.held = False
-            link.resume()
-
-    def release(self, link: "Link") -> None:
-        """Free what a link that ends holds: its ID, which a waiting claim gets at once, and a claim of its own."""
-        if link.id is not None:
-            self.registry.release(link.id, link)
-        if link.claim is not None:
-            self._conclude(link.claim)
-        claim = link.challenge
-        if claim is not None and link.id is not None:
-            self._conclude(claim)
-            self._grant(claim.link, link.id, claim.message, claim.asked)
-
     # -- time
 
     def welcome(self, link: "Link") -> None:
-        """Have a new link looked at before anything can be due to it: by then it has mostly said what it is."""
+        """Count a new link, and have it looked at before anything is due to it: mostly it has registered by then."""
+        self.admission.enter(link)
         limits = self.limits
         first_ms = min(messages.MIN_KEEPALIVE_MS, limits.register_timeout_ms, limits.register_timeout_lines_ms)
         self.deadlines.welcome(link, link.opened + first_ms / 1000)
@@ -334,7 +255,7 @@ class Router:
                 self.limits_hit["linger_ms"] += 1
             link.abort(link.reason)
         elif now >= link.stalled_since + limits.stall_timeout_ms / 1000:
-            link.drop_unsent(keep_first=True)
+            link.drop_unsent(keep=link.committed)
             text = "what was due was not read in time"
             link.refuse(ProtocolError(ErrorCode.SLOW_CONSUMER, text, limit="stall_timeout_ms"))
         elif link.state is State.NEW and now >= link.registering_since + register_timeout_ms(link, limits) / 1000:
@@ -345,8 +266,16 @@ class Router:
             text = "a frame was begun and not finished in time"
             key = None if link.patient else "frame_timeout_ms"
             link.refuse(ProtocolError(ErrorCode.BAD_FRAME, text, limit=key))
+        elif now >= link.resumes_at:
+            link.resumes_at = NEVER
+            link.last_seen = now  # what it had sent meanwhile was not read
+            link.go_on()
+        elif now >= link.expires_at:
+            link.refuse(ProtocolError(ErrorCode.AUTH_EXPIRED, "the credential has expired"))
+        elif now >= link.renews_at:
+            self._renew_ice_servers(link, now)
         elif link.claim is not None and link.claim.holder.has_unread():
-            self.sign_of_life(link.claim.holder, now)
+            self.admission.sign_of_life(link.claim.holder, now)
         elif link.claim is not None:
             text = f"somebody claims the ID, and no sign of life came within {PROBE_SECONDS:g} s"
             link.claim.holder.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text))
@@ -356,6 +285,12 @@ class Router:
         else:
             link.pinged_at = now
             link.reply(said.PingSaid())
+
+    def _renew_ice_servers(self, link: "Link", now: float) -> None:
+        try:
+            self.admission.ice_servers(link, None, now)
+        except ProtocolError:
+            link.renews_at = NEVER  # they do not fit into its `maxFrame`: it has never had any
 
 
 _REFUSALS: Final = {
@@ -368,10 +303,6 @@ _REFUSALS: Final = {
 def _need_registered(link: "Link", message: Request) -> None:
     if link.id is None:
         raise ProtocolError(ErrorCode.NOT_REGISTERED, "register first", ref=message.ref)
-
-
-def _id_taken(message: Register) -> ProtocolError:
-    return ProtocolError(ErrorCode.ID_TAKEN, "somebody else holds this ID", ref=message.ref)
 
 
 def _confirm(link: "Link", message: Request) -> None:

@@ -69,26 +69,32 @@ _RULES: dict[ErrorCode, _Rule] = {
     ErrorCode.UNKNOWN_TYPE: _Rule(_GOES_ON, Next.MEND, "No message has this `type`, or no command this name."),
     ErrorCode.NOT_REGISTERED: _Rule(_GOES_ON, Next.MEND, "This needs a registered link: send `register` first."),
     ErrorCode.ALREADY_REGISTERED: _Rule(_GOES_ON, Next.MEND, "The link has another ID: close it to change."),
-    ErrorCode.ID_TAKEN: _Rule(_GOES_ON, Next.BACK_OFF, "Somebody else holds the ID, or another claim on it waits."),
+    ErrorCode.ID_TAKEN: _Rule(
+        _GOES_ON,
+        Next.BACK_OFF,
+        "Somebody else holds the ID, another claim on it waits, or it has changed hands too often.",
+    ),
     ErrorCode.PEER_UNAVAILABLE: _Rule(_GOES_ON, Next.BACK_OFF, "Nobody holds the ID in `to`, or its link has ended."),
     ErrorCode.PEER_BUSY: _Rule(_GOES_ON, Next.BACK_OFF, "The recipient's outbox is full."),
     ErrorCode.TOO_LARGE: _Rule(
-        _GOES_ON, Next.MEND, "Longer than the server takes in a line, or longer than the recipient's `maxFrame`."
+        _GOES_ON, Next.MEND, "Longer than the server takes in a line, or than the `maxFrame` of whom it is for."
     ),
     ErrorCode.RATE_LIMITED: _Rule(_GOES_ON, Next.BACK_OFF, "Too much in too short a time."),
     ErrorCode.FORBIDDEN: _Rule(_GOES_ON, Next.MEND, "The credential does not allow this."),
     ErrorCode.BAD_FRAME: _Rule(
         _CLOSES,
         Next.BACK_OFF,
-        "A length out of range, a line too long before `register`, or a frame that took too long.",
+        "A length out of range, a line too long before `register`, a frame that took too long, or a bad PROXY header.",
     ),
-    ErrorCode.AUTH_FAILED: _Rule(_CLOSES, Next.NEVER, "The credential is not accepted."),
+    ErrorCode.AUTH_FAILED: _Rule(_CLOSES, Next.NEVER, "The credential is not accepted for this ID, or not any more."),
     ErrorCode.AUTH_EXPIRED: _Rule(_CLOSES, Next.BACK_OFF, "The credential has expired: come back with a new one."),
     ErrorCode.REGISTER_TIMEOUT: _Rule(_CLOSES, Next.BACK_OFF, "No `register` came in time."),
     ErrorCode.REPLACED: _Rule(_CLOSES, Next.NEVER, "Another link with the same credential has taken the ID over."),
     ErrorCode.KICKED: _Rule(_CLOSES, Next.NEVER, "An operator has ended the link."),
     ErrorCode.SLOW_CONSUMER: _Rule(_CLOSES, Next.BACK_OFF, "The client did not read what was due to it."),
-    ErrorCode.SERVER_FULL: _Rule(_CLOSES, Next.BACK_OFF, "The server has as many links as it may."),
+    ErrorCode.SERVER_FULL: _Rule(
+        _CLOSES, Next.BACK_OFF, "There are as many links as may be: in all, from one address, or without an ID."
+    ),
     ErrorCode.IDLE_TIMEOUT: _Rule(_CLOSES, Next.BACK_OFF, "Nothing came from the client for too long."),
     ErrorCode.INTERNAL: _Rule(_CLOSES, Next.BACK_OFF, "A bug in the server; its log says more."),
 }
@@ -104,6 +110,7 @@ class ProtocolError(Exception):
         to: the recipient that the message at fault named, where that is a valid peer ID.
         retry_after_ms: milliseconds after which the same has a chance.
         limit: the key of the configured limit that was hit, where it was one.
+        by: for the log: the address of who brought it about, where that was somebody else.
     """
 
     def __init__(
@@ -115,6 +122,7 @@ class ProtocolError(Exception):
         to: str | None = None,
         retry_after_ms: int | None = None,
         limit: str | None = None,
+        by: str | None = None,
     ) -> None:
         super().__init__(code, text)
         self.code = code
@@ -123,3 +131,4 @@ class ProtocolError(Exception):
         self.to = to
         self.retry_after_ms = retry_after_ms
         self.limit = limit
+        self.by = by

@@ -92,6 +92,11 @@ class Register(Request, kw_only=True, tag="register"):
     max_frame: int | None = None
     protocol: int = PROTOCOL
 
+    @property
+    def shows_credential(self) -> bool:
+        """Whether it carries one, and does not leave it to the transport to say who the client is."""
+        return self.token is not None or self.user is not None or self.jwt is not None
+
     def check(self, plain: bool, max_depth: int) -> None:
         """Refuse a bad ID, `meta` that is no small object, and numbers out of range."""
         self.check_ref()

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from sigd.config import StartError, load, parse_listen
-from sigd.net.listeners import close_listener, open_listeners, url_of
+from sigd.net.listeners import Door, close_listener, open_listeners
 from tests.conftest import Serving
-from tests.in_process import FRAMINGS, need_ipv6
+from tests.in_process import PLAIN, need_ipv6
 
 
 @contextlib.contextmanager
-def listening(url: str, *, insecure: bool = False) -> Iterator[list[socket.socket]]:
+def listening(url: str, *, loopback_only: str = "") -> Iterator[list[socket.socket]]:
     """The sockets of a listen URL, closed afterwards."""
-    opened = open_listeners(parse_listen(url), insecure=insecure)
+    opened = open_listeners(parse_listen(url), loopback_only)
     try:
         yield opened
     finally:
@@ -26,15 +26,15 @@ def listening(url: str, *, insecure: bool = False) -> Iterator[list[socket.socke
             close_listener(sock)
 
 
-def fault(url: str, *, insecure: bool = False) -> str:
+def fault(url: str, loopback_only: str = "") -> str:
     """What opening a listen URL is answered with: one line."""
     with pytest.raises(StartError) as caught:
-        open_listeners(parse_listen(url), insecure=insecure)
+        open_listeners(parse_listen(url), loopback_only)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("framing", PLAIN)
 @pytest.mark.parametrize("kind", ["tcp://127.0.0.1:0", "tcp://[::1]:0", "tcp://localhost:0", "unix:"])
 async def test_serves(serving: Serving, tmp_path: Path, kind: str, framing: str) -> None:
     if "::1" in kind:
@@ -63,13 +63,13 @@ async def test_several_at_once(serving: Serving, tmp_path: Path) -> None:
 class TestTCP:
     def test_the_system_picks_a_port(self) -> None:
         with listening("tcp://127.0.0.1:0") as [sock]:
-            assert url_of(sock) == f"tcp://127.0.0.1:{sock.getsockname()[1]}"
+            assert Door(sock, ("tcp:", 0)).url == f"tcp://127.0.0.1:{sock.getsockname()[1]}"
             assert sock.getsockname()[1] > 0
 
     def test_ipv6(self) -> None:
         need_ipv6()
         with listening("tcp://[::1]:0") as [sock]:
-            assert url_of(sock) == f"tcp://[::1]:{sock.getsockname()[1]}"
+            assert Door(sock, ("tcp:", 0)).url == f"tcp://[::1]:{sock.getsockname()[1]}"
 
     def test_a_name_with_several_addresses(self, monkeypatch: pytest.MonkeyPatch) -> None:
         need_ipv6()
@@ -84,11 +84,11 @@ class TestTCP:
 
     def test_in_use(self) -> None:
         with listening("tcp://127.0.0.1:0") as [sock]:
-            url = url_of(sock)
+            url = Door(sock, ("tcp:", 0)).url
             assert fault(url) == f"{url}: the address is in use: stop what listens there, or choose another port"
 
     def test_no_address_of_this_machine(self) -> None:
-        assert "this machine has no such address" in fault("tcp://192.0.2.1:0", insecure=True)
+        assert "this machine has no such address" in fault("tcp://192.0.2.1:0")
 
     def test_one_of_several_fails_and_none_stays_open(self, monkeypatch: pytest.MonkeyPatch) -> None:
         found = [
@@ -96,15 +96,15 @@ class TestTCP:
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0)),
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        fault("tcp://somewhere:0", insecure=True)  # that nothing is left open is seen by the fixture of every test
+        fault("tcp://somewhere:0")  # that nothing is left open is seen by the fixture of every test
 
     def test_a_port_is_free_again_at_once(self) -> None:
         with listening("tcp://127.0.0.1:0") as [sock]:
-            url = url_of(sock)
+            url = Door(sock, ("tcp:", 0)).url
             with socket.create_connection(sock.getsockname()), sock.accept()[0]:
                 pass
         with listening(url) as [sock]:
-            assert url_of(sock) == url
+            assert Door(sock, ("tcp:", 0)).url == url
 
     async def test_fact_12_connections_have_the_kernels_own_timeouts(self, serving: Serving) -> None:
         """Keepalive finds idle dead clients, TCP_USER_TIMEOUT those to whom data is on its way."""
@@ -127,7 +127,7 @@ class TestUnix:
 
     def test_file_comes_and_goes(self, path: Path) -> None:
         with listening(f"unix:{path}") as [sock]:
-            assert url_of(sock) == f"unix:{path}"
+            assert Door(sock, ("tcp:", 0)).url == f"unix:{path}"
             assert stat.S_ISSOCK(path.stat().st_mode)
         assert not path.exists()
 
@@ -221,7 +221,7 @@ class TestBeyondLoopback:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         found = [(family, socket.SOCK_STREAM, 6, "", (address, 0, 0, 0) if ":" in address else (address, 0))]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        assert "insecure = true" in fault("tcp://localhost:0")
+        assert "why not" in fault("tcp://localhost:0", "why not")
 
     def test_a_name_that_does_not_resolve(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def not_found(*_: object, **__: object) -> None:

@@ -19,7 +19,7 @@ from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Lines, Prefixed
 from sigd.wire.messages import ClientMessage
 from tests.conftest import Serving
-from tests.in_process import FRAMINGS, Client, Daemon, error, within
+from tests.in_process import FRAMINGS, PLAIN, Client, Daemon, error, within
 
 REGISTER = {"type": "register", "id": "alice", "ref": "claim"}
 TAKEN = error("id-taken", ref="claim")
@@ -52,6 +52,7 @@ class TestClaims:
     async def test_one_byte_is_a_sign_of_life(self, daemon: Daemon, framing: str) -> None:
         alice = await daemon.peer("alice")
         eve = await claims(daemon, framing)
+        assert await alice.hears() == {"type": "ping"}
         await alice.sends(b"\0")
         assert await eve.hears() == TAKEN
 
@@ -156,7 +157,7 @@ class TestClaims:
         eve = await daemon.connect(framing)
         began = trio.current_time()
         await eve.is_served()
-        seconds = 10 if framing == "prefixed" else 60
+        seconds = 60 if framing == "lines" else 10
         await trio.sleep(seconds - 1.5)
         await eve.says(REGISTER)
         assert await alice.hears() == {"type": "ping"}
@@ -181,7 +182,7 @@ class TestClaims:
         assert within(trio.current_time() - began, 9)
         alice.breaks_off()
         assert await eve.hears_all() == [error("register-timeout")]
-        assert within(trio.current_time() - began, 13 if framing == "prefixed" else 63)
+        assert within(trio.current_time() - began, 63 if framing == "lines" else 13)
 
     async def test_ones_own_id_again(self, daemon: Daemon, framing: str) -> None:
         alice = await daemon.peer("alice", framing, meta={"a": 1})
@@ -208,7 +209,7 @@ class TestFairness:
         monkeypatch.setattr(Router, "act", noted)
         return acts
 
-    @pytest.mark.parametrize("framing", FRAMINGS)
+    @pytest.mark.parametrize("framing", PLAIN)
     async def test_a_flood_of_pings(
         self, serving: Serving, framing: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
@@ -387,7 +388,7 @@ class TestBugs:
         await alice.is_served()
         assert len(warnings(caplog)) == 1
 
-    @pytest.mark.parametrize("framing", FRAMINGS)
+    @pytest.mark.parametrize("framing", PLAIN)
     async def test_while_a_client_is_taken_in(
         self, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, framing: str
     ) -> None:
@@ -419,7 +420,7 @@ class TestBugs:
 
 
 class TestMaxConnections:
-    @pytest.mark.parametrize("framing", FRAMINGS)
+    @pytest.mark.parametrize("framing", PLAIN)
     async def test_one_too_many_is_told(self, serving: Serving, caplog: pytest.LogCaptureFixture, framing: str) -> None:
         async with serving(max_connections=3) as daemon:
             alice, bob = await daemon.peer("alice", framing), await daemon.peer("bob", framing)
@@ -442,6 +443,14 @@ class TestMaxConnections:
             third.leaves()
             await daemon.settles()
             await daemon.peer("in-time", framing)
+
+    async def test_one_too_many_for_tls_sees_the_connection_end(self, serving: Serving) -> None:
+        """Whatever were said to it, it would take for TLS."""
+        async with serving(max_connections=1) as daemon:
+            alice = await daemon.peer("alice", "tls")
+            with pytest.raises((OSError, trio.BrokenResourceError)):
+                await daemon.connect("tls")
+            await alice.is_served()
 
     async def test_a_crowd(self, serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
         async with serving(max_connections=2) as daemon:
@@ -479,6 +488,32 @@ class TestStop:
         await trio.sleep(0.6)
         assert len(daemon.reactor) == 0
         assert within(trio.current_time() - began, 1)
+
+    async def test_row_44_spread_over_drain_ms(self, serving: Serving) -> None:
+        """Those whose turn has not come yet are served as before."""
+        async with serving(drain_ms=5_000) as daemon:
+            alice, bob = await daemon.peer("alice"), await daemon.peer("bob")
+            crowd = [await daemon.peer(f"peer-{number}", FRAMINGS[number % 3]) for number in range(50)]
+            ends: list[float] = []
+
+            async def hears_the_end(client: Client) -> None:
+                assert [message["type"] for message in await client.hears_all()] == ["goingAway"]
+                ends.append(trio.current_time() - began)
+                client.leaves()
+
+            async with trio.open_nursery() as nursery:
+                began = trio.current_time()
+                daemon.is_told_to_stop()
+                for client in (*crowd, bob):
+                    nursery.start_soon(hears_the_end, client)
+                await daemon.settles()
+                if daemon.router.registry.find("alice") is not None:
+                    await alice.is_served()
+            assert max(ends) <= 5
+            assert all(sum(second <= end < second + 1 for end in ends) >= 3 for second in range(5))
+            alice.leaves()
+            await daemon.settles()
+            assert len(daemon.reactor) == 0
 
     async def test_who_leaves_is_not_waited_for(self, daemon: Daemon) -> None:
         alice = await daemon.peer("alice")

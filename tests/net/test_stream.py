@@ -43,7 +43,7 @@ class TestFramings:
         client = await daemon.connect(framing)
         answer = await client.registers("alice", ref="1", keepaliveMs=1, maxFrame=10**9)
         assert answer.pop("server").startswith("sigd/")
-        terms = {"keepaliveMs": 5_000, "maxFrame": 65_536, "protocol": 1, "features": ["peers"]}
+        terms = {"keepaliveMs": 5_000, "maxFrame": 65_536, "protocol": 1, "features": ["iceServers", "peers"]}
         assert answer == {"type": "registered", "id": "alice", "ref": "1", **terms}
 
     async def test_lines_may_end_in_crlf_and_be_empty(self, daemon: Daemon) -> None:

@@ -135,7 +135,7 @@ def test_registered_tells_the_terms(pair):
         "ref": "1",
         "id": "carol",
         "protocol": 1,
-        "features": ["peers"],
+        "features": ["iceServers", "peers"],
         "keepaliveMs": 5_000,
         "maxFrame": 65_536,
     }

@@ -1,20 +1,30 @@
 """A relay without sockets: peers that say and hear messages, and a clock that a test moves."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from sigd.config import Limits
+from sigd.relay.access import Access
+from sigd.relay.credentials import Caller, Credential
+from sigd.relay.ice import Vendor
+from sigd.relay.limits import Rates
 from sigd.relay.link import Link
 from sigd.relay.router import Router
 from sigd.wire.framing import Lines, Prefixed
+
+AT_ONCE = 32
+"""Messages that are read in one go, as over a stream."""
 
 
 class Peer(Link):
     """One client over a transport that takes everything at once, unless it is told to take less."""
 
     def __init__(self, world: "World", address: str, *, lines: bool) -> None:
-        super().__init__(world.router, address, world.now, Lines.wrap if lines else Prefixed.wrap)
+        origin = world.router.admission.origins.of(address) if ":" in address or "." in address else world.somewhere
+        super().__init__(world.router, origin, address, None, world.now, Lines.wrap if lines else Prefixed.wrap)
+        self.comes_as: Caller | None = None
         self.world = world
         self.overhead = 1 if lines else 4
         self.patient = lines
@@ -22,16 +32,15 @@ class Peer(Link):
         self.wire = b""
         self.resumed = 0
         self.unread = False
+        self.waiting: list[bytes] = []
         self.aborted = ""
 
     # -- what a test does
 
-    def says(self, message: dict[str, Any] | bytes) -> None:
-        """Send one message, as JSON or as it stands."""
-        self.router.heard(self, self.world.now)
-        frame = message if isinstance(message, bytes) else msgspec.json.encode(message)
-        self.router.receive(self, frame, self.world.now)
-        self.router.sign_of_life(self, self.world.now)
+    def says(self, *messages: dict[str, Any] | bytes) -> None:
+        """Send messages in one go, each as JSON or as it stands: they wait where the link is not read."""
+        self.waiting += [each if isinstance(each, bytes) else msgspec.json.encode(each) for each in messages]
+        self.read()
         self.world.settle()
 
     def types(self, line: str) -> None:
@@ -88,51 +97,117 @@ class Peer(Link):
             self.router.deadlines.forget(self)
             self.router.watch(self)
 
+    def read(self) -> None:
+        """Act on what has come, as far as the link may be read."""
+        now = self.world.now
+        while self.waiting and not self.held:
+            frames, self.waiting = self.waiting[:AT_ONCE], self.waiting[AT_ONCE:]
+            wait = self.heard(len(frames), sum(self.overhead + len(frame) for frame in frames), now)
+            while frames and not self.held:
+                self.router.receive(self, frames.pop(0), now)
+            self.waiting = frames + self.waiting
+            if wait > 0:
+                self.pause(now)
+            self.router.admission.sign_of_life(self, now)
+
     def has_unread(self) -> bool:
-        return self.unread
+        return self.unread or bool(self.waiting)
 
     def resume(self) -> None:
         self.resumed += 1
+        self.world.resumed.append(self)
 
     def admitted(self) -> None:
         pass
 
+    def caller(self) -> Caller | None:
+        return self.comes_as
+
     def sever(self) -> None:
         self.router.deadlines.forget(self)
+        self.router.admission.origins.leave(self.origin)
 
     def abort(self, reason: str) -> None:
         self.close(reason)
-        self.aborted = self.aborted or reason
-        self.ends_at = float("inf")
-        self.router.deadlines.forget(self)
-        self.drop_unsent(keep_first=False)
+        if not self.aborted:
+            self.aborted = reason
+            self.ends_at = float("inf")
+            self.sever()
+            self.drop_unsent(keep=0)
 
 
 class World:
     """A router, its clock, and its peers."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(
+        self,
+        *,
+        credentials: Sequence[Credential] = (),
+        deny: Sequence[str] = (),
+        vendor: Vendor | None = None,
+        **limits: Any,
+    ) -> None:
         self.now = 1000.0
-        self.router = Router(Limits(**limits))
+        self.unix_ahead = 1_700_000_000.0
+        configured = Limits(**limits)
+        access = Access(credentials, deny, Rates.of(configured))
+        vendor = vendor or Vendor((), (), None, 0.0)
+        self.router = Router(configured, access, vendor, lambda: self.unix_now)
+        self.somewhere = self.router.admission.origins.local
+        self.resumed: list[Peer] = []
 
-    def connects(self, address: str, *, lines: bool = False) -> Peer:
+    @property
+    def unix_now(self) -> float:
+        """What the clock on the wall says; `unix_ahead` sets it."""
+        return self.now + self.unix_ahead
+
+    def connects(self, address: str, *, lines: bool = False, comes_as: Caller | None = None) -> Peer:
         """A new link."""
         peer = Peer(self, address, lines=lines)
+        peer.comes_as = comes_as
         self.router.welcome(peer)
         return peer
 
-    def peer(self, name: str, *, lines: bool = False, **members: Any) -> Peer:
+    def peer(
+        self,
+        name: str,
+        *,
+        address: str | None = None,
+        lines: bool = False,
+        comes_as: Caller | None = None,
+        **members: Any,
+    ) -> Peer:
         """A registered peer."""
-        peer = self.connects(name, lines=lines)
+        peer = self.connects(address or name, lines=lines, comes_as=comes_as)
         peer.says({"type": "register", "id": name, **members})
         assert peer.hears()["type"] == "registered"
         return peer
 
+    def changes(
+        self,
+        *,
+        credentials: Sequence[Credential] = (),
+        deny: Sequence[str] = (),
+        vendor: Vendor | None = None,
+        **limits: Any,
+    ) -> int:
+        """New rules hold, as after a reload; how many links end by them."""
+        self.router.limits = configured = Limits(**limits)
+        admission = self.router.admission
+        access = Access(credentials, deny, Rates.of(configured))
+        ended = admission.change(access, vendor or admission.vendor, self.now)
+        self.settle()
+        return ended
+
     def settle(self) -> None:
-        """What a reactor does at the end of a round."""
-        for link in self.router.due:
-            link.attend(self.now)
-        self.router.due.clear()
+        """What a reactor does at the end of a round, and in those that follow at once."""
+        while self.router.due or self.resumed:
+            for link in self.router.due:
+                link.attend(self.now)
+            self.router.due.clear()
+            resumed, self.resumed = self.resumed, []
+            for peer in resumed:
+                peer.read()
 
     def failed(self, link: Link, fault: Exception) -> None:
         """There is no bug that a link may meet."""

@@ -1,0 +1,140 @@
+"""The configuration: one TOML file and the command line over it become one frozen Struct.
+
+Every key is a field of a Struct in here, documented where it is defined; `sigd --print-config` prints these texts.
+`load` finds every fault, with its place. No trio, and no sockets but to look up a host name in `listen`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+import msgspec
+
+from sigd.config.auth import Auth, CertificateEntry, Entry, HmacEntry, JwtEntry, TokenEntry, UnixEntry
+from sigd.config.ice import Ice
+from sigd.config.limits import LARGEST_FRAME, LEAST_FRAME, LENGTH_PREFIX, Limits, parse_network
+from sigd.config.listen import DEFAULT_PORT, Listen, Listener, is_loopback, parse_listen
+from sigd.config.trust import INSECURE_ADVICE, address_conflicts, credential_conflicts, why_loopback_only
+from sigd.toml_changes import Change, changes
+from sigd.toml_places import Fault, Source, shown
+from sigd.toml_render import render
+from sigd.toml_tables import ConfigError, Conflict, Table, read
+
+__all__ = [
+    "DEFAULT_PORT",
+    "INSECURE_ADVICE",
+    "LARGEST_FRAME",
+    "LEAST_FRAME",
+    "LENGTH_PREFIX",
+    "Auth",
+    "CertificateEntry",
+    "Change",
+    "Config",
+    "ConfigError",
+    "Entry",
+    "Fault",
+    "HmacEntry",
+    "Ice",
+    "JwtEntry",
+    "Limits",
+    "Listen",
+    "Listener",
+    "Log",
+    "StartError",
+    "TokenEntry",
+    "UnixEntry",
+    "changes",
+    "is_loopback",
+    "load",
+    "parse_listen",
+    "parse_network",
+    "render",
+    "shown",
+]
+
+
+class StartError(Exception):
+    """A sound configuration that cannot be had: an address in use, a secret that everybody may read."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"{where}: {what}")
+        self.where = where
+        self.what = what
+
+
+class Log(Table, frozen=True):
+    """`[log]`."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        msgspec.Meta(description="The least severe messages that are logged."),
+    ] = "info"
+
+
+class Config(Table, frozen=True):
+    """All of it."""
+
+    listen: Annotated[
+        tuple[Annotated[Listener, msgspec.Meta(extra={"short": "url"})], ...],
+        msgspec.Meta(
+            min_length=1,
+            description='Where clients connect. A plain URL may stand for a table, as in listen = ["URL", "URL"].'
+            " Another listener, or one less, needs a restart.",
+            extra={"restart": True},  # listening sockets are opened once, before privileges are given up
+        ),
+    ] = (Listener("tcp://127.0.0.1:7337"),)
+    insecure: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Allow listening beyond loopback without credentials: whoever reaches the port may"
+            " claim any peer ID that is free."
+        ),
+    ] = False
+    log: Annotated[Log, msgspec.Meta(description="What is logged.")] = msgspec.field(default_factory=Log)
+    auth: Annotated[
+        Auth,
+        msgspec.Meta(description="Who may be whom. Without any credential in here everybody may be anybody."),
+    ] = msgspec.field(default_factory=Auth)
+    ice: Annotated[
+        Ice,
+        msgspec.Meta(description="STUN and TURN servers that peers are told of when they register."),
+    ] = msgspec.field(default_factory=Ice)
+    limits: Annotated[
+        Limits,
+        msgspec.Meta(description="How much a client may have, and how long it may take."),
+    ] = msgspec.field(default_factory=Limits)
+
+    def why_loopback_only(self, listener: Listener) -> str:
+        """Say why this listener may not be reached from other machines, and what to do; nothing if it may."""
+        return why_loopback_only(listener, self.auth, insecure=self.insecure)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield what is wrong between tables: whom strangers reach, and what needs what."""
+        yield from address_conflicts(self.listen, self.auth, insecure=self.insecure)
+        yield from credential_conflicts(self.listen, self.auth, insecure=self.insecure)
+        if self.insecure and self.ice.turn_secret_file:
+            yield (
+                (("ice", "turn_secret_file"), ("insecure",)),
+                "with `insecure = true` whoever reaches the port would get TURN credentials: configure [auth] instead"
+                " of it, or remove `turn_secret_file` and `turn_urls`",
+            )
+        for path, entry in self.auth.entries():
+            own = [(*path, key) for key in ("bytes_burst", "bytes_per_second") if getattr(entry, key) is not None]
+            if own and (what := entry.applied_to(self.limits).burst_fault()):
+                keys = (*(("auth", *key) for key in own), ("limits", "bytes_burst"), ("limits", "max_frame"))
+                yield keys, what
+
+
+def load(path: str | None, listen: Sequence[str] = (), settings: Sequence[str] = ()) -> Config:
+    """Return the configuration: defaults, over them the file, `--set` settings, and `--listen` URLs.
+
+    Raises:
+        ConfigError: with every fault in all of them.
+    """
+    source = Source()
+    if path is not None:
+        source.read_file(path)
+    for setting in settings:
+        source.override(setting)
+    if listen:
+        source.put_items("listen", listen, "--listen")
+    return read(Config, source)

@@ -1,0 +1,239 @@
+"""`[auth]`: who may be whom. Which credential grants what; the secrets themselves are in files."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import msgspec
+
+from sigd.config.kinds import Burst, ByteBurst, ByteRate, FileName, Glob, Name, NamedGlob, Rate
+from sigd.config.limits import Limits
+from sigd.toml_places import Path, dotted, shown
+from sigd.toml_tables import Conflict, Table
+
+# The kernel shows this ID for every user and group of another user namespace: anybody might be behind it.
+OVERFLOW_ID = 65_534
+# (uid_t) -1 means "none" to system calls.
+LARGEST_ID = (1 << 32) - 2
+# Linux's LOGIN_NAME_MAX, its NUL not counted.
+LONGEST_ACCOUNT = 255
+# What distributions call the user and the group with OVERFLOW_ID.
+NOBODY = frozenset({"nobody", "nogroup", "nfsnobody"})
+# The keys of [limits] that an entry may have of its own.
+OWN_RATES = ("messages_per_second", "messages_burst", "bytes_per_second", "bytes_burst")
+
+_ACCOUNT = re.compile(r"[^\s:,/]+")
+
+
+def check_account(written: str) -> None:
+    """Check the name or number of a user or group.
+
+    Raises:
+        ValueError: it is none, or one that anybody might have.
+    """
+    if not written.isprintable() or len(written) > LONGEST_ACCOUNT or not _ACCOUNT.fullmatch(written):
+        raise ValueError(f'"{shown(written)}" is no name or number of a user or group')
+    number = int(written) if written.isascii() and written.isdecimal() else 0
+    if written in NOBODY or number == OVERFLOW_ID:
+        raise ValueError(f'"{written}" is what the kernel shows for all of another user namespace: anybody could be it')
+    if number > LARGEST_ID:
+        raise ValueError(f'"{shown(written)}" is above {LARGEST_ID}, the largest number of a user or group')
+
+
+def check_name_glob(glob: str) -> None:
+    """Check a glob of the names in certificates.
+
+    Raises:
+        ValueError: no name would match it.
+    """
+    if not glob or not glob.isascii() or not glob.isprintable():
+        raise ValueError(f'"{shown(glob)}" is no glob of names: printable ASCII, in which * stands for any characters')
+
+
+Account = Annotated[str, msgspec.Meta(extra={"check": check_account})]
+NameGlob = Annotated[str, msgspec.Meta(extra={"check": check_name_glob})]
+
+
+def _own(key: str) -> msgspec.Meta:
+    return msgspec.Meta(description=f"In place of {key} in [limits], for whoever registers with this.")
+
+
+class Entry(Table, frozen=True, kw_only=True):
+    """What every credential grants, beside the IDs that it may register."""
+
+    talk: Annotated[
+        tuple[Glob, ...],
+        msgspec.Meta(description="IDs that it may send to, as globs: * stands for any characters."),
+    ] = ("*",)
+    discover: Annotated[bool, msgspec.Meta(description="Whether it may ask who is registered.")] = False
+    messages_per_second: Annotated[Rate | None, _own("messages_per_second")] = None
+    messages_burst: Annotated[Burst | None, _own("messages_burst")] = None
+    bytes_per_second: Annotated[ByteRate | None, _own("bytes_per_second")] = None
+    bytes_burst: Annotated[ByteBurst | None, _own("bytes_burst")] = None
+
+    def applied_to(self, limits: Limits) -> Limits:
+        """Return the limits with this entry's own rates over them."""
+        own = {key: getattr(self, key) for key in OWN_RATES if getattr(self, key) is not None}
+        return msgspec.structs.replace(limits, **own) if own else limits
+
+
+class TokenEntry(Entry, frozen=True):
+    """One of `[[auth.token]]`: whoever says one of the secrets."""
+
+    secret_file: Annotated[
+        FileName,
+        msgspec.Meta(
+            description="File with the token, which others may not read; several, one per line, while it is"
+            " replaced. An absolute path, or the plain name of a credential that systemd hands over"
+            " (LoadCredential). `openssl rand -base64 32` makes a good one."
+        ),
+    ]
+    register: Annotated[
+        tuple[Glob, ...],
+        msgspec.Meta(min_length=1, description="IDs that it may register, as globs: * stands for any characters."),
+    ]
+
+
+class HmacEntry(Entry, frozen=True):
+    """One of `[[auth.hmac]]`: whoever has a token made of the secret, which has not expired."""
+
+    secret_file: Annotated[
+        FileName,
+        msgspec.Meta(
+            description="File with the secret, as in [[auth.token]]; `sigctl token` makes tokens with its first line."
+        ),
+    ]
+    register: Annotated[
+        tuple[Glob, ...],
+        msgspec.Meta(min_length=1, description="IDs that it may register, as globs, whatever its user name says."),
+    ] = ("*",)
+
+
+class JwtEntry(Entry, frozen=True):
+    """One of `[[auth.jwt]]`: whoever has a JSON Web Token of the issuer."""
+
+    algorithm: Annotated[
+        Literal["HS256", "EdDSA", "ES256"],
+        msgspec.Meta(description="How tokens are signed, whatever they say themselves."),
+    ]
+    key_file: Annotated[
+        FileName,
+        msgspec.Meta(
+            description="File with the issuer's public key (PEM), or for HS256 with the secret, of at least 32"
+            " characters, which others may not read."
+        ),
+    ]
+    issuer: Annotated[Name, msgspec.Meta(description="What the claim iss must be.")]
+    audience: Annotated[Name, msgspec.Meta(description="What the claim aud must be, or hold.")]
+    claim: Annotated[
+        Name,
+        msgspec.Meta(description="The claim that names the IDs: a glob, or a list of them."),
+    ] = "sub"
+    register: Annotated[
+        tuple[Glob, ...],
+        msgspec.Meta(min_length=1, description="IDs that it may register, as globs, whatever the claim says."),
+    ] = ("*",)
+
+
+class CertificateEntry(Entry, frozen=True):
+    """One of `[[auth.certificate]]`: whoever has a certificate of a listener's client_ca."""
+
+    names: Annotated[
+        tuple[NameGlob, ...],
+        msgspec.Meta(
+            min_length=1,
+            description="Names in the certificate, as globs: its DNS and URI subject alternative names, and its"
+            " common name. The first that matches counts.",
+        ),
+    ] = ("*",)
+    register: Annotated[
+        tuple[NamedGlob, ...],
+        msgspec.Meta(
+            min_length=1,
+            description="IDs that it may register, as globs; {name} by itself stands for the name that matched.",
+        ),
+    ] = ("{name}",)
+
+
+class UnixEntry(Entry, frozen=True):
+    """One of `[[auth.unix]]`: whoever connects to a Unix socket as one of the users, or in one of the groups."""
+
+    register: Annotated[
+        tuple[Glob, ...],
+        msgspec.Meta(min_length=1, description="IDs that it may register, as globs: * stands for any characters."),
+    ]
+    users: Annotated[tuple[Account, ...], msgspec.Meta(description="Names or numbers of users.")] = ()
+    groups: Annotated[
+        tuple[Account, ...],
+        msgspec.Meta(description="Names or numbers of groups; any of the client's groups counts."),
+    ] = ()
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield that nobody is named."""
+        if not self.users and not self.groups:
+            yield (("users",), ("groups",)), "nobody is named: fill in `users` or `groups`"
+
+
+class Auth(Table, frozen=True):
+    """`[auth]`."""
+
+    deny: Annotated[
+        tuple[Glob, ...],
+        msgspec.Meta(
+            description="IDs that nobody may register, as globs, whatever the credentials say; a reload closes"
+            " those who hold one."
+        ),
+    ] = ()
+    token: Annotated[
+        tuple[TokenEntry, ...],
+        msgspec.Meta(description="A token that clients say, which does not expire."),
+    ] = ()
+    hmac: Annotated[
+        tuple[HmacEntry, ...],
+        msgspec.Meta(description="Tokens that expire, made of a secret, as TURN servers have them."),
+    ] = ()
+    jwt: Annotated[
+        tuple[JwtEntry, ...],
+        msgspec.Meta(description="JSON Web Tokens that somebody else issues."),
+    ] = ()
+    certificate: Annotated[
+        tuple[CertificateEntry, ...],
+        msgspec.Meta(description="Client certificates, for listeners with a client_ca."),
+    ] = ()
+    unix: Annotated[
+        tuple[UnixEntry, ...],
+        msgspec.Meta(description="Users of this machine, for unix: listeners."),
+    ] = ()
+
+    @property
+    def configured(self) -> bool:
+        """Whether anybody needs a credential: nobody does as long as there is none."""
+        return any(True for _ in self.entries())
+
+    @property
+    def bearer(self) -> bool:
+        """Whether there are credentials that whoever sees them on their way can use."""
+        return bool(self.token or self.hmac or self.jwt)
+
+    def entries(self) -> Iterator[tuple[Path, Entry]]:
+        """Yield every credential, with its path inside the table."""
+        for kind in ("token", "hmac", "jwt", "certificate", "unix"):
+            for number, entry in enumerate(getattr(self, kind)):
+                yield (kind, number), entry
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield files that would mean two things at once: who knows one secret must not have two credentials."""
+        first: dict[str, Path] = {}
+        for path, name in self.secret_files():
+            if name in first:
+                other = dotted(("auth", *first[name]))
+                yield (path, first[name]), f'"{shown(name)}" is the file of {other} already: give each its own secret'
+            first.setdefault(name, path)
+
+    def secret_files(self) -> Iterator[tuple[Path, str]]:
+        """Yield the files whose lines are secrets, with the path of the key that names each."""
+        for path, entry in self.entries():
+            if isinstance(entry, TokenEntry | HmacEntry):
+                yield (*path, "secret_file"), entry.secret_file
+            elif isinstance(entry, JwtEntry) and entry.algorithm == "HS256":
+                yield (*path, "key_file"), entry.key_file

@@ -1,0 +1,89 @@
+"""What keys of several tables have in common: sizes, times, rates, globs of peer IDs, names of files."""
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from sigd.toml_places import shown
+
+# A time-out of more than a day is one that somebody wanted to switch off.
+DAY_MS = 86_400_000
+# 1 TiB: more memory than one daemon is given; beyond it somebody wanted no limit, or slipped.
+LARGEST_SIZE = 1 << 40
+# Twenty times what one core relays in a second: beyond it somebody wanted no limit, which is 0.
+LARGEST_RATE = 1_000_000
+# A peer ID has as many characters at most, so that a longer glob without a star matches none.
+LONGEST_GLOB = 64
+# Linux's PATH_MAX, its NUL not counted.
+LONGEST_FILE_NAME = 4095
+# Linux's NAME_MAX: the plain name of a credential is that of a file in one folder.
+LONGEST_PLAIN_NAME = 255
+
+_GLOB = re.compile(r"[A-Za-z0-9_.~*-]+")
+_ALLOWED = f"1 to {LONGEST_GLOB} of A-Z a-z 0-9 _ . ~ - and *"
+# Stands for the name in a client certificate that matched: by itself, since nobody has to think about what a star in
+# that name, as certificates for whole domains have it, would be as a part of a glob.
+NAME = "{name}"
+
+
+def check_glob(glob: str) -> None:
+    """Check a glob of peer IDs, in which `*` alone is special.
+
+    Raises:
+        ValueError: it is none; the text says what is one.
+    """
+    if len(glob) > LONGEST_GLOB or not _GLOB.fullmatch(glob):
+        raise ValueError(f'"{shown(glob)}" is no glob of peer IDs: {_ALLOWED}')
+
+
+def check_named_glob(glob: str) -> None:
+    """Check a glob of peer IDs in whose place `{name}` may stand, for the name in a certificate.
+
+    Raises:
+        ValueError: it is none; the text says what is one.
+    """
+    if glob != NAME and (len(glob) > LONGEST_GLOB or not _GLOB.fullmatch(glob)):
+        raise ValueError(f'"{shown(glob)}" is no glob of peer IDs: {_ALLOWED}; or {NAME} and nothing else')
+
+
+def check_file_name(name: str) -> None:
+    """Check what names a file: an absolute path, or the plain name of a credential that systemd hands over.
+
+    Raises:
+        ValueError: it is neither; the text says what to write instead.
+    """
+    if not name.isprintable():
+        raise ValueError("the name of a file holds no control characters")
+    if name.startswith("/"):
+        if name.endswith("/"):
+            raise ValueError(f'"{shown(name)}" is a folder: name the file in it')
+        if (length := len(name.encode())) > LONGEST_FILE_NAME:
+            raise ValueError(f"a path has at most {LONGEST_FILE_NAME} bytes, this one {length}")
+    elif "/" in name or name in {"", ".", ".."} or len(name.encode()) > LONGEST_PLAIN_NAME:
+        raise ValueError(
+            f'"{shown(name)}" is neither an absolute path, as in /etc/sigd/secret,'
+            " nor the plain name of a credential, as in systemd's LoadCredential=secret:/etc/sigd/secret"
+        )
+
+
+def check_not_empty(text: str) -> None:
+    """Check a text that names something.
+
+    Raises:
+        ValueError: it is empty, or holds what nobody sees.
+    """
+    if not text.strip() or not text.isprintable():
+        raise ValueError(f'"{shown(text)}" names nothing: write at least one printable character, and no others')
+
+
+Bytes = Annotated[int, msgspec.Meta(extra={"unit": "bytes"})]
+Milliseconds = Annotated[int, msgspec.Meta(extra={"unit": "milliseconds"})]
+Rate = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_RATE)]
+Burst = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_RATE)]
+ByteRate = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_SIZE, extra={"unit": "bytes"})]
+ByteBurst = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_SIZE, extra={"unit": "bytes"})]
+Glob = Annotated[str, msgspec.Meta(extra={"check": check_glob})]
+NamedGlob = Annotated[str, msgspec.Meta(extra={"check": check_named_glob})]
+FileName = Annotated[str, msgspec.Meta(extra={"check": check_file_name})]
+Name = Annotated[str, msgspec.Meta(extra={"check": check_not_empty})]

@@ -1,0 +1,295 @@
+"""`[limits]`: how much a client may have, and how long it may take."""
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Annotated
+
+import msgspec
+
+from sigd.config.kinds import DAY_MS, LARGEST_SIZE, Burst, ByteBurst, ByteRate, Bytes, Milliseconds, Rate
+from sigd.toml_places import shown
+from sigd.toml_tables import Conflict, Table
+
+# Above all that RLIMIT_NOFILE can be on Linux as systemd sets it up (fs.nr_open is 2^30 - 8).
+MOST_CONNECTIONS = 1 << 30
+# The least `maxFrame` that a client may ask for: a frame that every peer takes.
+LEAST_FRAME = 1024
+# A length prefix starts with a zero byte, which is how it is told from a line; so lengths stay below 2^24.
+LARGEST_FRAME = (1 << 24) - 1
+# Bytes before a length-prefixed frame; an outbox holds them too.
+LENGTH_PREFIX = 4
+# Bits before the IPv4 address in an IPv6 address that means one (::ffff:0:0/96 of RFC 4291).
+_MAPPED_PREFIX = 96
+
+
+def parse_network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Return the network that is written, as in 10.0.0.0/8 or 2001:db8::7.
+
+    Raises:
+        ValueError: it is none, or would not match as it is meant; the text says what to write instead.
+    """
+    try:
+        network = ipaddress.ip_network(written, strict=False)
+    except ValueError:
+        network = None
+    # Scopes (fe80::1%eth0) are dropped from the addresses that are compared with it.
+    if network is None or "%" in written:
+        raise ValueError(f'"{shown(written)}" is no network, as in 10.0.0.0/8 or 2001:db8::7')
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    if mapped and network.prefixlen >= _MAPPED_PREFIX:
+        short = f"{mapped}/{network.prefixlen - _MAPPED_PREFIX}"
+        raise ValueError(f"{written} stands for IPv4 addresses: write {ipaddress.ip_network(short)}")
+    if network.prefixlen == 0:
+        raise ValueError(f"{written} trusts everybody to say whom a connection is from: name the proxies alone")
+    if network.network_address != ipaddress.ip_interface(written).ip:
+        raise ValueError(f"{written} has host bits set: write {network}")
+    return network
+
+
+class Limits(Table, frozen=True):
+    """`[limits]`: sizes and time-outs, none of which can be switched off, and rates and caps, which 0 switches off."""
+
+    max_connections: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=MOST_CONNECTIONS,
+            description="Most connections; never above RLIMIT_NOFILE - 64. Past it: server-full, close.",
+            extra={"restart": True},  # descriptors are asked for once
+        ),
+    ] = 10_000
+    max_unregistered: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=MOST_CONNECTIONS,
+            description="Most connections that have not registered. Past it the oldest of them: server-full,"
+            " close; whoever has registered never notices.",
+        ),
+    ] = 512
+    max_unregistered_per_address: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=MOST_CONNECTIONS,
+            description="Most of them from one address (IPv6: one /64); at most max_unregistered; 0: no limit."
+            " Past it the oldest of that address: server-full, close.",
+        ),
+    ] = 16
+    max_per_address: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=MOST_CONNECTIONS,
+            description="Most connections from one address (IPv6: one /64); 0: no limit. Past it: server-full, close.",
+        ),
+    ] = 256
+    trusted: Annotated[
+        tuple[Annotated[str, msgspec.Meta(extra={"check": parse_network})], ...],
+        msgspec.Meta(
+            description="Proxies and NAT gateways, as networks (10.0.0.0/8, 2001:db8::7). From there is no limit"
+            " per address, and a PROXY header (v1 or v2) says whom a connection is from."
+        ),
+    ] = ()
+    tls_handshakes: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=MOST_CONNECTIONS, description="Most TLS handshakes at once; the others wait."),
+    ] = 8
+    tls_handshake_timeout_ms: Annotated[
+        Milliseconds,
+        msgspec.Meta(ge=1, le=DAY_MS, description="How long a TLS handshake may take. Past it: close."),
+    ] = 5_000
+    register_timeout_ms: Annotated[
+        Milliseconds,
+        msgspec.Meta(
+            ge=1,
+            le=DAY_MS,
+            description="From the accept until a client that speaks length-prefixed has registered."
+            " Past it: register-timeout, close.",
+        ),
+    ] = 10_000
+    register_timeout_lines_ms: Annotated[
+        Milliseconds,
+        msgspec.Meta(
+            ge=1,
+            le=DAY_MS,
+            description="The same for lines, which people type, and for a client that has said nothing yet.",
+        ),
+    ] = 60_000
+    frame_timeout_ms: Annotated[
+        Milliseconds,
+        msgspec.Meta(
+            ge=1,
+            le=DAY_MS,
+            description="First to last byte of a length-prefixed frame; lines have 60 s. Past it: close.",
+        ),
+    ] = 10_000
+    max_frame_unregistered: Annotated[
+        Bytes,
+        msgspec.Meta(
+            ge=LEAST_FRAME,
+            le=LARGEST_FRAME,
+            description="Largest frame before registration; at most max_frame. Past it: bad-frame, close.",
+        ),
+    ] = 4_096
+    max_frame: Annotated[
+        Bytes,
+        msgspec.Meta(
+            ge=LEAST_FRAME,
+            le=LARGEST_FRAME,
+            description="Largest frame; at most outbox_bytes - 4. Past it: bad-frame, close;"
+            " a line is skipped, too-large, and the connection goes on.",
+        ),
+    ] = 65_536
+    max_depth: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=512, description="Deepest nesting of what is relayed. Past it: bad-message."),
+    ] = 16
+    outbox_bytes: Annotated[
+        Bytes,
+        msgspec.Meta(
+            ge=1,
+            le=LARGEST_SIZE,
+            description="Most that may wait for one client; at most outbox_bytes_total. Past it: peer-busy to"
+            " the sender. A message that the recipient takes at all always fits an empty outbox.",
+        ),
+    ] = 262_144
+    outbox_bytes_per_sender: Annotated[
+        Bytes,
+        msgspec.Meta(
+            ge=1,
+            le=LARGEST_SIZE,
+            description="Most of it from one sender; at most outbox_bytes. Past it: peer-busy to the sender.",
+        ),
+    ] = 65_536
+    outbox_bytes_own: Annotated[
+        Bytes,
+        msgspec.Meta(
+            ge=1,
+            le=LARGEST_SIZE,
+            description="Most that may wait for one client of the server's own replies to it."
+            " Past it: the client is not read until it has taken them.",
+        ),
+    ] = 65_536
+    outbox_bytes_total: Annotated[
+        Bytes,
+        msgspec.Meta(
+            ge=1,
+            le=LARGEST_SIZE,
+            description="Most that may wait for all clients together. Past it: peer-busy to senders.",
+        ),
+    ] = 67_108_864
+    stall_timeout_ms: Annotated[
+        Milliseconds,
+        msgspec.Meta(
+            ge=1,
+            le=DAY_MS,
+            description="How long a client may take nothing of its outbox. Past it: slow-consumer, close.",
+        ),
+    ] = 10_000
+    messages_per_second: Annotated[
+        Rate,
+        msgspec.Meta(
+            description="Messages that one connection may send in a second, in the long run; 0: no limit. Past"
+            " it, and past messages_burst: it is not read until it may again, and is told so (rate-limited) at"
+            " most once in 10 s. The entries of [auth] may have rates of their own."
+        ),
+    ] = 100
+    messages_burst: Annotated[
+        Burst,
+        msgspec.Meta(description="Messages that it may send at once after a pause."),
+    ] = 500
+    bytes_per_second: Annotated[
+        ByteRate,
+        msgspec.Meta(description="The same for bytes, framing included; 0: no limit."),
+    ] = 131_072
+    bytes_burst: Annotated[
+        ByteBurst,
+        msgspec.Meta(description="Bytes that it may send at once after a pause; at least max_frame + 4."),
+    ] = 524_288
+    auth_failures_per_minute: Annotated[
+        Rate,
+        msgspec.Meta(
+            description="Wrong credentials from one address for one ID in a minute; 0: no limit. Past it:"
+            " auth-failed without a look at them, for 30 s."
+        ),
+    ] = 5
+    takeovers_per_minute: Annotated[
+        Rate,
+        msgspec.Meta(
+            description="How often one ID may be taken over in a minute, or its holder be asked whether it"
+            " still lives; 0: no limit. Past it: id-taken, for 30 s."
+        ),
+    ] = 5
+    misses_per_minute: Annotated[
+        Rate,
+        msgspec.Meta(
+            description="Messages to absent peers that one peer may send in a minute; 0: no limit."
+            " Past it: rate-limited instead of peer-unavailable."
+        ),
+    ] = 60
+    keepalive_ms: Annotated[
+        Milliseconds,
+        msgspec.Meta(
+            ge=5_000,
+            le=300_000,
+            description="A client silent that long is pinged, unless it asked for another time or speaks"
+            " lines. At 2.5 times it: idle-timeout, close.",
+        ),
+    ] = 30_000
+    linger_ms: Annotated[
+        Milliseconds,
+        msgspec.Meta(
+            ge=1,
+            le=DAY_MS,
+            description="After a client's end of file, to send what is due; after a closing error, to let it"
+            " be read. Past it: close.",
+        ),
+    ] = 5_000
+    drain_ms: Annotated[
+        Milliseconds,
+        msgspec.Meta(
+            ge=0,
+            le=DAY_MS,
+            description="When asked to stop, connections are closed one after the other over so long; 0: all at"
+            " once. systemd's TimeoutStopSec must be longer.",
+        ),
+    ] = 0
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield what would leave a limit unreachable, or a frame without room."""
+        if self.max_frame > self.outbox_bytes - LENGTH_PREFIX:
+            yield (
+                (("max_frame",), ("outbox_bytes",)),
+                f"max_frame ({self.max_frame}) is above outbox_bytes - {LENGTH_PREFIX}"
+                f" ({self.outbox_bytes - LENGTH_PREFIX}), so that the largest frame would fit no outbox:"
+                " lower max_frame or raise outbox_bytes",
+            )
+        if what := self.burst_fault():
+            yield (("bytes_burst",), ("max_frame",), ("bytes_per_second",)), what
+        for smaller, larger in _NOT_ABOVE:
+            least, most = getattr(self, smaller), getattr(self, larger)
+            if least > most:
+                yield (
+                    ((smaller,), (larger,)),
+                    f"{smaller} ({least}) is above {larger} ({most}): lower {smaller} or raise {larger}",
+                )
+
+    def burst_fault(self) -> str:
+        """Say why the largest frame could never be sent, nothing if it could."""
+        needed = self.max_frame + LENGTH_PREFIX
+        if not self.bytes_per_second or self.bytes_burst >= needed:
+            return ""
+        return (
+            f"bytes_burst ({self.bytes_burst}) is below max_frame + {LENGTH_PREFIX} ({needed}), so that the largest"
+            " frame could never be sent: raise bytes_burst or lower max_frame"
+        )
+
+
+# A part that is larger than the whole is a slip, and would never be reached.
+_NOT_ABOVE = (
+    ("max_unregistered_per_address", "max_unregistered"),
+    ("max_frame_unregistered", "max_frame"),
+    ("outbox_bytes_per_sender", "outbox_bytes"),
+    ("outbox_bytes", "outbox_bytes_total"),
+)

@@ -1,0 +1,204 @@
+"""`[[listen]]`: where clients connect, what a listen URL says, and who reaches it."""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import msgspec
+
+from sigd.config.kinds import FileName
+from sigd.toml_places import shown
+from sigd.toml_tables import Conflict, Table
+
+# PEER on a phone's keypad.
+DEFAULT_PORT = 7337
+# sun_path of unix(7) has 108 bytes, of which the last is NUL.
+LONGEST_SOCKET_PATH = 107
+# RFC 1035: a name in DNS.
+LONGEST_HOST_NAME = 253
+# RFC 9293: ports have 16 bits.
+LARGEST_PORT = 65_535
+
+_HOST_AND_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^][:/?#@]*)(?::(?P<port>[0-9]{1,5}))?")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """One listen URL: `host` (empty: all addresses) and `port` are of tcp and tls, `path` and `mode` of unix."""
+
+    url: str
+    scheme: Literal["tcp", "tls", "unix"]
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    mode: int | None = None
+
+
+def parse_listen(url: str) -> Listen:
+    """Take a listen URL apart.
+
+    Raises:
+        ValueError: it is none; the text says what to write instead.
+    """
+    scheme, _, rest = url.partition(":")
+    if not url.isprintable():
+        raise ValueError("a listen URL holds no control characters")
+    if scheme == "unix":
+        return _parse_unix(url, rest)
+    if scheme in {"tcp", "tls"} and rest.startswith("//"):
+        return _parse_tcp(url, "tls" if scheme == "tls" else "tcp", rest.removeprefix("//"))
+    raise ValueError(
+        f'"{shown(url)}" is neither tcp://HOST:PORT, as in tcp://127.0.0.1:7337, nor tls://HOST:PORT, nor unix:/PATH'
+    )
+
+
+def _parse_unix(url: str, rest: str) -> Listen:
+    path, question, query = rest.partition("?")
+    # unix:///run/x, with the empty host of other URLs, means the same file.
+    path = path.removeprefix("//") if path.startswith("///") else path
+    if not path.startswith("/") or path.startswith("//") or path.endswith("/"):
+        raise ValueError("a socket needs an absolute path, as in unix:/run/sigd/sigd.sock")
+    if (length := len(path.encode())) > LONGEST_SOCKET_PATH:
+        raise ValueError(f"the path of a socket has at most {LONGEST_SOCKET_PATH} bytes, this one {length}")
+    if not question:
+        return Listen(url, "unix", path=path)
+    if not (digits := re.fullmatch("mode=([0-7]{1,4})", query)) or int(digits[1], 8) > 0o777:
+        raise ValueError(f'"?{shown(query)}": only ?mode=0000 to ?mode=0777, in octal, may follow the path')
+    return Listen(url, "unix", path=path, mode=int(digits[1], 8))
+
+
+def _parse_tcp(url: str, scheme: Literal["tcp", "tls"], rest: str) -> Listen:
+    host, port = parse_host_and_port(rest, scheme + "://", DEFAULT_PORT, "; all addresses are 0.0.0.0 and [::]")
+    return Listen(url, scheme, host=host, port=DEFAULT_PORT if port is None else port)
+
+
+def parse_host_and_port(written: str, start: str, usual: int, hint: str = "") -> tuple[str, int | None]:
+    """Take HOST or HOST:PORT apart, behind this start of a URL; the host may be empty, and has one form to compare.
+
+    Args:
+        written: what is behind the start.
+        start: for messages, as in `tcp://`.
+        usual: the port that their example has.
+        hint: what they say behind "no host".
+
+    Raises:
+        ValueError: it is neither; the text says what to write instead.
+    """
+    if written.count(":") > 1 and not written.startswith("["):
+        raise ValueError(f"an IPv6 address goes in brackets, as in {start}[::1]:{usual}")
+    match = _HOST_AND_PORT.fullmatch(written)
+    if not match or int(match["port"] or 0) > LARGEST_PORT:
+        raise ValueError(f"behind {start} come HOST:PORT, the port from 0 to {LARGEST_PORT}, and nothing else")
+    return _parse_host(match["host"], hint), int(match["port"]) if match["port"] else None
+
+
+def _parse_host(written: str, hint: str) -> str:
+    """Return the host in the one form that compares: addresses at their shortest, names in small letters."""
+    try:
+        if written.startswith("["):
+            return str(ipaddress.IPv6Address(written[1:-1]))
+        if re.fullmatch(r"[0-9.]+", written):
+            return str(ipaddress.IPv4Address(written))
+    except ValueError:
+        raise ValueError(f'"{shown(written)}" is no IP address') from None
+    if written and (len(written) > LONGEST_HOST_NAME or not _HOST_NAME.fullmatch(written)):
+        raise ValueError(f'"{shown(written)}" is no host name or address{hint}')
+    return written.lower()
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches a listener on `host`, of which every address must be loopback.
+
+    Raises:
+        ValueError: a name that does not resolve.
+    """
+    if host in {"", "localhost"}:
+        return host == "localhost"
+    try:
+        return _is_loopback_address(host)
+    except ValueError:
+        import socket  # only a name needs it
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise ValueError(f'"{shown(host)}" does not resolve: correct it, or write its address') from None
+    return all(_is_loopback_address(str(address[0])) for *_, address in found)
+
+
+def _is_loopback_address(literal: str) -> bool:
+    address = ipaddress.ip_address(literal)
+    # Python before 3.13 does not see 127.0.0.1 in ::ffff:127.0.0.1.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+class Listener(Table, frozen=True):
+    """One of `[[listen]]`; a plain string in its place is its `url`."""
+
+    url: Annotated[
+        str,
+        msgspec.Meta(
+            description="tcp://HOST:PORT (IPv6 in brackets; port 0: the system picks one); tls://HOST:PORT, which"
+            " speaks nothing but TLS; or unix:/PATH, behind which ?mode=0660 sets the permissions of the socket.",
+            extra={"check": parse_listen, "restart": True},  # it would be another listener
+        ),
+    ]
+    certificate: Annotated[
+        FileName | None,
+        msgspec.Meta(
+            description="File (PEM) with the server's certificate and the chain behind it. With it tcp:// takes"
+            " TLS and plain text on the same port. Files are absolute paths, or plain names of credentials that"
+            " systemd hands over (LoadCredential)."
+        ),
+    ] = None
+    key: Annotated[
+        FileName | None,
+        msgspec.Meta(description="File (PEM) with the private key of the certificate, which others may not read."),
+    ] = None
+    client_ca: Annotated[
+        FileName | None,
+        msgspec.Meta(
+            description="File (PEM) with the authorities of client certificates; [[auth.certificate]] says who"
+            " may be whom with one."
+        ),
+    ] = None
+    client_certificate: Annotated[
+        Literal["required", "optional"],
+        msgspec.Meta(
+            description="With client_ca: whether TLS clients must have a certificate, or may come with another"
+            " credential."
+        ),
+    ] = "required"
+    plaintext: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Allow credentials to cross the network unencrypted to a listener beyond loopback:"
+            " whoever sees them on their way can use them."
+        ),
+    ] = False
+
+    @property
+    def address(self) -> Listen:
+        """The URL, taken apart."""
+        return parse_listen(self.url)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield what TLS lacks, and what would have no effect."""
+        scheme = self.address.scheme
+        tls_keys = [key for key in ("certificate", "key", "client_ca") if getattr(self, key) is not None]
+        if scheme == "unix":
+            for key in tls_keys:
+                yield ((key,), ("url",)), f"a unix: listener speaks no TLS: remove `{key}`, or listen on tls://"
+            return
+        if scheme == "tls" and "certificate" not in tls_keys and "key" not in tls_keys:
+            what = f'"{shown(self.url)}" speaks nothing but TLS: give it a `certificate` and a `key`'
+            yield (("url",), ("certificate",), ("key",)), what
+        for given, missing in (("certificate", "key"), ("key", "certificate"), ("client_ca", "certificate")):
+            if given in tls_keys and missing not in tls_keys:
+                yield ((given,), (missing,)), f"`{given}` is of no use without `{missing}`: add that, or remove this"
+        if self.client_certificate == "optional" and "client_ca" not in tls_keys:
+            what = "`client_certificate` is of no use without `client_ca`: add that, or remove this"
+            yield (("client_certificate",), ("client_ca",)), what
+        if scheme == "tls" and self.plaintext:
+            yield (("plaintext",), ("url",)), "a tls:// listener takes no plain text: remove `plaintext`"

@@ -1,0 +1,43 @@
+"""Who the transport says a client is: by its certificate, or by the kernel."""
+
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+from sigd.relay.credentials import Caller
+
+_SO_PEERGROUPS: Final = 59
+"""Linux, asm-generic/socket.h: all groups of the process that has connected; SO_PEERCRED has its primary one alone."""
+
+_MOST_BYTES: Final = 1024
+"""What Python's getsockopt takes: 256 groups. Whoever is in more counts as in its primary one."""
+
+_ucred: Final[Callable[[bytes], tuple[int, int, int]]] = struct.Struct("iII").unpack  # pid, uid, gid: socket(7)
+
+
+def caller_of(sock: socket.socket) -> Caller | None:
+    """Who is at the other end; None: nothing but a password could say."""
+    if isinstance(sock, ssl.SSLSocket):
+        return _by_certificate(sock)
+    return _by_kernel(sock) if sock.family == socket.AF_UNIX else None
+
+
+def _by_certificate(sock: ssl.SSLSocket) -> Caller | None:
+    certificate: dict[str, Any] | None = sock.getpeercert()
+    if not certificate:
+        return None
+    names = [name for kind, name in certificate.get("subjectAltName", ()) if kind in {"DNS", "URI"}]
+    names += [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
+    return Caller(names, float(ssl.cert_time_to_seconds(certificate["notAfter"])))
+
+
+def _by_kernel(sock: socket.socket) -> Caller:
+    _, user, group = _ucred(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        listed = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_BYTES)
+    except OSError:
+        listed = b""
+    groups = struct.unpack(f"{len(listed) // 4}I", listed)
+    return Caller(uid=user, groups=frozenset((group, *groups)))

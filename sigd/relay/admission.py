@@ -1,0 +1,346 @@
+"""Who gets in, under which ID, and for how long. No I/O, no clock: `now` is seconds on the caller's clock."""
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from msgspec import UNSET
+
+from sigd import __version__
+from sigd.relay.credentials import LEEWAY_SECONDS, Grant
+from sigd.relay.ice import RENEW_SECONDS, IceServer, Vendor
+from sigd.relay.limits import Origins, Strikes
+from sigd.relay.link import NEVER
+from sigd.wire import messages, said
+from sigd.wire.errors import ErrorCode, ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sigd.relay.access import Access
+    from sigd.relay.limits import Origin
+    from sigd.relay.link import Link
+    from sigd.relay.router import Router
+    from sigd.wire.messages import Register, Request
+
+SERVER: Final = f"sigd/{__version__}"
+
+FEATURES: Final = ["iceServers", "peers"]
+"""What this server can beyond relaying: both may be asked for."""
+
+
+class Claim:
+    """A `register` that waits: the ID's holder has been pinged, and keeps it with any sign of life."""
+
+    __slots__ = ("asked", "holder", "link", "message")
+
+    def __init__(self, link: "Link", holder: "Link", message: "Register", asked: float) -> None:
+        self.link = link
+        self.holder = holder
+        self.message = message
+        self.asked = asked
+
+
+class Admission:
+    """The door: caps, credentials, IDs, and what ends with time.
+
+    Attributes:
+        access: who may be whom.
+        vendor: of STUN and TURN servers.
+        origins: where links come from.
+        unregistered: links that have no ID, the oldest first.
+    """
+
+    def __init__(self, router: "Router", access: "Access", vendor: Vendor, unix_time: "Callable[[], float]") -> None:
+        self.access = access
+        self.vendor = vendor
+        self.origins = Origins(router.limits.trusted)
+        self.unregistered: dict[Link, None] = {}
+        self._router = router
+        self._unix_time = unix_time
+        self._failures: Strikes[tuple[str, str]] = Strikes()
+        self._takeovers: Strikes[str] = Strikes()
+
+    # -- connecting
+
+    def enter(self, link: "Link") -> None:
+        """Count a new link; where there are too many that have not registered, the oldest of them has to go."""
+        self.origins.join(link.origin)
+        self.unregistered[link] = None
+        link.origin.unregistered[link] = None
+        self._make_room(link.origin)
+
+    def move(self, link: "Link", host: str, port: int) -> None:
+        """Count a link where its proxy says that it comes from."""
+        before, link.origin = link.origin, self.origins.of(host)
+        link.host, link.port = host, port
+        del before.unregistered[link]
+        self.origins.join(link.origin)
+        self.origins.leave(before)
+        link.origin.unregistered[link] = None
+        if self.is_crowded(link.origin):
+            link.refuse(too_many_of_address())
+        else:
+            self._make_room(link.origin)
+
+    def is_crowded(self, origin: "Origin", further: int = 0) -> bool:
+        """Whether more links come from there than may (and than `further` links more)."""
+        cap = self._router.limits.max_per_address
+        return bool(cap) and origin.capped and origin.links > cap + further
+
+    def _make_room(self, origin: "Origin") -> None:
+        limits = self._router.limits
+        cap = limits.max_unregistered_per_address
+        if cap and origin.capped and len(origin.unregistered) > cap:
+            oldest, key = next(iter(origin.unregistered)), "max_unregistered_per_address"
+        elif len(self.unregistered) > limits.max_unregistered:
+            oldest, key = next(iter(self.unregistered)), "max_unregistered"
+        else:
+            return
+        text = "too many connections that have not registered: the oldest of them has to go"
+        oldest.refuse(ProtocolError(ErrorCode.SERVER_FULL, text, limit=key))
+
+    # -- registering
+
+    def register(self, link: "Link", message: "Register", now: float) -> None:
+        """Give the link an ID, at once or, where somebody holds it, after that one was asked for a sign of life.
+
+        Raises:
+            ProtocolError: `already-registered`, `id-taken`, `auth-failed` or `auth-expired`.
+        """
+        if link.id is not None:
+            self._renew(link, message, now)
+            return
+        grant = self._judge(link, message, now)
+        peer = message.id if message.id is not None else self.access.pick(grant)
+        if peer is None:
+            raise _auth_failed(message, "this credential leaves no ID to pick: name one")
+        holder = self._router.registry.find(peer)
+        if holder is None:
+            self._settle(link, peer, grant, message, now)
+        elif self.access.open:
+            self._probe(link, holder, message, now)
+        else:
+            self._take_over(link, holder, grant, message, now)
+
+    def _renew(self, link: "Link", message: "Register", now: float) -> None:
+        if message.id is not None and message.id != link.id:
+            text = "this link has an ID already: close it to change"
+            raise ProtocolError(ErrorCode.ALREADY_REGISTERED, text, ref=message.ref)
+        if message.shows_credential:
+            self._trust(link, self._judge(link, message, now), now)
+        self._welcome(link, message, now)
+        self._router.watch(link)  # it may want to be asked sooner than before
+
+    def _judge(self, link: "Link", message: "Register", now: float) -> Grant:
+        """What the link may, by the credential that it shows.
+
+        Raises:
+            ProtocolError: `auth-failed` or `auth-expired`.
+        """
+        access, limits = self.access, self._router.limits
+        peer = message.id if message.id is not None else link.id
+        if access.open:
+            proof = None
+        else:
+            name = (link.origin.key, peer or "")
+            locked = self._failures.locked(name, now)
+            if locked:
+                raise _auth_failed(message, "too many failures: wait", locked, "auth_failures_per_minute")
+            proof = access.prove(message, link.caller(), self._unix_time())
+            if proof is not None and self._ends(proof.expires, now) <= now:
+                raise ProtocolError(ErrorCode.AUTH_EXPIRED, "the credential has expired", ref=message.ref)
+        grant = access.grant(proof, peer)
+        if grant is None:
+            if not access.open:
+                self._failures.add(name, now, limits.auth_failures_per_minute)
+            raise _auth_failed(message, "the credential is not accepted for this ID")
+        return grant
+
+    def _ends(self, expires: float, now: float) -> float:
+        """When a link ends whose credential expires then, Unix time."""
+        return now + expires + LEEWAY_SECONDS - self._unix_time()
+
+    def _probe(self, link: "Link", holder: "Link", message: "Register", now: float) -> None:
+        if holder.patient or holder.challenge is not None:
+            raise _id_taken(message)
+        self._count_takeover(holder, message, now)
+        claim = Claim(link, holder, message, now)
+        link.claim = holder.challenge = claim
+        link.held = True
+        holder.reply(said.PingSaid())
+        self._router.watch(link)
+
+    def _take_over(self, link: "Link", holder: "Link", grant: Grant, message: "Register", now: float) -> None:
+        assert holder.id is not None
+        if holder.grant.fingerprint != grant.fingerprint:
+            raise _id_taken(message)
+        self._count_takeover(holder, message, now)
+        text = "another link with the same credential has taken the ID over"
+        holder.refuse(ProtocolError(ErrorCode.REPLACED, text, by=link.address))
+        self._settle(link, holder.id, grant, message, now)
+
+    def _count_takeover(self, holder: "Link", message: "Register", now: float) -> None:
+        assert holder.id is not None
+        locked = self._takeovers.locked(holder.id, now)
+        if locked:
+            raise _id_taken(message, locked, "takeovers_per_minute")
+        self._takeovers.add(holder.id, now, self._router.limits.takeovers_per_minute)
+
+    def _settle(self, link: "Link", peer: str, grant: Grant, message: "Register", now: float) -> None:
+        self._router.registry.claim(peer, link)
+        self._forget(link)
+        link.id = peer
+        link.id_bytes = peer.encode()
+        self._trust(link, grant, now)
+        link.begin_anew(now)
+        self._welcome(link, message, now)
+        link.last_seen = now
+        self._router.watch(link)
+        link.admitted()
+
+    def _trust(self, link: "Link", grant: Grant, now: float) -> None:
+        link.grant = grant
+        expires = NEVER if grant.proof is None else grant.proof.expires
+        link.expires_at = NEVER if expires == NEVER else self._ends(expires, now)
+
+    def _welcome(self, link: "Link", message: "Register", now: float) -> None:
+        assert link.id is not None
+        limits = self._router.limits
+        if message.max_frame is not None:
+            link.max_frame = min(message.max_frame, limits.max_frame)
+        if message.keepalive_ms is not None:
+            keepalive_ms = max(messages.MIN_KEEPALIVE_MS, min(message.keepalive_ms, messages.MAX_KEEPALIVE_MS))
+            link.keepalive = keepalive_ms / 1000
+        elif link.keepalive == NEVER:
+            link.keepalive = limits.keepalive_ms / 1000
+        if message.meta is not UNSET:
+            link.meta = message.meta.copy()  # else the whole frame would stay in memory
+        answer = said.Registered(
+            ref=message.ref,
+            id=link.id,
+            server=SERVER,
+            protocol=messages.PROTOCOL,
+            features=FEATURES,
+            keepalive_ms=round(link.keepalive * 1000),
+            max_frame=limits.max_frame,
+            expires_ms=None if link.expires_at == NEVER else round((link.expires_at - now) * 1000),
+        )
+        if not self.vendor.empty:
+            answer.ice_servers = self._vended(link, now)
+            if len(messages.encode(answer)) > link.max_frame:
+                answer.ice_servers = None  # there is no room for them: they come when asked for
+        link.reply(answer)
+
+    # -- claims that wait
+
+    def sign_of_life(self, holder: "Link", now: float) -> None:
+        """Refuse the claim that waits for this link, after all that came from it was acted on."""
+        claim = holder.challenge
+        if claim is not None:
+            self._conclude(claim)
+            claim.link.registering_since += now - claim.asked
+            claim.link.refuse(_id_taken(claim.message))
+
+    def _conclude(self, claim: Claim) -> None:
+        claim.holder.challenge = None
+        claim.link.claim = None
+        claim.link.go_on()
+
+    def release(self, link: "Link") -> None:
+        """Free what a link that ends holds: its ID, which a waiting claim gets at once, and a claim of its own."""
+        if link.id is not None:
+            self._router.registry.release(link.id, link)
+        else:
+            self._forget(link)
+        if link.claim is not None:
+            self._conclude(link.claim)
+        claim = link.challenge
+        if claim is not None and link.id is not None:
+            self._conclude(claim)
+            self._settle(claim.link, link.id, self.access.stranger, claim.message, claim.asked)
+
+    def _forget(self, link: "Link") -> None:
+        """It is none of those that have not registered yet."""
+        self.unregistered.pop(link, None)
+        link.origin.unregistered.pop(link, None)
+
+    # -- STUN and TURN servers
+
+    def ice_servers(self, link: "Link", message: "Request | None", now: float) -> None:
+        """Tell a peer of the servers that there are, with fresh credentials.
+
+        Args:
+            link: the peer's.
+            message: what it asked with; None: it was not asked, the old ones are about to expire.
+            now: seconds.
+
+        Raises:
+            ProtocolError: `too-large` for its `maxFrame`.
+        """
+        ttl_seconds = self.vendor.ttl_seconds
+        ref = None if message is None else message.ref
+        answer = said.IceServerList(
+            ref=ref,
+            ice_servers=self._vended(link, now),
+            expires_ms=None if ttl_seconds == NEVER else round(ttl_seconds * 1000),
+        )
+        if len(messages.encode(answer)) > link.max_frame:
+            raise ProtocolError(ErrorCode.TOO_LARGE, "the answer would be above your `maxFrame`", ref=ref)
+        link.reply(answer)
+        self._router.watch(link)
+
+    def _vended(self, link: "Link", now: float) -> list[IceServer]:
+        assert link.id is not None
+        link.renews_at = now + self.vendor.ttl_seconds - RENEW_SECONDS
+        return self.vendor.for_peer(link.id, self._unix_time())
+
+    # -- new rules
+
+    def change(self, access: "Access", vendor: Vendor, now: float) -> int:
+        """Have new rules hold at once, for those too who are here; how many links end, their credential being gone.
+
+        Args:
+            access: the rules.
+            vendor: of STUN and TURN servers; another one than before has news for every peer.
+            now: seconds.
+        """
+        has_news = vendor is not self.vendor
+        self.access, self.vendor = access, vendor
+        self.origins.trust(self._router.limits.trusted)
+        ended = 0
+        for link in list(self.unregistered):
+            link.grant = access.stranger
+            if link.claim is not None and not access.open:
+                self.sign_of_life(link.claim.holder, now)
+        for link in list(self._router.registry.holders.values()):
+            grant = access.grant(link.grant.proof, link.id)
+            if grant is None:
+                ended += 1
+                link.refuse(ProtocolError(ErrorCode.AUTH_FAILED, "the credential is not accepted any more"))
+                continue
+            self._trust(link, grant, now)
+            if has_news:
+                link.renews_at = now
+            self._router.watch(link)
+        return ended
+
+
+def too_many_of_address() -> ProtocolError:
+    """What a client hears from whose address there are as many links as may be."""
+    text = "too many connections from your address"
+    return ProtocolError(ErrorCode.SERVER_FULL, text, limit="max_per_address")
+
+
+def _id_taken(message: "Register", locked: float = 0.0, limit: str | None = None) -> ProtocolError:
+    text = "somebody else holds this ID" if limit is None else "this ID has changed hands too often: wait"
+    return ProtocolError(ErrorCode.ID_TAKEN, text, ref=message.ref, retry_after_ms=_milliseconds(locked), limit=limit)
+
+
+def _auth_failed(message: "Register", text: str, locked: float = 0.0, limit: str | None = None) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.AUTH_FAILED, text, ref=message.ref, retry_after_ms=_milliseconds(locked), limit=limit
+    )
+
+
+def _milliseconds(seconds: float) -> int | None:
+    return math.ceil(seconds * 1000) or None

@@ -1,0 +1,374 @@
+"""The kinds of credentials: what each takes for true, and what that is worth. No I/O, no clock.
+
+Times are Unix time, in seconds.
+"""
+
+import base64
+import hashlib
+import hmac
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from sigd.relay.globs import Globs, glob_matches
+from sigd.wire.messages import is_peer_id
+
+if TYPE_CHECKING:
+    from sigd.relay.limits import Rates
+    from sigd.wire.messages import Register
+
+LEEWAY_SECONDS: Final = 30.0
+"""How far clocks may differ: what has expired is taken for so much longer, and its link ends so much later."""
+
+NEVER: Final = math.inf
+
+LATEST: Final = 1e12
+"""Of times, Unix time: more digits than `user` may have."""
+
+NOBODY: Final = 65_534
+"""What the kernel shows of a caller from another user namespace: anybody (user_namespaces(7))."""
+
+_USER: Final = re.compile(r"([0-9]{1,12}):([A-Za-z0-9_.~*-]{1,64})(?::([A-Za-z0-9_.~*-]{1,64}))?\Z")
+_GLOB: Final = re.compile(r"[A-Za-z0-9_.~*-]{1,64}\Z")
+
+OWN_NAME: Final = "{name}"
+"""In a rule for certificates: the very name that matched."""
+
+
+class Caller:
+    """What the transport knows of its client.
+
+    Attributes:
+        names: of its certificate: DNS and URI SANs and CNs, or none.
+        expires: when that certificate does.
+        uid: on a Unix socket.
+        groups: all of them.
+    """
+
+    __slots__ = ("expires", "groups", "names", "uid")
+
+    def __init__(
+        self,
+        names: Sequence[str] = (),
+        expires: float = NEVER,
+        uid: int | None = None,
+        groups: frozenset[int] = frozenset(),
+    ) -> None:
+        self.names = names
+        self.expires = expires
+        self.uid = uid
+        self.groups = groups
+
+
+class Proof:
+    """What a client has shown to be true, without any secret: kept to judge it again when the rules change.
+
+    Attributes:
+        credential: the key of the credential that it was shown to.
+        secret: which secret or key of that entry, as a digest.
+        fingerprint: equal for "the same credential" (protocol.md, section 4): its kind, and what that goes by.
+        register, talk: the globs that the credential itself names; none: it names nothing.
+        caller: who is at the other end, for credentials of the transport.
+        expires: when it does.
+    """
+
+    __slots__ = ("caller", "credential", "expires", "fingerprint", "register", "secret", "talk")
+
+    def __init__(
+        self,
+        credential: "Credential",
+        *fingerprint: str,
+        secret: bytes = b"",
+        register: tuple[str, ...] | None = None,
+        talk: tuple[str, ...] | None = None,
+        caller: Caller | None = None,
+        expires: float = NEVER,
+    ) -> None:
+        self.credential = credential.key
+        # With the kind, and in parts: a file and a certificate may have one name, and a subject any text.
+        self.fingerprint = (credential.key[0], *fingerprint)
+        self.secret = secret
+        self.register = register
+        self.talk = talk
+        self.caller = caller
+        self.expires = expires
+
+
+class Rule:
+    """What an entry of the configuration grants.
+
+    Attributes:
+        register, talk: ID globs.
+        discover: may list peers.
+        rates: how fast its links may send.
+    """
+
+    __slots__ = ("discover", "rates", "register", "talk")
+
+    def __init__(self, register: Sequence[str], talk: Sequence[str], *, discover: bool = False, rates: "Rates") -> None:
+        self.register = tuple(register)
+        self.talk = tuple(talk)
+        self.discover = discover
+        self.rates = rates
+
+
+class Grant:
+    """What one link may be and may do.
+
+    Attributes:
+        proof: what it rests on; None: no credentials are configured, or none was shown yet.
+        register: which IDs; `talk`: to which IDs, None being all of them.
+        discover: may list peers.
+        rates: how fast it may send.
+    """
+
+    __slots__ = ("discover", "proof", "rates", "register", "talk")
+
+    def __init__(
+        self, proof: Proof | None, register: Globs, talk: Globs | None, *, discover: bool, rates: "Rates"
+    ) -> None:
+        self.proof = proof
+        self.register = register
+        self.talk = talk
+        self.discover = discover
+        self.rates = rates
+
+    @property
+    def fingerprint(self) -> tuple[str, ...]:
+        """The same for the same credential."""
+        return () if self.proof is None else self.proof.fingerprint
+
+
+class Credential:
+    """One way to show who one is: an entry of the configuration, with the secrets that it names.
+
+    Attributes:
+        key: its kind, and for secrets the file that they are in: what stays the same when the rules change.
+        rule: what it grants.
+    """
+
+    def __init__(self, key: tuple[str, str], rule: Rule) -> None:
+        self.key = key
+        self.rule = rule
+
+    def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
+        """What the client has shown, if that is true."""
+        raise NotImplementedError
+
+    def grant(self, proof: Proof) -> Grant | None:
+        """What a proof that was given under this entry's key is worth here; None: nothing any more."""
+        raise NotImplementedError
+
+    def _granted(self, proof: Proof, register: Sequence[str]) -> Grant:
+        talk = _all_of(self.rule.talk, proof.talk)
+        return Grant(
+            proof,
+            _all_of(register, proof.register),
+            talk or None,
+            discover=self.rule.discover,
+            rates=self.rule.rates,
+        )
+
+
+def _all_of(*each: Sequence[str] | None) -> Globs:
+    return tuple(tuple(globs) for globs in each if globs is not None and "*" not in globs)
+
+
+def _digest(secret: bytes) -> bytes:
+    return hashlib.sha256(secret).digest()
+
+
+class _WithSecrets(Credential):
+    def __init__(self, kind: str, file: str, rule: Rule, secret_values: Iterable[bytes]) -> None:
+        super().__init__((kind, file), rule)
+        self._secrets = {_digest(secret): secret for secret in secret_values}
+
+    def grant(self, proof: Proof) -> Grant | None:
+        """Something as long as the secret is still there."""
+        return self._granted(proof, self.rule.register) if proof.secret in self._secrets else None
+
+
+class StaticToken(_WithSecrets):
+    """A secret that is its own credential; with several of them any will do."""
+
+    def __init__(self, file: str, rule: Rule, tokens: Iterable[bytes]) -> None:
+        super().__init__("token", file, rule, tokens)
+
+    def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
+        """The entry, if the token is one of its own."""
+        assert register.token is not None
+        digest = _digest(register.token.encode())
+        # Found by its digest, which nobody can steer towards that of a secret; compared in constant time all the same.
+        known = digest if digest in self._secrets else bytes(len(digest))
+        return Proof(self, self.key[1], secret=digest) if hmac.compare_digest(known, digest) else None
+
+
+class ExpiringToken(_WithSecrets):
+    """`user` says until when, for which IDs and towards whom; `token` is its HMAC. What TURN servers do too."""
+
+    def __init__(self, file: str, rule: Rule, secret_values: Iterable[bytes]) -> None:
+        super().__init__("hmac", file, rule, secret_values)
+
+    def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
+        """What `user` says, if `token` is its HMAC."""
+        assert register.user is not None
+        shown = (register.token or "").encode()
+        proved = b""
+        for digest, secret in self._secrets.items():
+            if hmac.compare_digest(token_for(secret, register.user), shown):
+                proved = digest
+        parts = _USER.match(register.user)
+        if not proved or parts is None:
+            return None
+        expires, peers, talk = parts.groups()
+        return Proof(
+            self,
+            self.key[1],
+            peers,
+            talk or "",
+            secret=proved,
+            register=(peers,),
+            talk=None if talk is None else (talk,),
+            expires=float(expires),
+        )
+
+
+def token_for(secret: bytes, user: str) -> bytes:
+    """The `token` that goes with a `user` (protocol.md, section 4)."""
+    return base64.b64encode(hmac.digest(secret, user.encode(), "sha256"))
+
+
+class WebToken(Credential):
+    """A JSON Web Token (RFC 7519) by PyJWT, the extra `jwt`: of one issuer, for one audience, with one algorithm.
+
+    Args:
+        file: where the key is from.
+        rule: what it grants, at most.
+        algorithm: `HS256`, `EdDSA` or `ES256`: the token has no say in it.
+        key: the secret, or a public key in PEM.
+        issuer, audience: what `iss` and `aud` must say.
+        claim: which claim names the ID globs: a string, or a list of them.
+
+    Raises:
+        ImportError: PyJWT, or for a public key `cryptography`, is not installed.
+        ValueError: the key is none for this algorithm.
+    """
+
+    MIN_SECRET: Final = 32
+    """Bytes of an HS256 key: as long as the hash (RFC 7518, section 3.2)."""
+
+    def __init__(
+        self, file: str, rule: Rule, *, algorithm: str, key: bytes, issuer: str, audience: str, claim: str
+    ) -> None:
+        import jwt
+
+        super().__init__(("jwt", file), rule)
+        if algorithm == "HS256" and len(key) < self.MIN_SECRET:
+            raise ValueError(f"a key for HS256 has at least {self.MIN_SECRET} bytes")
+        if b"PRIVATE KEY-----" in key:
+            raise ValueError("this is a private key: the public one that goes with it says enough")
+        try:
+            self._key: Any = jwt.get_algorithm_by_name(algorithm).prepare_key(key)
+        except NotImplementedError as fault:
+            raise ImportError("cryptography is not installed") from fault
+        except (jwt.PyJWTError, TypeError, ValueError) as fault:
+            raise ValueError(f"this is no key for {algorithm}") from fault
+        self._decode = jwt.decode
+        self._faults = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
+        self._algorithm = algorithm
+        self._issuer = issuer
+        self._audience = audience
+        self._claim = claim
+        self._digest = _digest(b"\0".join((key, algorithm.encode(), issuer.encode(), audience.encode())))
+
+    def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
+        """What the token says, if it is signed, and meant for here."""
+        assert register.jwt is not None
+        try:
+            claims: Mapping[str, Any] = self._decode(
+                register.jwt,
+                self._key,
+                algorithms=[self._algorithm],
+                issuer=self._issuer,
+                audience=self._audience,
+                # Times are judged below, by the caller's clock.
+                options={
+                    "require": ["exp", "sub", "iss", "aud"],
+                    "verify_exp": False,
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                },
+            )
+        except self._faults:
+            return None
+        expires, begins = claims["exp"], claims.get("nbf", 0)
+        if not _is_time(expires) or not _is_time(begins) or begins > unix_now + LEEWAY_SECONDS:
+            return None
+        named = claims.get(self._claim)
+        globs = tuple(named) if isinstance(named, list) else (named,)
+        if not all(isinstance(glob, str) and _GLOB.match(glob) for glob in globs):
+            return None
+        subject: str = claims["sub"]
+        return Proof(self, self._issuer, subject, secret=self._digest, register=globs, expires=float(expires))
+
+    def grant(self, proof: Proof) -> Grant | None:
+        """Something as long as the key is still there, for the same issuer and audience."""
+        return self._granted(proof, self.rule.register) if proof.secret == self._digest else None
+
+
+def _is_time(value: object) -> bool:
+    # A number of any length is JSON: none that a float, or a client's `expiresMs`, could not hold.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < LATEST
+
+
+class ClientCertificate(Credential):
+    """A certificate that the listener's own CA has signed, by its names."""
+
+    def __init__(self, names: Sequence[str], rule: Rule) -> None:
+        super().__init__(("certificate", ""), rule)
+        self._names = names
+
+    def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
+        """The first of the certificate's names that matches."""
+        assert caller is not None
+        for name in self._matching(caller):
+            return Proof(self, name, caller=caller, expires=caller.expires)
+        return None
+
+    def grant(self, proof: Proof) -> Grant | None:
+        """Something as long as a name matches."""
+        if proof.caller is None:
+            return None
+        names = self._matching(proof.caller)
+        own = [glob for glob in self.rule.register if glob != OWN_NAME]
+        # Its own name stands for itself: a `*` in it, as certificates for whole domains have, is no glob.
+        own += [name for name in names if OWN_NAME in self.rule.register and is_peer_id(name)]
+        return self._granted(proof, own) if names else None
+
+    def _matching(self, caller: Caller) -> list[str]:
+        return [name for name in caller.names if any(glob_matches(glob, name) for glob in self._names)]
+
+
+class UnixCaller(Credential):
+    """Who is at the other end of a Unix socket, as the kernel says."""
+
+    def __init__(self, users: frozenset[int], groups: frozenset[int], rule: Rule) -> None:
+        super().__init__(("unix", ""), rule)
+        self._users = users
+        self._groups = groups - {NOBODY}
+
+    def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
+        """The user, if it or one of its groups is listed."""
+        assert caller is not None
+        return Proof(self, str(caller.uid), caller=caller) if self._matches(caller) else None
+
+    def grant(self, proof: Proof) -> Grant | None:
+        """Something as long as the user or one of its groups is listed."""
+        matches = proof.caller is not None and self._matches(proof.caller)
+        return self._granted(proof, self.rule.register) if matches else None
+
+    def _matches(self, caller: Caller) -> bool:
+        if caller.uid == NOBODY:
+            return False  # in a listed group it would still be the same credential as everybody else there
+        return caller.uid in self._users or not self._groups.isdisjoint(caller.groups)

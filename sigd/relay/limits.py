@@ -1,0 +1,213 @@
+"""How much is too much: rates of one link, links of one address, strikes against one name. No clock, no sockets.
+
+Times are seconds on the caller's clock.
+"""
+
+import ipaddress
+import math
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from ipaddress import IPv4Network, IPv6Network
+
+    from sigd.config import Limits
+    from sigd.relay.link import Link
+
+    Network = IPv4Network | IPv6Network
+
+STRIKES_KEPT: Final = 4_096
+"""Names in one table of strikes, the oldest making room: some 600 KiB, however many names an attacker thinks of."""
+
+STRIKES_SECONDS: Final = 60.0
+"""What `..._per_minute` counts over."""
+
+SETTLE_SECONDS: Final = 0.25
+"""How often at most a link is credited with what its rates allow: on every read it would cost as much as the read. A
+burst may be larger by what the rate allows in this time."""
+
+IPV6_PREFIX: Final = 64
+"""Bits of an IPv6 address that one subscriber cannot change."""
+
+LOCK_SECONDS: Final = 30.0
+"""How long a name is locked: whoever guesses gets through 10 guesses in a minute, whoever slipped waits half of one."""
+
+
+class Rates:
+    """How fast a link may send; a rate of 0 is no limit.
+
+    Attributes:
+        messages_per_second, bytes_per_second: in the long run.
+        messages_burst, bytes_burst: at once, after a pause; infinite where there is no limit.
+    """
+
+    __slots__ = ("bytes_burst", "bytes_per_second", "messages_burst", "messages_per_second")
+
+    def __init__(self, messages_per_second: int, messages_burst: int, bytes_per_second: int, bytes_burst: int) -> None:
+        self.messages_per_second = messages_per_second
+        self.messages_burst: float = messages_burst if messages_per_second else math.inf
+        self.bytes_per_second = bytes_per_second
+        self.bytes_burst: float = bytes_burst if bytes_per_second else math.inf
+
+    @classmethod
+    def of(cls, limits: "Limits") -> "Rates":
+        """The rates of everybody whose credential has none of its own."""
+        return cls(limits.messages_per_second, limits.messages_burst, limits.bytes_per_second, limits.bytes_burst)
+
+
+class Offences:
+    """What is kept of a link only once it has gone too far.
+
+    Attributes:
+        noticed_at: when it was last told that it sends too fast.
+        missed_until: up to when the messages that it has sent to absent peers are paid for.
+    """
+
+    __slots__ = ("missed_until", "noticed_at")
+
+    def __init__(self) -> None:
+        self.noticed_at = -math.inf
+        self.missed_until = 0.0
+
+
+Name = TypeVar("Name")
+
+
+class Strikes(Generic[Name]):
+    """Who has done something too often within a minute, and is locked for a while. Of a fixed size."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: dict[Name, _Strike] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def locked(self, name: Name, now: float) -> float:
+        """For how many seconds more a name is locked; 0: not at all."""
+        strike = self._kept.get(name)
+        return max(0.0, strike.locked_until - now) if strike is not None else 0.0
+
+    def add(self, name: Name, now: float, per_minute: int) -> None:
+        """Count one more, the last that is allowed within a minute locking the name; `per_minute` 0: never."""
+        if not per_minute:
+            return
+        strike = self._kept.pop(name, None)
+        if strike is None:
+            strike = _Strike()
+        if len(self._kept) >= STRIKES_KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[name] = strike  # last: those that nobody adds to are forgotten first
+        strike.times = [when for when in strike.times if when > now - STRIKES_SECONDS]
+        strike.times.append(now)
+        if len(strike.times) >= per_minute:
+            strike.times.clear()
+            strike.locked_until = now + LOCK_SECONDS
+
+
+class _Strike:
+    __slots__ = ("locked_until", "times")
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.locked_until = 0.0
+
+
+class Origin:
+    """Where links come from: one IPv4 address, one IPv6 /64, or a place without per-address caps.
+
+    Attributes:
+        key: the address or network, for logs and tables.
+        capped: whether the per-address caps hold.
+        trusted: whether it may say in a PROXY header whom it speaks for.
+        links: how many there are, those included that are ending.
+        unregistered: those that have no ID yet, the oldest first.
+    """
+
+    __slots__ = ("capped", "key", "links", "trusted", "unregistered")
+
+    def __init__(self, key: str, *, capped: bool, trusted: bool) -> None:
+        self.key = key
+        self.capped = capped
+        self.trusted = trusted
+        self.links = 0
+        self.unregistered: dict[Link, None] = {}
+
+
+class Origins:
+    """Every address that a link comes from at this moment.
+
+    Attributes:
+        local: where links over Unix sockets come from: only this machine, so that there are no caps.
+    """
+
+    __slots__ = ("_known", "_trusted", "local")
+
+    def __init__(self, trusted: "Sequence[str]") -> None:
+        self._known: dict[str, Origin] = {}
+        self.local = Origin("unix", capped=False, trusted=False)
+        self.trust(trusted)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def trust(self, networks: "Sequence[str]") -> None:
+        """Trust these networks (CIDR) from now on, and no others."""
+        self._trusted = [ipaddress.ip_network(network) for network in networks]
+        for origin in self._known.values():
+            origin.trusted = self._is_trusted(origin.key)
+            origin.capped = not origin.trusted
+
+    def of(self, host: str) -> Origin:
+        """The origin that an IP address belongs to; `join` makes it known."""
+        origin = self._known.get(host)
+        if origin is not None:
+            return origin
+        trusted = self._is_trusted(host)
+        key = host if trusted else origin_key(host)  # of a /64, one address alone may be trusted
+        origin = self._known.get(key)
+        return Origin(key, capped=not trusted, trusted=trusted) if origin is None else origin
+
+    def join(self, origin: Origin) -> None:
+        """One more link comes from there."""
+        origin.links += 1
+        if origin is not self.local:
+            self._known[origin.key] = origin
+
+    def leave(self, origin: Origin) -> None:
+        """A link that came from there is gone."""
+        origin.links -= 1
+        if not origin.links:
+            self._known.pop(origin.key, None)
+
+    def _is_trusted(self, key: str) -> bool:
+        if not self._trusted:
+            return False
+        network = ipaddress.ip_network(key if "/" in key else _canonical(key))
+        return any(_within(network, trusted) for trusted in self._trusted)
+
+
+def origin_key(host: str) -> str:
+    """What the per-address caps count by: an IPv4 address, `::ffff:a.b.c.d` too, or the /64 of an IPv6 one.
+
+    One subscriber has at least a /64 (RFC 6177): by single addresses it would never reach a cap.
+    """
+    if ":" not in host:
+        return host
+    address = _canonical(host)
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
+
+
+def _canonical(host: str) -> "ipaddress.IPv4Address | ipaddress.IPv6Address":
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return address if mapped is None else mapped
+
+
+def _within(network: "Network", trusted: "Network") -> bool:
+    if isinstance(network, ipaddress.IPv4Network):
+        return isinstance(trusted, ipaddress.IPv4Network) and network.subnet_of(trusted)
+    return isinstance(trusted, ipaddress.IPv6Network) and network.subnet_of(trusted)

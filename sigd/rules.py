@@ -1,0 +1,164 @@
+"""From a configuration, and the files that it names, to the rules in force: all of it is read before any holds."""
+
+import hashlib
+import ssl
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+from sigd import secret_files
+from sigd.config import Config, ConfigError, Fault, Listener, StartError
+from sigd.config.auth import CertificateEntry, Entry, HmacEntry, JwtEntry, TokenEntry, UnixEntry
+from sigd.config.ice import Ice
+from sigd.net.tls import context_for
+from sigd.relay.access import Access
+from sigd.relay.credentials import (
+    ClientCertificate,
+    Credential,
+    ExpiringToken,
+    Rule,
+    StaticToken,
+    UnixCaller,
+    WebToken,
+)
+from sigd.relay.ice import Vendor
+from sigd.relay.limits import Rates
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
+ListenerKey = tuple[str, int]
+"""A listener's URL, and how many with the same stand before it: with port 0 that is two different ones."""
+
+NO_JWT: Final = "PyJWT is not installed: pip install 'sigd[jwt]'"
+
+
+class Rules:
+    """What holds for everybody.
+
+    Attributes:
+        config: what they were made from.
+        access: who may be whom.
+        vendor: of STUN and TURN servers.
+        contexts: for TLS, by `listeners_of`; None where there is no certificate.
+        files: digests of the files that they were read from, by path.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Read what the configuration names.
+
+        Raises:
+            ConfigError: with all that is wrong with it.
+        """
+        self.config = config
+        self.files: dict[str, bytes] = {}
+        self._faults: list[Fault] = []
+        credentials: list[Credential] = []
+        for make, entry in self._entries():
+            credentials += self._or_fault(make, entry) or ()
+        self.access = Access(credentials, config.auth.deny, Rates.of(config.limits))
+        self.vendor = self._or_fault(self._vendor, config.ice) or Vendor((), (), None, 0)
+        self.contexts = {key: self._or_fault(self._context, listener) for key, listener in listeners_of(config)}
+        if self._faults:
+            raise ConfigError(self._faults)
+
+    def _or_fault(self, make: Callable[[Given], Found], given: Given) -> Found | None:
+        try:
+            return make(given)
+        except StartError as fault:
+            self._faults.append(Fault(fault.where, fault.what))
+            return None
+
+    def _entries(self) -> Iterator[tuple[Callable[[Any], Sequence[Credential]], Entry]]:
+        """Every entry of [auth], with what makes credentials of it."""
+        auth = self.config.auth
+        kinds: list[tuple[Callable[[Any], Sequence[Credential]], Sequence[Entry]]] = [
+            (self._static_tokens, auth.token),
+            (self._expiring_tokens, auth.hmac),
+            (self._web_tokens, auth.jwt),
+            (self._certificates, auth.certificate),
+            (self._unix_callers, auth.unix),
+        ]
+        for make, entries in kinds:
+            for entry in entries:
+                yield make, entry
+
+    def _rule(self, entry: Entry, register: Sequence[str]) -> Rule:
+        rates = Rates.of(entry.applied_to(self.config.limits))
+        return Rule(register, entry.talk, discover=entry.discover, rates=rates)
+
+    def _static_tokens(self, entry: TokenEntry) -> Sequence[Credential]:
+        return [StaticToken(entry.secret_file, self._rule(entry, entry.register), self._secrets(entry.secret_file))]
+
+    def _expiring_tokens(self, entry: HmacEntry) -> Sequence[Credential]:
+        return [ExpiringToken(entry.secret_file, self._rule(entry, entry.register), self._secrets(entry.secret_file))]
+
+    def _certificates(self, entry: CertificateEntry) -> Sequence[Credential]:
+        return [ClientCertificate(entry.names, self._rule(entry, entry.register))]
+
+    def _unix_callers(self, entry: UnixEntry) -> Sequence[Credential]:
+        users = secret_files.resolve_users(entry.users)
+        return [UnixCaller(users, secret_files.resolve_groups(entry.groups), self._rule(entry, entry.register))]
+
+    def _web_tokens(self, entry: JwtEntry) -> Sequence[Credential]:
+        if entry.algorithm == "HS256":
+            keys = self._secrets(entry.key_file, WebToken.MIN_SECRET)
+        else:
+            keys = (self._noted(entry.key_file, secret_files.read_public(entry.key_file)),)
+        try:
+            return [
+                WebToken(
+                    entry.key_file,
+                    self._rule(entry, entry.register),
+                    algorithm=entry.algorithm,
+                    key=key,
+                    issuer=entry.issuer,
+                    audience=entry.audience,
+                    claim=entry.claim,
+                )
+                for key in keys
+            ]
+        except ImportError as fault:
+            raise StartError("[[auth.jwt]]", NO_JWT) from fault
+        except ValueError as fault:
+            raise StartError(entry.key_file, str(fault)) from fault
+
+    def _secrets(self, name: str, least: int = secret_files.LEAST_SECRET) -> tuple[bytes, ...]:
+        secrets = secret_files.read_secrets(name, least)
+        self._noted(name, b"\n".join(secrets))
+        return secrets
+
+    def _noted(self, name: str, content: bytes) -> bytes:
+        self.files[name] = hashlib.sha256(content).digest()
+        return content
+
+    def _vendor(self, ice: Ice) -> Vendor:
+        secret = None if ice.turn_secret_file is None else self._secrets(ice.turn_secret_file)[0]
+        return Vendor(ice.stun_urls, ice.turn_urls, secret, ice.turn_ttl_ms / 1000)
+
+    def _context(self, listener: Listener) -> ssl.SSLContext | None:
+        if listener.certificate is None or listener.key is None:
+            return None
+        self._noted(listener.certificate, secret_files.read_public(listener.certificate))
+        self._noted(listener.key, secret_files.read_private(listener.key))
+        if listener.client_ca is not None:
+            self._noted(listener.client_ca, secret_files.read_public(listener.client_ca))
+        return context_for(
+            listener.url,
+            secret_files.locate(listener.certificate),
+            secret_files.locate(listener.key),
+            None if listener.client_ca is None else secret_files.locate(listener.client_ca),
+            client_required=listener.client_certificate == "required",
+        )
+
+    def changed_files(self, other: "Rules") -> list[str]:
+        """Files that both were read from, and that were not the same."""
+        return [name for name, digest in other.files.items() if self.files.get(name, digest) != digest]
+
+
+def listeners_of(config: Config) -> Iterator[tuple[ListenerKey, Listener]]:
+    """Every listener, by what it can be found again in another configuration."""
+    seen: Counter[str] = Counter()
+    for listener in config.listen:
+        yield (listener.url, seen[listener.url]), listener
+        seen[listener.url] += 1

@@ -1,0 +1,191 @@
+"""Reads what the configuration names but does not hold: secrets, keys, users; each fault says what to do about it.
+
+Nothing in a message or an exception is from inside a file. No trio; what the secrets mean is not known here.
+"""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable
+
+from sigd.config import StartError, shown
+from sigd.config.auth import LARGEST_ID, NOBODY, OVERFLOW_ID
+
+# A chain of certificates has some 10 KiB: more is not a secret but some other file.
+LARGEST_FILE = 65_536
+# Sixteen characters of base64 are 96 random bits, which nobody guesses over a network. Shorter ones a person made up.
+LEAST_SECRET = 16
+# Linux's PATH_MAX.
+LONGEST_PATH = 4096
+# Nothing for others, not even x.
+_OTHERS = 0o007
+
+_GOOD_SECRET = "openssl rand -base64 32"
+_VISIBLE = re.compile(rb"[\x21-\x7e]*")
+
+_FILE_FAULTS = {
+    errno.ENOENT: "no such file: create it, or correct the path",
+    errno.EACCES: "permission denied: let the user that runs sigd read it (see `ls -l`)",
+    errno.ELOOP: "its symbolic links lead in a circle: correct the path",
+    errno.ENOTDIR: "a part of its path is no folder: correct the path",
+    # What open says of a socket.
+    errno.ENXIO: "not a regular file: name the file that holds it",
+}
+
+
+def locate(name: str) -> str:
+    """Return the path of what a key names: itself, or that of a credential which systemd handed over.
+
+    Raises:
+        StartError: it is a credential, and there are none.
+    """
+    if name.startswith("/"):
+        return name
+    if folder := os.environ.get("CREDENTIALS_DIRECTORY"):
+        return os.path.join(folder, name)
+    raise _refused(
+        name,
+        "a plain name is a credential from systemd, and it has handed over none ($CREDENTIALS_DIRECTORY is not set):"
+        f" write an absolute path, or LoadCredential={name}:/PATH into the unit",
+    )
+
+
+def read_secrets(name: str, least: int = LEAST_SECRET) -> tuple[bytes, ...]:
+    """Return the secrets in a file, one per line; several are for rotation, and the first is the one that signs.
+
+    Raises:
+        StartError: it cannot be read, others may read it, or a line is no secret of `least` characters.
+    """
+    path = locate(name)
+    content = _content(path, private=True)
+    # The last line may end without LF, as `printf %s` writes it.
+    lines = content.removesuffix(b"\n").split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if fault := _secret_fault(line, least, path):
+            raise _refused(path, f"line {number} {fault}")
+    return tuple(lines)
+
+
+def _secret_fault(line: bytes, least: int, path: str) -> str:
+    """Say what keeps a line from being a secret, in words that tell nothing of it."""
+    if line.endswith(b"\r"):
+        return "ends in CR LF, as Windows writes it: save the file with LF alone"
+    if not line.strip():
+        return "is blank: remove it, since an empty secret would let everybody in"
+    if not _VISIBLE.fullmatch(line):
+        return (
+            "holds a space, a control character or one that is not ASCII:"
+            f" secrets are one per line, as `{_GOOD_SECRET}` makes them"
+        )
+    if len(line) < least:
+        return f"is shorter than {least} characters, and could be guessed: {_GOOD_SECRET} > {_quoted(path)}"
+    return ""
+
+
+def read_private(name: str) -> bytes:
+    """Return the content of a file that others may not read: a private key.
+
+    Raises:
+        StartError: it cannot be read, is empty, or others may read it.
+    """
+    return _content(locate(name), private=True)
+
+
+def read_public(name: str) -> bytes:
+    """Return the content of a file that anybody may read: a certificate, a public key.
+
+    Raises:
+        StartError: it cannot be read, or is empty.
+    """
+    return _content(locate(name), private=False)
+
+
+def _content(path: str, *, private: bool) -> bytes:
+    try:
+        # A FIFO would keep us waiting, a terminal would become ours.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except (OSError, ValueError) as error:
+        raise _refused(path, _trouble(error)) from None
+    try:
+        # Of what is read, not of what the path leads to by now.
+        _check(path, os.fstat(descriptor), private=private)
+        content = _read(descriptor)
+    except OSError as error:
+        raise _refused(path, _trouble(error)) from None
+    finally:
+        os.close(descriptor)
+    if len(content) > LARGEST_FILE:
+        raise _refused(path, f"larger than {LARGEST_FILE} bytes: is this the right file?")
+    if not content:
+        raise _refused(path, "the file is empty: write into it what it is for, or correct the path")
+    return content
+
+
+def _read(descriptor: int) -> bytes:
+    """Return what is in a file, or a byte more than may be."""
+    content = b""
+    while len(content) <= LARGEST_FILE and (piece := os.read(descriptor, LARGEST_FILE + 1 - len(content))):
+        content += piece
+    return content
+
+
+def _check(path: str, status: os.stat_result, *, private: bool) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        what = "is a folder: name the file in it" if stat.S_ISDIR(status.st_mode) else _FILE_FAULTS[errno.ENXIO]
+        raise _refused(path, what)
+    if private and status.st_mode & _OTHERS:
+        mode = stat.S_IMODE(status.st_mode)
+        raise _refused(path, f"others than its owner and group may use it (mode {mode:04o}): chmod o= {_quoted(path)}")
+
+
+def _refused(where: str, what: str) -> StartError:
+    # Whatever a path holds: a terminal may show it, in one line, and two paths fit.
+    return StartError(shown(where, LONGEST_PATH), shown(what, 2 * LONGEST_PATH))
+
+
+def _trouble(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError):
+        return _FILE_FAULTS.get(error.errno or 0) or f"cannot be read: {os.strerror(error.errno or errno.EIO)}"
+    return "cannot be read: its name holds a NUL"
+
+
+def _quoted(path: str) -> str:
+    import shlex  # only a fault needs it
+
+    return shlex.quote(path)
+
+
+def resolve_users(names: Iterable[str]) -> frozenset[int]:
+    """Return the numbers of users that are given by name or number.
+
+    Raises:
+        StartError: there is none of that name, or it is one that anybody might be.
+    """
+    import pwd
+
+    return frozenset(_number(name, "user", lambda name: pwd.getpwnam(name).pw_uid) for name in names)
+
+
+def resolve_groups(names: Iterable[str]) -> frozenset[int]:
+    """Return the numbers of groups that are given by name or number.
+
+    Raises:
+        StartError: there is none of that name, or it is one that anybody might be in.
+    """
+    import grp
+
+    return frozenset(_number(name, "group", lambda name: grp.getgrnam(name).gr_gid) for name in names)
+
+
+def _number(name: str, kind: str, look_up: Callable[[str], int]) -> int:
+    where = f'{kind} "{name}"'
+    try:
+        number = int(name) if name.isascii() and name.isdecimal() else look_up(name)
+    except (KeyError, ValueError):
+        raise _refused(where, f"this machine has no such {kind}: create it, or correct [[auth.unix]]") from None
+    if number == OVERFLOW_ID or name in NOBODY:
+        raise _refused(where, f"is number {number}, which the kernel shows for all of another user namespace")
+    if number > LARGEST_ID:
+        raise _refused(where, f"is above {LARGEST_ID}, the largest number of a {kind}")
+    return number

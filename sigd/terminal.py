@@ -1,0 +1,53 @@
+"""What `sigd` and `sigctl` have in common at a terminal: exit statuses, faults on one line, output that may fail."""
+
+import argparse
+import os
+import sys
+from typing import NoReturn
+
+from sigd.toml_places import shown
+
+# Usage or configuration: nothing was started, and trying again without a change is pointless.
+EXIT_FAULT = 2
+# What a shell says of a program that SIGINT ended: 128 + 2.
+EXIT_INTERRUPTED = 130
+# What is printed of an exception from the system is one line of a terminal, not a page.
+LONGEST_LINE = 1024
+
+
+class Parser(argparse.ArgumentParser):
+    """Argparse with its faults on one line, and nothing in them that steers a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments, and end."""
+        program, *command = self.prog.split()
+        said = ": ".join([program, *command, shown(message, LONGEST_LINE)])
+        self.exit(EXIT_FAULT, f"{said}; see `{self.prog} --help`\n")
+
+
+def say(line: str) -> None:
+    """Print a line on standard error."""
+    if sys.stderr:  # None if whoever started us has closed it; `print` would take standard output instead
+        print(line, file=sys.stderr)
+
+
+def complain(program: str, what: object) -> int:
+    """Say on one line why a program cannot do what it was asked to; return the exit status."""
+    say(f"{program}: {shown(str(what), LONGEST_LINE)}")
+    return EXIT_FAULT
+
+
+def put_out(program: str, text: str) -> int:
+    """Write to standard output and return the exit status."""
+    if not sys.stdout:
+        say(f"{program}: standard output: closed")
+        return 1
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        # `sigd --print-config | head -1`, a full disk: what is left in the buffer would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):
+            say(f"{program}: standard output: {error.strerror}")
+        return 1
+    return 0

@@ -1,0 +1,142 @@
+"""What a daemon refuses to start with: each refusal says what to write where."""
+
+import pytest
+
+from sigd.config import Auth, Config, HmacEntry, Listener, load
+from sigd.config.trust import INSECURE_ADVICE, MIXED_ADVICE, PLAINTEXT_ADVICE
+from tests.configs import faults_in, faults_of, loaded
+
+CREDENTIALS = {
+    "token": '[[auth.token]]\nsecret_file = "/s"\nregister = ["*"]\n',
+    "hmac": '[[auth.hmac]]\nsecret_file = "/s"\n',
+    "jwt": '[[auth.jwt]]\nalgorithm = "ES256"\nkey_file = "/k"\nissuer = "i"\naudience = "a"\n',
+}
+BEYOND = "tcp://192.0.2.1:1"
+CERTIFIED = 'certificate = "/c"\nkey = "/k"\n'
+
+
+def listener(url: str, *more: str) -> str:
+    return f'[[listen]]\nurl = "{url}"\n' + "".join(f"{line}\n" for line in more)
+
+
+def test_the_advice_says_what_to_write_where():
+    assert INSECURE_ADVICE == (
+        "to listen beyond loopback say in [auth] who may be whom, or set `insecure = true` (on the command line:"
+        " --set insecure=true) to let everybody be anybody, or use 127.0.0.1, [::1] or a unix: path"
+    )
+    assert PLAINTEXT_ADVICE == (
+        "credentials would cross the network unencrypted: listen on tls://, with `certificate` and `key`,"
+        " or set `plaintext = true` in this [[listen]]"
+    )
+    assert MIXED_ADVICE == (
+        "credentials could cross the network unencrypted, since tcp:// with a certificate takes plain text as well:"
+        " write tls:// instead of tcp://, or set `plaintext = true` in this [[listen]]"
+    )
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "", "192.0.2.1", "[2001:db8::1]"])
+@pytest.mark.parametrize("deny", ["", '[auth]\ndeny = ["*"]\n'])
+def test_beyond_loopback_without_credentials_only_where_insecure_is_set(host, deny):
+    url = f"tcp://{host}:1"
+    assert faults_in(listener(url) + deny) == [f'F:1:3: "{url}" is no loopback address: {INSECURE_ADVICE}']
+    assert loaded("insecure = true\n" + listener(url) + deny).listen == (Listener(url),)
+    assert faults_of(lambda: load(None, [url])) == [
+        f'--listen {url}: "{url}" is no loopback address: {INSECURE_ADVICE}'
+    ]
+    assert load(None, [url], ["insecure=true"]).listen == (Listener(url),)
+
+
+def test_loopback_and_unix_need_no_leave():
+    urls = ("tcp://127.0.0.1:1", "tcp://[::1]:1", "tcp://localhost:2", "unix:/run/x?mode=0666")
+    assert load(None, urls).listen == tuple(map(Listener, urls))
+
+
+@pytest.mark.parametrize("credential", CREDENTIALS.values(), ids=CREDENTIALS.keys())
+class TestBearerCredentials:
+    def test_beyond_loopback_need_tls(self, credential):
+        expected = [f'F:1:3: "{BEYOND}" is no loopback address: {PLAINTEXT_ADVICE}']
+        assert faults_in(listener(BEYOND) + credential) == expected
+
+    def test_need_more_than_a_certificate_beside_plain_text(self, credential):
+        expected = [f'F:1:3: "{BEYOND}" is no loopback address: {MIXED_ADVICE}']
+        assert faults_in(listener(BEYOND, CERTIFIED) + credential) == expected
+
+    def test_may_cross_where_it_is_said(self, credential):
+        assert faults_in(listener(BEYOND, "plaintext = true") + credential) == []
+        assert faults_in(listener(BEYOND, CERTIFIED, "plaintext = true") + credential) == []
+        assert faults_in(listener(BEYOND.replace("tcp", "tls"), CERTIFIED) + credential) == []
+
+    def test_each_listener_counts_by_itself(self, credential):
+        text = listener(BEYOND, "plaintext = true") + listener("tcp://192.0.2.2:1") + listener("tcp://127.0.0.1:1")
+        (fault,) = faults_in(text + credential)
+        assert fault.startswith('F:4:3: "tcp://192.0.2.2:1" is no loopback address: credentials would cross')
+
+    def test_may_be_used_in_this_machine(self, credential):
+        assert faults_in('listen = ["tcp://127.0.0.1:1", "tcp://[::1]:1", "unix:/a"]\n' + credential) == []
+
+    def test_contradict_insecure(self, credential):
+        expected = [
+            "F:1:1: `insecure = true` is for doing without credentials, and [auth] has some: remove one of both"
+        ]
+        assert faults_in("insecure = true\n" + credential) == expected
+        assert faults_in("insecure = true\n" + listener(BEYOND) + credential) == expected
+
+
+def test_credentials_that_never_cross_may_be_shown_beside_plain_text():
+    """Whoever speaks plain text there cannot show any, and is nobody."""
+    text = listener(BEYOND, CERTIFIED, 'client_ca = "/ca"') + "[[auth.certificate]]\n"
+    assert faults_in(text) == []
+
+
+def test_client_certificates_need_a_listener_that_asks_and_somebody_who_may_have_one():
+    certified = listener("tls://127.0.0.1:1", CERTIFIED)
+    assert faults_in(certified + "[[auth.certificate]]") == [
+        "F:6:8: no listener asks for client certificates: give one of [[listen]] a `client_ca`"
+    ]
+    nobody = "nobody may be anybody with a client certificate: add [[auth.certificate]], or remove `client_ca`"
+    assert faults_in(listener("tls://127.0.0.1:1", CERTIFIED, 'client_ca = "/ca"')) == [f"F:6:1: {nobody}"]
+    both = certified + listener("tls://127.0.0.1:2", CERTIFIED, 'client_ca = "/ca"') + "[[auth.certificate]]"
+    assert faults_in(both) == []
+
+
+def test_users_need_a_unix_listener():
+    unix = '[[auth.unix]]\nregister = ["*"]\nusers = ["root"]'
+    assert faults_in(unix) == ["F:1:8: no listener tells users apart: add one on a unix: path, or remove [[auth.unix]]"]
+    assert faults_in('listen = ["unix:/a", "tcp://127.0.0.1:1"]\n' + unix) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ('[[auth.token]]\nsecret_file = "s/t"\nregister = ["*"]\n', 1),
+        ("[[auth.tokens]]\n", 1),
+        ("auth = 3\n", 1),
+        ('[[auth.hmac]]\nsecret_file = "/s"\nregister = ["{"]\n', 1),
+    ],
+    ids=["a faulty file", "a misspelt kind", "no table", "a faulty glob"],
+)
+def test_no_guess_about_credentials_that_are_faulty(text, number):
+    """Which of them there are nobody knows: advice about insecure would be wrong."""
+    faults = faults_in(f'listen = ["{BEYOND}"]\n{text}')
+    assert len(faults) == number
+    assert "loopback" not in "".join(faults)
+
+
+def test_no_guess_about_a_listener_that_is_faulty():
+    assert faults_in(listener(BEYOND, 'plaintext = "yes"') + CREDENTIALS["hmac"]) == [
+        'F:3:1: listen[0].plaintext: expected true or false, got "yes"'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("config", "text", "expected"),
+    [
+        (Config(), BEYOND, INSECURE_ADVICE),
+        (Config(insecure=True), BEYOND, ""),
+        (Config(auth=Auth(hmac=(HmacEntry("/s"),))), BEYOND, PLAINTEXT_ADVICE),
+        (Config(auth=Auth(hmac=(HmacEntry("/s"),))), BEYOND.replace("tcp", "tls"), ""),
+    ],
+    ids=["none", "insecure", "hmac", "hmac and tls"],
+)
+def test_a_name_that_resolves_otherwise_later_is_judged_alike(config, text, expected):
+    assert config.why_loopback_only(Listener(text, "/c" if "tls" in text else None)) == expected
