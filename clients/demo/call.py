@@ -1,7 +1,8 @@
 """A call for show: two aiortc peers in two processes find each other through a sigd, and its ladder is printed.
 
 Without --url a daemon of its own is started on loopback, and stopped as soon as the peers are connected: what they say
-to each other from then on needs no signaling.
+to each other from then on needs no signaling. With --public it is configured as on a public address: TLS, and a token
+for each peer that lets it be itself and talk to the other, and nothing else.
 """
 
 import argparse
@@ -10,11 +11,16 @@ import json
 import re
 import signal
 import sys
+import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from public import Public
 
 CALLER, CALLEE = "alice", "bob"
 PEER = str(Path(__file__).with_name("peer.py"))
@@ -91,14 +97,14 @@ def show(at: float, sender: str, text: str, since: float, line: str = "─") -> 
     print(f" {clock}  │{rung}│  +{(at - since) * 1000:.0f} ms")
 
 
-async def call(url: str, daemon: Process | None) -> None:
+async def call(url: str, daemon: Process | None = None, public: "Public | None" = None) -> None:
     """Have the peers call each other, and print who sends what to whom."""
-    print(f"\n {CALLER} calls {CALLEE} through {ascii(url)[1:-1]}\n")
-    print(f" {'time':14}{CALLER}{CALLEE:>{WIDTH + 2 - len(CALLER)}}")
+    print(f"\n {CALLER} calls {CALLEE} through {ascii(url)[1:-1]}")
     async with (
-        running(PEER, url, CALLEE, CALLER) as callee,
-        running(PEER, "--offer", url, CALLER, CALLEE) as caller,
+        running(PEER, *await trust(public, CALLEE, CALLER), url, CALLEE, CALLER) as callee,
+        running(PEER, *await trust(public, CALLER, CALLEE), "--offer", url, CALLER, CALLEE) as caller,
     ):
+        print(f"\n {'time':14}{CALLER}{CALLEE:>{WIDTH + 2 - len(CALLER)}}")
         alice, bob = Peer(CALLER, caller), Peer(CALLEE, callee)
         for peer in (alice, bob):
             await peer.wait_for("connected", "end-of-candidates")
@@ -122,17 +128,40 @@ async def call(url: str, daemon: Process | None) -> None:
             show(*rung, since)
 
 
+async def trust(public: "Public | None", me: str, other: str) -> list[str]:
+    """Options for a peer: whom it trusts, and why it should be trusted."""
+    if public is None:
+        return []
+    token = await public.token(me, other)
+    print(f" {me}'s token is for {token.user}")
+    return ["--ca", str(public.ca), "--credentials", str(token.file)]
+
+
 async def main() -> None:
     """Run the call through the daemon that was asked for, or one of our own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", help="of a running sigd, which is not stopped: tcp://host:port or unix:/path")
-    url: str | None = parser.parse_args().url
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--url", help="of a running sigd, which is not stopped: tcp://host, tls://host or unix:/path")
+    where.add_argument("--public", action="store_true", help="TLS and tokens, made for this call and thrown away")
+    options = parser.parse_args()
     async with asyncio.timeout(LIMIT):
-        if url is not None:
-            await call(url, None)
+        if options.url is not None:
+            await call(options.url)
             return
-        async with running("-m", "sigd.cli", "--listen", "tcp://127.0.0.1:0", stderr=PIPE) as daemon:
-            await call(await address_of(daemon), daemon)
+        if options.public:
+            from public import Public  # what else it takes is not needed for a plain call
+
+            with tempfile.TemporaryDirectory() as folder:
+                public = Public(Path(folder))
+                await own_daemon("--config", str(public.config), public=public)
+        else:
+            await own_daemon("--listen", "tcp://127.0.0.1:0")
+
+
+async def own_daemon(*how: str, public: "Public | None" = None) -> None:
+    """Run the call through a daemon that is started for it."""
+    async with running("-m", "sigd.cli", *how, stderr=PIPE) as daemon:
+        await call(await address_of(daemon), daemon, public)
 
 
 if __name__ == "__main__":

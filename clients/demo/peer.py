@@ -7,8 +7,10 @@ import argparse
 import asyncio
 import json
 import re
+import ssl
 import sys
 import time
+from pathlib import Path
 
 import aioice.ice
 import aiortc
@@ -62,9 +64,23 @@ async def consume(pc: aiortc.RTCPeerConnection, signaling: Signaling) -> None:
             await pc.addIceCandidate(obj if isinstance(obj, aiortc.RTCIceCandidate) else None)
 
 
-async def main(url: str, me: str, other: str, *, offers: bool) -> None:
+def signaling_for(options: argparse.Namespace) -> Signaling:
+    """The signaling that was asked for."""
+    ca, file = options.ca, options.credentials
+    return ToldSignaling(
+        options.url,
+        id=options.me,
+        to=options.other,
+        # Read each time: somebody may have put a new token there, as they expire.
+        credentials=(lambda: json.loads(Path(file).read_bytes())) if file else None,
+        ssl_context=ssl.create_default_context(cafile=ca) if ca else None,
+    )
+
+
+async def main(signaling: Signaling, *, offers: bool) -> None:
     """Call the other or be called, and pass on what comes on stdin."""
-    pc = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+    await signaling.connect()
+    pc = aiortc.RTCPeerConnection(signaling.configuration)
     channels: list[aiortc.RTCDataChannel] = []
 
     def hear(text: str) -> None:
@@ -78,7 +94,6 @@ async def main(url: str, me: str, other: str, *, offers: bool) -> None:
             tell("connected")
 
     pc.on("datachannel", watch)
-    signaling = ToldSignaling(url, id=me, to=other)
     consuming = asyncio.create_task(consume(pc, signaling))
     if offers:
         watch(pc.createDataChannel("chat"))
@@ -94,9 +109,11 @@ async def main(url: str, me: str, other: str, *, offers: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--offer", action="store_true", help="be the one who calls")
+    parser.add_argument("--ca", metavar="FILE", help="whom to trust, for tls:// URLs")
+    parser.add_argument("--credentials", metavar="FILE", help="what `sigctl token` printed")
     for name in ("url", "me", "other"):
         parser.add_argument(name)
     options = parser.parse_args()
     # aioice leaves 127.0.0.1 out, and a demonstration stays on its machine.
     aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
-    asyncio.run(main(options.url, options.me, options.other, offers=options.offer))
+    asyncio.run(main(signaling_for(options), offers=options.offer))

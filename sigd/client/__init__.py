@@ -5,25 +5,29 @@
         async for message in peer:
             ...
 
-Reading order: errors, conversation (the rules, without I/O), backoff, carrier (sockets and tasks), peer (the face);
-aiortc, which is imported only by who wants it, for programs written for aiortc's own signaling classes.
+Reading order: errors, conversation (the rules, without I/O) with pending, renewal and backoff; credentials; dial and
+carrier (sockets and tasks); peer (the face). aiortc, for programs written for its own signaling classes, is imported
+only by who wants it.
 """
 
 from sigd.client.conversation import Received
-from sigd.client.errors import Disconnected, SignalingError
+from sigd.client.credentials import Credentials, CredentialsSource
+from sigd.client.errors import Disconnected, NoCredentials, SignalingError
 from sigd.client.peer import Peer, connect
 from sigd.wire.errors import ErrorCode
-from sigd.wire.said import AnswerFrom, ByeFrom, CandidateFrom, Error, IceServerList, MessageFrom, OfferFrom, Registered
+from sigd.wire.said import AnswerFrom, ByeFrom, CandidateFrom, Error, MessageFrom, OfferFrom, Registered
 
 __all__ = [
     "AnswerFrom",
     "ByeFrom",
     "CandidateFrom",
+    "Credentials",
+    "CredentialsSource",
     "Disconnected",
     "Error",
     "ErrorCode",
-    "IceServerList",
     "MessageFrom",
+    "NoCredentials",
     "OfferFrom",
     "Peer",
     "Received",

@@ -3,6 +3,8 @@
     signaling = TcpSocketSignaling("127.0.0.1", 1234)                               # before
     signaling = Signaling("tcp://127.0.0.1:7337", id="alice", to="bob")             # after
 
+and, for the server's STUN and TURN servers, another one: `RTCPeerConnection(signaling.configuration)`.
+
 Runs on asyncio, as aiortc does.
 """
 
@@ -10,21 +12,26 @@ import asyncio
 import logging
 import random
 import re
+import ssl
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final, Literal, cast
 
 import aiortc
 from aiortc.contrib.signaling import BYE, BaseSignaling, SignalingBye
+from aiortc.rtcicetransport import parse_stun_turn_uri
 from aiortc.sdp import candidate_from_sdp, candidate_to_sdp
 
 from sigd.client.backoff import Backoff
 from sigd.client.conversation import Received
+from sigd.client.credentials import CredentialsSource
 from sigd.client.errors import SignalingError
 from sigd.client.peer import Peer, connect
 from sigd.wire.errors import ErrorCode
 from sigd.wire.said import AnswerFrom, ByeFrom, CandidateFrom, Error, OfferFrom
 
-__all__ = ["BYE", "END_OF_CANDIDATES", "EndOfCandidates", "Signaling"]
+__all__ = ["BYE", "END_OF_CANDIDATES", "EndOfCandidates", "Signaling", "configuration"]
 
 LONGEST_WAIT_SECONDS: Final = 4.0
 """Between two tries to reach a peer that is not there yet: 2 s on average, half of the 60 misses a minute that a
@@ -69,12 +76,12 @@ class Signaling(BaseSignaling):
         *,
         id: str | None = None,  # noqa: A002 - the word of the wire
         to: str | None = None,
+        credentials: CredentialsSource | None = None,
+        ssl_context: ssl.SSLContext | None = None,
         framing: Literal["prefixed", "lines"] = "prefixed",
     ) -> None:
         self.to = to
-        self._url = url
-        self._id = id
-        self._framing: Literal["prefixed", "lines"] = framing
+        self._connect = partial(connect, url, id=id, credentials=credentials, ssl_context=ssl_context, framing=framing)
         self._ready: asyncio.Future[Peer] | None = None
         self._holder: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -143,6 +150,17 @@ class Signaling(BaseSignaling):
                 self._holder.cancel()
             await asyncio.wait([self._holder])
 
+    @property
+    def configuration(self) -> aiortc.RTCConfiguration:
+        """With the STUN and TURN servers that the server last told of; once connected, and for each call anew.
+
+        Raises:
+            RuntimeError: not connected yet, or closed.
+        """
+        if self._ready is None or not self._ready.done() or self._closing.is_set():
+            raise RuntimeError("not connected: nobody has told of any servers")
+        return configuration(self._ready.result().ice_servers)
+
     # -- behind it
 
     async def _connected(self) -> Peer:
@@ -156,7 +174,7 @@ class Signaling(BaseSignaling):
     async def _hold(self, ready: "asyncio.Future[Peer]") -> None:
         """Be connected until closed: in a task of its own, since a program may close from another than it connects."""
         try:
-            async with connect(self._url, id=self._id, framing=self._framing) as peer:
+            async with self._connect() as peer:
                 ready.set_result(peer)
                 await self._closing.wait()
         except (OSError, SignalingError, ValueError) as fault:
@@ -198,6 +216,27 @@ class Signaling(BaseSignaling):
                 return BYE
             case _:
                 return None
+
+
+def configuration(ice_servers: Iterable[Mapping[str, Any]]) -> aiortc.RTCConfiguration:
+    """An RTCConfiguration with these servers (`Peer.ice_servers`), less those that aiortc would stumble over."""
+    servers: list[aiortc.RTCIceServer] = []
+    for server in ice_servers:
+        urls, username, credential = server.get("urls"), server.get("username"), server.get("credential")
+        listed = cast("list[object]", urls) if isinstance(urls, list) else [urls]
+        usable = [url for url in listed if isinstance(url, str) and _is_usable(url)]
+        if usable:
+            servers.append(aiortc.RTCIceServer(urls=usable, username=username, credential=credential))
+    return aiortc.RTCConfiguration(iceServers=servers)  # a list even if empty: without one aiortc asks Google's
+
+
+def _is_usable(url: str) -> bool:
+    try:
+        parse_stun_turn_uri(url)
+    except ValueError:
+        _log.warning("aiortc cannot use this STUN or TURN server: %a", url)  # it knows no IPv6 addresses, for one
+        return False
+    return True
 
 
 def _to_init(candidate: aiortc.RTCIceCandidate) -> dict[str, Any]:

@@ -1,20 +1,26 @@
 """Carries a conversation over sockets: connects, reads, writes, connects again. What is said is not its concern."""
 
-from collections.abc import Callable
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
 import anyio
 from anyio.abc import ByteStream
 
-from sigd.client.address import Address, Tcp, Unix
 from sigd.client.conversation import Conversation
-from sigd.client.errors import Disconnected, SignalingError
+from sigd.client.credentials import Wallet
+from sigd.client.dial import HANG_UP_SECONDS, LOST, hang_up, why
+from sigd.client.errors import Disconnected, NoCredentials, SignalingError
 
 RECEIVE_BYTES: Final = 65_536
 """What one read takes: a frame of the default size in one go."""
 
-_CLOSED: Final = "the server closed the connection"
+_log: Final = logging.getLogger(__name__)
+
+_TO_BE_MENDED: Final = (ssl.SSLCertVerificationError, NoCredentials)
+"""What somebody has to mend: told once per outage, to programs that would only wait."""
 
 
 class Carrier:
@@ -24,9 +30,16 @@ class Carrier:
         conversation: what is said.
     """
 
-    def __init__(self, conversation: Conversation, where: Address, connect_timeout: float) -> None:
+    def __init__(
+        self,
+        conversation: Conversation,
+        dial: Callable[[], Awaitable[ByteStream]],
+        wallet: Wallet,
+        connect_timeout: float,
+    ) -> None:
         self.conversation = conversation
-        self._where = where
+        self._dial = dial
+        self._wallet = wallet
         self._connect_timeout = connect_timeout
         self._changed = anyio.Event()
         self._scope = anyio.CancelScope()
@@ -54,42 +67,41 @@ class Carrier:
         with anyio.move_on_after(self._connect_timeout):
             stream = await self._dial()
             try:
+                # Not before there is somebody to show them to: who makes them may have to do with thousands of peers.
+                self.conversation.register(await self._wallet.fresh())
                 await self._register(stream)
             except BaseException:
-                await anyio.aclose_forcefully(stream)
+                await hang_up(stream)
                 raise
             return stream
         raise TimeoutError(f"the server did not register this peer within {self._connect_timeout:g} s")
 
-    async def _dial(self) -> ByteStream:
-        match self._where:
-            case Tcp(host, port):
-                return await anyio.connect_tcp(host, port)
-            case Unix(path):
-                return await anyio.connect_unix(path)
-
     async def _register(self, stream: ByteStream) -> None:
         conversation = self.conversation
         # Where a server refused the connection at once, writing fails, and what it said is still there to be read.
-        with suppress(anyio.BrokenResourceError):
+        with suppress(*LOST):
             await stream.send(conversation.take_due())
         while not (conversation.registered or conversation.over):
             try:
                 chunk = await stream.receive(RECEIVE_BYTES)
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                raise conversation.fault or Disconnected(_CLOSED, sent=True) from None
+            except LOST as fault:
+                raise conversation.fault or Disconnected(why(fault), sent=True) from None
             conversation.receive(chunk, anyio.current_time())
         if not conversation.registered:
             raise conversation.fault or AssertionError("over, and nothing says why")
 
     async def _converse(self, stream: ByteStream) -> str:
         """Read and write until the connection is over; a few words why, where nothing that was said tells."""
-        why = ""
-        async with stream, anyio.create_task_group() as group:
-            group.start_soon(self._write, stream)
-            why = await self._read(stream)
-            group.cancel_scope.cancel()
-        return why
+        reason = ""
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._write, stream)
+                group.start_soon(self._renew)
+                reason = await self._read(stream)
+                group.cancel_scope.cancel()
+        finally:
+            await hang_up(stream, within=HANG_UP_SECONDS)
+        return reason
 
     async def _read(self, stream: ByteStream) -> str:
         conversation = self.conversation
@@ -101,8 +113,8 @@ class Carrier:
             with anyio.move_on_after(conversation.deadline - anyio.current_time()):
                 try:
                     chunk = await stream.receive(RECEIVE_BYTES)
-                except (anyio.EndOfStream, anyio.BrokenResourceError):
-                    return _CLOSED
+                except LOST as fault:
+                    return why(fault)
             if chunk:
                 conversation.receive(chunk, anyio.current_time())
             else:
@@ -113,11 +125,24 @@ class Carrier:
     async def _write(self, stream: ByteStream) -> None:
         conversation = self.conversation
         # The reader finds out by itself that the connection is gone, after all that was still to be read.
-        with suppress(anyio.BrokenResourceError):
+        with suppress(*LOST):
             while True:
                 await self.wait_for(lambda: conversation.has_due)
                 await stream.send(conversation.take_due())
                 self.tell()
+
+    async def _renew(self) -> None:
+        conversation = self.conversation
+        while True:
+            await self.wait_for(lambda: conversation.renewal.wanted)
+            try:
+                credentials = await self._wallet.fresh()
+            except NoCredentials as fault:
+                _log.warning("%s; the old ones are still good", fault.text)
+                conversation.renew(None)
+            else:
+                conversation.renew(credentials)
+            self.tell()
 
     # -- one after another
 
@@ -128,8 +153,8 @@ class Carrier:
         try:
             with self._scope:
                 while current is not None:
-                    why = await self._converse(current)
-                    conversation.lose(why, anyio.current_time())
+                    reason = await self._converse(current)
+                    conversation.lose(reason, anyio.current_time())
                     self.tell()
                     current = await self._establish_again()
         finally:
@@ -144,12 +169,16 @@ class Carrier:
 
     async def _establish_again(self) -> ByteStream | None:
         conversation = self.conversation
+        told = False
         while conversation.ended is None:
             await anyio.sleep(max(0, conversation.retry_at - anyio.current_time()))
             try:
                 stream = await self.establish()
             except (OSError, SignalingError) as fault:
-                conversation.lose(str(fault), anyio.current_time())
+                conversation.lose(why(fault), anyio.current_time())
+                if not told and isinstance(fault, _TO_BE_MENDED):
+                    told = True
+                    _log.warning("%s; it is tried again", why(fault))
             else:
                 self.tell()
                 return stream

@@ -1,7 +1,8 @@
 """A client's side of the protocol, over one connection after another. No I/O, no clock: `now` is an argument.
 
-Whoever has a socket calls `begin`, connects, writes what `take_due` returns, passes on what comes (`receive`), lets
-time pass (`expire` at `deadline`) and says when the connection is gone (`lose`). From `retry_at` on all this begins
+Whoever has a socket calls `begin`, connects, fetches credentials (`register`), writes what `take_due` returns, passes
+on what comes (`receive`), lets time pass (`expire` at `deadline`), fetches credentials again when they are wanted
+(`renewal.wanted`, then `renew`) and says when the connection is gone (`lose`). From `retry_at` on all this begins
 again, until `ended`.
 """
 
@@ -9,10 +10,15 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar, assert_never
+from typing import Any, Final, assert_never
+
+from msgspec import structs
 
 from sigd.client.backoff import Backoff
+from sigd.client.credentials import NONE, Credentials
 from sigd.client.errors import Disconnected, SignalingError
+from sigd.client.pending import Answer, Pending
+from sigd.client.renewal import Renewal
 from sigd.wire import messages
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
 from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, framing_of
@@ -31,7 +37,6 @@ from sigd.wire.said import (
     PingSaid,
     PongSaid,
     Registered,
-    Said,
 )
 
 Received = OfferFrom | AnswerFrom | CandidateFrom | ByeFrom | MessageFrom | Error
@@ -76,48 +81,6 @@ DUE_BYTES: Final = 65_536
 _ALL: Final = 1 << 30
 """How many frames are taken at once: as many as one read brought."""
 
-Answer = TypeVar("Answer", bound=Said)
-
-
-class Pending(Generic[Answer]):
-    """A request that waits for its answer or, once `settled` was called, has it."""
-
-    __slots__ = ("_answer", "_expected", "_settled", "ref")
-
-    def __init__(self, ref: str, expected: type[Answer], settled: Callable[[], None]) -> None:
-        self.ref = ref
-        self._expected = expected
-        self._settled = settled
-        self._answer: Answer | SignalingError | None = None
-
-    def answer(self, message: Said) -> bool:
-        """Settle it with what the server said, if that answers such a request."""
-        if not isinstance(message, self._expected):
-            return False
-        self._answer = message
-        self._settled()
-        return True
-
-    def fail(self, fault: SignalingError) -> None:
-        """Settle it with what went wrong."""
-        self._answer = fault
-        self._settled()
-
-    @property
-    def settled(self) -> bool:
-        """Whether there is an answer."""
-        return self._answer is not None
-
-    def result(self) -> Answer:
-        """The answer.
-
-        Raises:
-            SignalingError: what the server said instead, or `Disconnected`.
-        """
-        if self._answer is None or isinstance(self._answer, SignalingError):
-            raise self._answer or AssertionError("not settled yet")
-        return self._answer
-
 
 class Conversation:
     """What one peer says to a server and hears from it. Times are seconds on the caller's clock.
@@ -126,25 +89,37 @@ class Conversation:
         id: the peer ID: as asked for, then as the server gave it, and asked for again with each connection.
         registered: whether the server has registered this peer over this connection.
         terms: what it said when it last did.
+        ice_servers: the STUN and TURN servers that it last told of, as RTCConfiguration has them.
         over: nothing more comes over this connection: it is to be closed.
         fault: why this connection is over, or why this peer was not registered.
         left: this peer wants no further connection.
         ended: why there is to be none.
         retry_at: when the next connection may be made.
+        renewal: when credentials are to be renewed.
     """
 
     def __init__(
-        self, register: Register, framing: Framing, jitter: random.Random, *, reconnect: bool, max_frame: int
+        self,
+        register: Register,
+        framing: Framing,
+        jitter: random.Random,
+        *,
+        reconnect: bool,
+        max_frame: int,
+        renewable: bool = False,
     ) -> None:
         self.id = register.id
         self.registered = False
         self.terms: Registered | None = None
+        self.ice_servers: list[dict[str, Any]] = []
         self.over = True
         self.fault: SignalingError | None = None
         self.left = False
         self.ended: SignalingError | None = None
         self.retry_at = -math.inf
+        self.renewal = Renewal(renewable=renewable)
         self._register = register
+        self._register_ref = ""
         self._wrap = Lines.wrap if framing is Framing.LINES else Prefixed.wrap
         self._overhead = len(self._wrap(b""))
         self._reconnect = reconnect
@@ -163,15 +138,22 @@ class Conversation:
     # -- a connection
 
     def begin(self, now: float) -> None:
-        """A connection is being made: the first that is due on it asks for the ID."""
+        """A connection is being made."""
         self.over = False
         self.fault = None
         self._split = None
         self._heard_at = now
         self._pinged = False
-        self._register.id = self.id
-        self._register.ref = self._next_ref()
-        self._say(self._register)
+
+    def register(self, credentials: Credentials = NONE) -> None:
+        """Ask for the ID, before anything else is said over a connection."""
+        self._say_register(self._register, credentials)
+
+    def renew(self, credentials: Credentials | None) -> None:
+        """Register again, to stay for longer; None: there are no fresh credentials now, and it asks again later."""
+        self.renewal.wanted = False
+        if credentials is not None:
+            self._say_register(Register(), credentials)  # what is not said again stays as it was
 
     def receive(self, chunk: bytes, now: float) -> None:
         """Act on what came. With nothing to follow (`over`) the rest is not looked at."""
@@ -206,6 +188,7 @@ class Conversation:
             self._backoff.reset()
         self.registered = False
         self._registered_at = math.inf
+        self.renewal.stop()
         self.over = True
         self._due.clear()
         pending, self._pending = self._pending, {}
@@ -259,6 +242,11 @@ class Conversation:
         self._due.clear()
         return due
 
+    def _say_register(self, register: Register, credentials: Credentials) -> None:
+        self._register_ref = self._next_ref()
+        # A copy, for a moment: nothing keeps the credentials.
+        self._say(structs.replace(register, id=self.id, ref=self._register_ref, **credentials))
+
     def _next_ref(self) -> str:
         self._refs += 1
         return str(self._refs)
@@ -295,6 +283,8 @@ class Conversation:
             case OfferFrom() | AnswerFrom() | CandidateFrom() | ByeFrom() | MessageFrom():
                 self._keep(message, len(frame))
             case Ok() | PongSaid() | PeerList() | IceServerList():
+                if isinstance(message, IceServerList):  # which may also come unasked, before the old ones expire
+                    self._hear_ice_servers(message.ice_servers)
                 pending = self._pending.get(message.ref or "")
                 if pending is not None and pending.answer(message):
                     del self._pending[pending.ref]  # or it would fail yet, should the connection be lost now
@@ -304,11 +294,8 @@ class Conversation:
                 if len(self._due) < DUE_BYTES:  # what is due already says as much
                     self._say(Pong())
             case Registered():
-                if message.ref == self._register.ref:
-                    self.id = message.id
-                    self.terms = message
-                    self.registered = True
-                    self._registered_at = now
+                if message.ref == self._register_ref:
+                    self._hear_registered(message, now)
             case GoingAway():
                 self._backoff.hold(message.reconnect_after_ms, now)
                 self._finish(Disconnected(f"the server is going away: {message.reason}", sent=True))
@@ -319,29 +306,53 @@ class Conversation:
         self._backlog.append((size + STRUCT_BYTES, message))
         self._backlog_bytes += size + STRUCT_BYTES
 
+    def _hear_registered(self, terms: Registered, now: float) -> None:
+        if not self.registered:
+            self._registered_at = now
+        if terms.ice_servers is not None or not self.registered:  # renewed without: those from before are as good
+            self._hear_ice_servers(terms.ice_servers or [])
+        self.id = terms.id
+        self.terms = terms
+        self.registered = True
+        self.renewal.grant(terms.expires_ms, now)
+
+    def _hear_ice_servers(self, servers: list[Any]) -> None:
+        self.ice_servers = [server for server in servers if isinstance(server, dict)]
+
     def _hear_error(self, error: Error, size: int, now: float) -> None:
         fault = SignalingError.of(error)
         code = _known(error.code)
         pending = self._pending.pop(error.ref or "", None)
         if pending is not None:
             pending.fail(fault)
-        if error.reconnect is False or (not self.registered and code is not None and code.next is Next.MEND):
+        if self._is_final(error, code):
             self.ended = fault
             self._finish(fault)
         elif not self.registered or (code is not None and code.closes):
             self._hold(error, now)
             self._finish(fault)
-        elif error.ref is None:
+        elif error.ref is None or error.ref == self._register_ref:  # or the old credentials do, until they expire
             if code is None and error.to is None:
                 self._hold(error, now)
                 self.fault = fault  # should the connection end now, then because of this
             self._keep(error, size)
+
+    def _is_final(self, error: Error, code: ErrorCode | None) -> bool:
+        """Whether an error says, or means, that coming back by itself has no point."""
+        if error.reconnect is False:
+            return True
+        if code is ErrorCode.AUTH_EXPIRED:
+            return not self.renewal.renewable
+        if code is not None and code.next is Next.NEVER:
+            return error.reconnect is None and error.retry_after_ms is None
+        return code is not None and code.next is Next.MEND and not self.registered
 
     def _hold(self, error: Error, now: float) -> None:
         if error.retry_after_ms is not None:
             self._backoff.hold(error.retry_after_ms, now)
 
     def _finish(self, fault: SignalingError) -> None:
+        self.renewal.stop()
         self.fault = fault
         self.over = True
 
@@ -350,20 +361,25 @@ class Conversation:
     @property
     def deadline(self) -> float:
         """When to call `expire`."""
-        if self.terms is None or not self.registered or self.over:
-            return math.inf
-        keepalive = max(SHORTEST_KEEPALIVE_SECONDS, min(self.terms.keepalive_ms, messages.MAX_KEEPALIVE_MS) / 1000)
-        return self._heard_at + keepalive * (SILENCE if self._pinged else 1)
+        return min(self.renewal.due_at, self._silent_at)
 
     def expire(self, now: float) -> None:
-        """Do what is due by now: ask a silent server whether it is there, and give it up if it stays silent."""
-        if now < self.deadline:
+        """Do what is due by now: want fresh credentials; ask a silent server whether it is there, or give it up."""
+        self.renewal.expire(now)
+        if now < self._silent_at:
             return
         if self._pinged:
             self._finish(Disconnected("nothing was heard from the server for too long", sent=True))
         else:
             self._pinged = True
             self._say(Ping())
+
+    @property
+    def _silent_at(self) -> float:
+        if self.terms is None or not self.registered or self.over:
+            return math.inf
+        keepalive = max(SHORTEST_KEEPALIVE_SECONDS, min(self.terms.keepalive_ms, messages.MAX_KEEPALIVE_MS) / 1000)
+        return self._heard_at + keepalive * (SILENCE if self._pinged else 1)
 
     def resume(self, now: float) -> None:
         """Begin to read again: the silence was of our own making."""

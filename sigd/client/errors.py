@@ -62,3 +62,11 @@ class Disconnected(SignalingError):
     def __init__(self, text: str, *, sent: bool) -> None:
         super().__init__(DISCONNECTED, text)
         self.sent = sent
+
+
+class NoCredentials(Disconnected):
+    """The function that makes the credentials has failed; what it raised is the cause."""
+
+    def __init__(self, cause: Exception) -> None:
+        # Its type alone: its text may quote what was said to whoever makes them.
+        super().__init__(f"no credentials: {type(cause).__name__}", sent=False)

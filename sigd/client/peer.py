@@ -1,9 +1,11 @@
 """What a program on trio or asyncio sees of the client: `connect`, and a `Peer` with a method for each request."""
 
 import random
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, Literal, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -12,11 +14,16 @@ from msgspec import UNSET, Raw, UnsetType
 
 from sigd.client import address
 from sigd.client.carrier import Carrier
-from sigd.client.conversation import Asking, Conversation, Pending, Received
+from sigd.client.conversation import Asking, Conversation, Received
+from sigd.client.credentials import CredentialsSource, Wallet
+from sigd.client.dial import context_for, dial
 from sigd.client.errors import Disconnected, SignalingError
 from sigd.wire import messages
 from sigd.wire.framing import Framing
 from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid, Registered, Said
+
+if TYPE_CHECKING:
+    from sigd.client.pending import Pending
 
 MAX_FRAME: Final = 1_048_576
 """Bytes of the longest message that is taken. Servers take 65 536 unless told otherwise, which is what counts then."""
@@ -39,6 +46,8 @@ async def connect(
     *,
     id: str | None = None,  # noqa: A002 - the word of the wire
     meta: Mapping[str, Any] | None = None,
+    credentials: CredentialsSource | None = None,
+    ssl_context: ssl.SSLContext | None = None,
     framing: Literal["prefixed", "lines"] = "prefixed",
     keepalive_ms: int | None = None,
     max_frame: int = MAX_FRAME,
@@ -50,12 +59,20 @@ async def connect(
 
     What goes wrong with the first connection is raised: a wrong address, an ID that somebody else holds. A connection
     that is lost later is made again, after pauses with full jitter, and with the same ID; that somebody else holds it
-    is then a reason to try again, since that may be this peer's own old link. The server can end this (`replaced`).
+    is then a reason to try again, since that may be this peer's own old link. So is a server that cannot be trusted,
+    which may be mended. The server can end this (`replaced`, `auth-failed`).
+
+    Credentials that expire are renewed in good time, if a function makes them. Without one `auth-expired` is the end.
 
     Args:
-        url: `tcp://host[:port]` or `unix:/path`.
+        url: `tls://host[:port]`, `tcp://host[:port]` or `unix:/path`.
         id: the peer ID; None: the server picks one (`Peer.id`).
         meta: what other peers see of this one in a list: a JSON object of at most 1 KiB.
+        credentials: members of `register`: `{"token": ...}`, `{"user": ..., "token": ...}` or `{"jwt": ...}`; or a
+            function that returns such a mapping, called for each `register`. It must not block, but may be async. Once
+            connected, one that raises is called again later.
+        ssl_context: for `tls://`: whom to trust, and the client's certificate; None: whom the system trusts. The name
+            in the URL is checked against the server's certificate, as the context says.
         framing: length-prefixed, or lines of JSON, which are easier to read in a trace.
         keepalive_ms: after how much silence each side asks whether the other is there; None: as the server likes it.
         max_frame: bytes of the longest message that is taken.
@@ -64,10 +81,15 @@ async def connect(
         jitter: where the pauses come from.
 
     Raises:
-        OSError: there is no connection; `TimeoutError`, one of these, after `connect_timeout`.
-        SignalingError: the server did not register this peer: `id-taken`, `server-full`, ...
-        ValueError: the URL is none of these.
+        OSError: there is no connection; `TimeoutError`, one of these, after `connect_timeout`, and
+            `ssl.SSLCertVerificationError` where it is not the server that it should be.
+        SignalingError: the server did not register this peer: `id-taken`, `auth-failed`, `server-full`, ...; or
+            `NoCredentials`, one of these, its cause being what `credentials` raised.
+        ValueError: the URL or the credentials are none of these, or there is no use for an `ssl_context`.
     """
+    where = address.parse(url)
+    context = context_for(where, ssl_context)
+    wallet = Wallet(credentials)
     register = messages.Register(
         id=id,
         meta=UNSET if meta is None else Raw(msgspec.json.encode(dict(meta))),
@@ -80,8 +102,9 @@ async def connect(
         jitter or random.Random(),
         reconnect=reconnect,
         max_frame=max_frame,
+        renewable=wallet.renewable,
     )
-    carrier = Carrier(conversation, address.parse(url), connect_timeout)
+    carrier = Carrier(conversation, partial(dial, where, context), wallet, connect_timeout)
     stream = await carrier.establish()
     fault: Exception | None = None
     async with anyio.create_task_group() as group:
@@ -130,6 +153,15 @@ class Peer:
         if self._conversation.terms is None:
             raise AssertionError("a peer was handed out before it was registered")
         return self._conversation.terms
+
+    @property
+    def ice_servers(self) -> list[dict[str, Any]]:
+        """The STUN and TURN servers that the server last told of, as RTCConfiguration has them.
+
+        It sends new ones before they expire: look here for each call anew. After a long time without a connection
+        they may have expired; `request_ice_servers` waits for one.
+        """
+        return self._conversation.ice_servers.copy()
 
     # -- what a peer says
 
@@ -181,9 +213,10 @@ class Peer:
             after = page.peers[-1].id if page.peers else ""
         return found
 
-    async def ice_servers(self, *, within: float = ANSWER_SECONDS) -> IceServerList:
-        """STUN and TURN servers as RTCConfiguration has them, with credentials and when those expire."""
-        return await self._ask(messages.IceServers(), IceServerList, within)
+    async def request_ice_servers(self, *, within: float = ANSWER_SECONDS) -> list[dict[str, Any]]:
+        """`ice_servers` with fresh credentials."""
+        await self._ask(messages.IceServers(), IceServerList, within)
+        return self.ice_servers
 
     async def ping(self, *, within: float = ANSWER_SECONDS) -> float:
         """Ask whether the server is there; the seconds that it took."""

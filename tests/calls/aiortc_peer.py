@@ -6,11 +6,14 @@ on stdin goes out over the data channel; the end of stdin ends the call.
 
 import argparse
 import asyncio
+import json
 import re
+import ssl
 import sys
+from pathlib import Path
 
 import aioice.ice
-from aiortc import RTCConfiguration, RTCDataChannel, RTCIceCandidate, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCDataChannel, RTCIceCandidate, RTCPeerConnection, RTCSessionDescription
 from aiortc.sdp import SessionDescription
 
 from sigd.client.aiortc import BYE, END_OF_CANDIDATES, Signaling
@@ -45,7 +48,7 @@ class Call:
     def __init__(self, signaling: Signaling, trickle: bool) -> None:
         self.signaling = signaling
         self.trickle = trickle
-        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.pc = RTCPeerConnection(signaling.configuration)
         self.channel: RTCDataChannel | None = None
         self.pc.on("datachannel", self.watch)
 
@@ -109,9 +112,10 @@ class Call:
             self.channel.send(line.rstrip("\n"))
 
 
-async def run(call: Call, offers: bool) -> None:
-    await call.signaling.connect()
+async def run(signaling: Signaling, *, trickle: bool, offers: bool) -> None:
+    await signaling.connect()
     say("registered")
+    call = Call(signaling, trickle)
     consuming = asyncio.create_task(call.consume())
     if offers:
         await call.offer()
@@ -129,16 +133,25 @@ def main() -> None:
     parser.add_argument("--to")
     parser.add_argument("--framing", choices=["prefixed", "lines"], default="prefixed")
     parser.add_argument("--all-at-once", action="store_true", help="candidates inside the descriptions, as aiortc does")
+    parser.add_argument("--ca", help="file: whom to trust")
+    parser.add_argument("--credentials", help="file: members of `register`, as JSON")
     options = parser.parse_args()
     # A call in a test must not leave the machine, and must work on one that has no other interface; aioice by itself
     # leaves 127.0.0.1 out.
     aioice.ice.get_host_addresses = only_loopback
 
-    async def start() -> None:
-        signaling = Signaling(options.url, id=options.id, to=options.to, framing=options.framing)
-        await run(Call(signaling, not options.all_at_once), options.role == "offer")
+    asyncio.run(run(signaling_for(options), trickle=not options.all_at_once, offers=options.role == "offer"))
 
-    asyncio.run(start())
+
+def signaling_for(options: argparse.Namespace) -> Signaling:
+    return Signaling(
+        options.url,
+        id=options.id,
+        to=options.to,
+        framing=options.framing,
+        credentials=json.loads(Path(options.credentials).read_bytes()) if options.credentials else None,
+        ssl_context=ssl.create_default_context(cafile=options.ca) if options.ca else None,
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Whole calls, each peer in a process of its own, through a daemon that is stopped once they are connected."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.calls.processes import LIMIT, PeerProcess, running
+from tests.calls.public import Public
 from tests.daemon import Daemon, running_daemon
 
 pytestmark = pytest.mark.slow  # processes, or many inputs: more than a few seconds in all
@@ -121,3 +123,20 @@ def test_who_hangs_up_says_bye(daemon: Daemon):
         alice.end()
         bob.wait_for("got bye")
         bob.end()
+
+
+@pytest.mark.parametrize("framing", ["lines", "prefixed"])
+def test_a_public_daemon_with_tls_and_tokens(tmp_path: Path, framing: str):
+    """Each peer has a token of its own, which lets it talk to the other and to nobody else."""
+    public = Public(tmp_path)
+    with running_daemon("--config", str(public.config)) as daemon:
+        assert daemon.url.startswith("tls://")
+        bob_command = aiortc("answer", daemon.url, *public.options("bob", "alice"), "--framing", framing)
+        alice_command = aiortc("offer", daemon.url, *public.options("alice", "bob"), "--to", "bob")
+        with running(bob_command, alice_command) as (bob, alice):
+            has_trickled(alice, sent="offer", got="answer")
+            has_trickled(bob, sent="answer", got="offer")
+            stop_daemon_then_talk(daemon, alice, bob)
+        log = "".join(daemon.log)
+    for file in ("alice.json", "bob.json"):
+        assert json.loads((tmp_path / file).read_bytes())["token"] not in log

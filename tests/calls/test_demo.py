@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.daemon import running_daemon
 
 LIMIT = 40.0
@@ -28,8 +30,9 @@ def ladder(*options: str) -> list[tuple[str, str]]:
     return [("bob" if back else "alice", re.sub(r"[\d.]+ kB", "KB", text)) for back, text, _ in rungs]
 
 
-def test_a_call_through_a_daemon_of_its_own_which_is_stopped():
-    rungs = ladder()
+@pytest.mark.parametrize("how", [[], ["--public"]])
+def test_a_call_through_a_daemon_of_its_own_which_is_stopped(how: list[str]):
+    rungs = ladder(*how)
     for peer, first in (("alice", "offer KB"), ("bob", "answer KB")):
         sent = [text for sender, text in rungs[:-2] if sender == peer]
         assert (sent[0], sent[-1]) == (first, "end-of-candidates")

@@ -8,7 +8,9 @@ import pytest
 from msgspec import Raw
 
 from sigd.client import conversation as rules
-from sigd.client.conversation import Conversation, Pending
+from sigd.client.conversation import Conversation
+from sigd.client.credentials import NONE, Credentials
+from sigd.client.pending import Pending
 from sigd.wire import messages
 from sigd.wire.framing import Framing, Lines, Prefixed
 from sigd.wire.said import Ok
@@ -35,11 +37,14 @@ class Bench:
         reconnect: bool = True,
         jitter: random.Random | None = None,
         max_frame: int = 100_000,
+        renewable: bool = False,
     ) -> None:
         self.now = 1000.0
         self.framing = framing
         register = messages.Register(id=peer, meta=Raw(b'{"kind":"test"}'), max_frame=max_frame)
-        self.client = Conversation(register, framing, jitter or NoJitter(), reconnect=reconnect, max_frame=max_frame)
+        self.client = Conversation(
+            register, framing, jitter or NoJitter(), reconnect=reconnect, max_frame=max_frame, renewable=renewable
+        )
 
     def wrap(self, message: dict[str, Any]) -> bytes:
         data = json.dumps(message).encode()
@@ -52,8 +57,12 @@ class Bench:
         split = Lines(100_000) if self.framing is Framing.LINES else Prefixed(100_000)
         return [json.loads(frame) for frame in split.take(self.client.take_due(), 1000)]
 
-    def registers(self, peer: str = "alice", **terms: Any) -> "Bench":
+    def begins(self, credentials: Credentials = NONE) -> None:
         self.client.begin(self.now)
+        self.client.register(credentials)
+
+    def registers(self, peer: str = "alice", credentials: Credentials = NONE, **terms: Any) -> "Bench":
+        self.begins(credentials)
         (register,) = self.says()
         self.hears(TERMS | {"id": peer, "ref": register["ref"], "keepaliveMs": KEEPALIVE * 1000} | terms)
         return self

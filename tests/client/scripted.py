@@ -2,12 +2,14 @@
 
 import contextlib
 import json
+import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
+from anyio.streams.tls import TLSStream
 
 from sigd.wire.framing import Prefixed
 
@@ -24,10 +26,11 @@ class ServerLink:
     """The server's end of one connection, length-prefixed.
 
     Attributes:
-        register: the client's `register`.
+        stream: what was accepted, or TLS over it.
+        register: the client's last `register`.
     """
 
-    def __init__(self, stream: SocketStream) -> None:
+    def __init__(self, stream: ByteStream) -> None:
         self.stream = stream
         self.register: dict[str, Any] = {}
         self._split = Prefixed((1 << 24) - 1)
@@ -66,6 +69,12 @@ class ServerLink:
                 if "ref" in message:
                     await self.says({"type": "ok", "ref": message["ref"]})
 
+    async def gone_raw(self) -> None:
+        """Read, whatever it is, until the client closes."""
+        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while True:
+                await self.stream.receive()
+
 
 Script = Callable[[ServerLink], Awaitable[None]]
 
@@ -77,12 +86,16 @@ class ScriptedServer:
         url: where it is.
         links: the connections that a script took.
         extra: how many connections came after the last script's.
+        tls: whom it is to each new connection: a context with a certificate; None: no TLS.
+        refused: TLS handshakes that failed.
     """
 
-    def __init__(self, port: int) -> None:
-        self.url = f"tcp://127.0.0.1:{port}"
+    def __init__(self, port: int, tls: ssl.SSLContext | None) -> None:
+        self.url = f"{'tls' if tls else 'tcp'}://127.0.0.1:{port}"
         self.links: list[ServerLink] = []
         self.extra = 0
+        self.tls = tls
+        self.refused = 0
 
     @property
     def ids(self) -> list[str | None]:
@@ -91,14 +104,17 @@ class ScriptedServer:
 
 
 @contextlib.asynccontextmanager
-async def scripted_server(*scripts: Script) -> AsyncGenerator[ScriptedServer, None]:
+async def scripted_server(*scripts: Script, tls: ssl.SSLContext | None = None) -> AsyncGenerator[ScriptedServer, None]:
     """A server whose connections, one after another, each follow a script and are closed at its end."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0)
-    server = ScriptedServer(listener.extra(SocketAttribute.local_port))
+    server = ScriptedServer(listener.extra(SocketAttribute.local_port), tls)
     waiting = deque(scripts)
 
-    async def serve(stream: SocketStream) -> None:
-        async with stream:
+    async def serve(accepted: SocketStream) -> None:
+        async with accepted:
+            stream = await handshake(accepted)
+            if stream is None:
+                return
             if not waiting:
                 server.extra += 1
                 return
@@ -106,6 +122,17 @@ async def scripted_server(*scripts: Script) -> AsyncGenerator[ScriptedServer, No
             server.links.append(link)
             with contextlib.suppress(anyio.EndOfStream):  # the client has closed, which ends any script
                 await waiting.popleft()(link)
+            with contextlib.suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                await stream.aclose()  # for TLS that is more than closing what was accepted
+
+    async def handshake(accepted: SocketStream) -> ByteStream | None:
+        if server.tls is None:
+            return accepted
+        try:
+            return await TLSStream.wrap(accepted, server_side=True, ssl_context=server.tls)
+        except (ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream):
+            server.refused += 1
+            return None
 
     async with listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, serve)

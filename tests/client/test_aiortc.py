@@ -1,6 +1,7 @@
 """aiortc's signaling interface: what the other sends arrives as aiortc's objects, and the other way round."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from aiortc.contrib.signaling import BYE, BaseSignaling
 
 from sigd.client import AnswerFrom, ByeFrom, CandidateFrom, OfferFrom, Peer, SignalingError, connect
-from sigd.client.aiortc import END_OF_CANDIDATES, Signaling
+from sigd.client.aiortc import END_OF_CANDIDATES, Signaling, configuration
+from tests.client import certificates
 from tests.client.scripted import ServerLink, scripted_server
 from tests.daemon import running_daemon
 
@@ -257,3 +259,92 @@ def test_what_was_perhaps_not_delivered_is_logged_and_passed_over(caplog: pytest
 
     asyncio.run(main())
     assert "perhaps not" in caplog.text
+
+
+# -- STUN and TURN servers, credentials, TLS
+
+STUN = {"urls": "stun:stun.example.org"}
+TURN: dict[str, Any] = {
+    "urls": ["turn:turn.example.org?transport=udp", "turns:turn.example.org"],
+    "username": "1900000000:alice",
+    "credential": "Zm9v",
+}
+
+
+def test_a_configuration_has_the_servers():
+    found = configuration([STUN, TURN])
+    assert found.iceServers == [
+        aiortc.RTCIceServer(urls=["stun:stun.example.org"]),
+        aiortc.RTCIceServer(urls=TURN["urls"], username="1900000000:alice", credential="Zm9v"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        {},
+        {"urls": None},
+        {"urls": []},
+        {"urls": 7},
+        {"urls": ["stun:[2001:db8::1]:3478"]},
+        {"urls": "http://example.org"},
+        {"urls": [7, None]},
+        {"urls": "stun:h?transport=udp"},
+    ],
+)
+def test_a_server_that_aiortc_cannot_use_is_left_out(server: dict[str, Any]):
+    found = configuration([server, STUN])
+    assert found.iceServers == [aiortc.RTCIceServer(urls=["stun:stun.example.org"])]
+
+    async def takes_it() -> None:
+        pc = aiortc.RTCPeerConnection(found)
+        pc.createDataChannel("chat")
+        await pc.createOffer()
+        await pc.close()
+
+    asyncio.run(takes_it())
+
+
+def test_without_servers_none_are_asked():
+    assert configuration([]).iceServers == []
+
+
+def test_a_signaling_over_tls_with_a_token_and_the_servers_that_it_is_told_of():
+    async def tells(link: ServerLink) -> None:
+        await link.registers(iceServers=[STUN])
+        await link.says({"type": "iceServers", "iceServers": [TURN]}, {"type": "bye", "from": "bob"})
+        await link.gone()
+
+    async def main() -> None:
+        async with scripted_server(tells, tls=certificates.server()) as server:
+            signaling = Signaling(
+                server.url, id="alice", to="bob", credentials={"token": "t"}, ssl_context=certificates.client()
+            )
+            with pytest.raises(RuntimeError, match="not connected"):
+                _ = signaling.configuration
+            await signaling.connect()
+            assert signaling.configuration.iceServers
+            assert await signaling.receive() is BYE
+            assert signaling.configuration == configuration([TURN])
+            assert server.links[0].register["token"] == "t"
+            await signaling.close()
+            with pytest.raises(RuntimeError, match="not connected"):
+                _ = signaling.configuration
+
+    asyncio.run(main())
+
+
+def test_a_server_that_cannot_be_trusted_and_credentials_that_cannot_be_had():
+    def fails() -> dict[str, str]:
+        raise KeyError("token")
+
+    async def main() -> None:
+        async with scripted_server(tls=certificates.server()) as server:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await Signaling(server.url).connect()
+            with pytest.raises(SignalingError, match="no credentials: KeyError"):
+                await Signaling(server.url, ssl_context=certificates.client(), credentials=fails).connect()
+            with pytest.raises(ValueError, match="credentials are"):
+                await Signaling(server.url, credentials={"password": "x"}).connect()
+
+    asyncio.run(main())

@@ -32,7 +32,7 @@ from tests.client.by_hand import BOTH, TERMS, Bench
 @BOTH
 def test_the_first_message_asks_for_the_id(framing: Framing):
     bench = Bench(framing=framing)
-    bench.client.begin(0)
+    bench.begins()
     assert bench.says() == [
         {"type": "register", "ref": "1", "id": "alice", "meta": {"kind": "test"}, "maxFrame": 100_000}
     ]
@@ -41,7 +41,7 @@ def test_the_first_message_asks_for_the_id(framing: Framing):
 
 def test_registered_once_the_server_says_so_with_the_right_ref():
     bench = Bench()
-    bench.client.begin(0)
+    bench.begins()
     bench.hears(TERMS | {"id": "alice", "ref": "other", "keepaliveMs": 1000})
     assert not bench.client.registered
     bench.hears(TERMS | {"id": "alice", "ref": "1", "keepaliveMs": 1000})
@@ -53,7 +53,7 @@ def test_registered_once_the_server_says_so_with_the_right_ref():
 def test_an_id_that_the_server_picked_is_asked_for_again():
     bench = Bench(peer=None).registers("x7f3")
     bench.client.lose("cut", bench.now)
-    bench.client.begin(bench.now)
+    bench.begins()
     assert bench.says()[0]["id"] == "x7f3"
 
 
@@ -66,19 +66,20 @@ def test_a_refused_register_is_over_and_ends_it_where_trying_again_has_no_point(
     code: ErrorCode, reconnect: bool | None, with_ref: bool
 ):
     bench = Bench()
-    bench.client.begin(bench.now)
+    bench.begins()
     error = {"type": "error", "code": code, "message": "no", "reconnect": reconnect}
     bench.hears(error | {"ref": bench.says()[0]["ref"]} if with_ref else error)
     assert bench.client.over
     assert bench.client.fault is not None
     assert bench.client.fault.code == code
-    assert (bench.client.ended is None) == (code.next is Next.BACK_OFF)
+    # These credentials are the only ones: expired, they stay so.
+    assert (bench.client.ended is None) == (code.next is Next.BACK_OFF and code is not ErrorCode.AUTH_EXPIRED)
 
 
 @pytest.mark.parametrize("code", [ErrorCode.AUTH_FAILED, "a-code-of-2031"])
 def test_what_comes_with_a_time_is_tried_again_then(code: str):
     bench = Bench()
-    bench.client.begin(bench.now)
+    bench.begins()
     bench.hears({"type": "error", "code": code, "message": "later", "ref": "1", "retryAfterMs": 30_000})
     bench.client.lose("closed", bench.now)
     assert bench.client.ended is None
@@ -87,7 +88,7 @@ def test_what_comes_with_a_time_is_tried_again_then(code: str):
 
 def test_an_error_from_before_the_server_knew_the_framing_comes_as_a_line():
     bench = Bench(framing=Framing.PREFIXED)
-    bench.client.begin(bench.now)
+    bench.begins()
     line = b'{"type":"error","code":"server-full","message":"full","retryAfterMs":4000}\n'
     for at in range(len(line)):
         bench.client.receive(line[at : at + 1], bench.now)
@@ -99,7 +100,7 @@ def test_an_error_from_before_the_server_knew_the_framing_comes_as_a_line():
 
 def test_the_next_connection_chooses_its_framing_anew():
     bench = Bench(framing=Framing.PREFIXED)
-    bench.client.begin(bench.now)
+    bench.begins()
     bench.client.receive(b'{"type":"error","code":"server-full","message":"full"}\n', bench.now)
     bench.client.lose("closed", bench.now)
     assert bench.registers().client.registered
@@ -294,7 +295,7 @@ def test_whatever_comes_is_never_a_crash(framing: Framing, chunks: list[bytes], 
     if registered:
         bench.registers()
     else:
-        bench.client.begin(bench.now)
+        bench.begins()
     for chunk in chunks:
         bench.client.receive(chunk, bench.now)
     bench.client.lose("closed", bench.now)
@@ -330,6 +331,8 @@ OWN: list[dict[str, Any]] = [
     {"type": "ping"},
     {"type": "pong"},
     TERMS | {"id": "a", "ref": "1", "keepaliveMs": 0},
+    TERMS | {"id": "a", "ref": "1", "keepaliveMs": 0, "expiresMs": -1, "iceServers": [None]},
+    {"type": "iceServers", "iceServers": [{"urls": "stun:h"}, 7]},
 ]
 SAID = errors() | going_away() | st.sampled_from([said for said, _ in OTHERS]) | st.sampled_from(OWN)
 
@@ -344,4 +347,11 @@ def test_whatever_a_server_says_a_request_is_settled_once_the_connection_is_gone
     assert request.settled
     assert settled
     assert bench.now <= bench.client.retry_at <= bench.now + 86_400
-    assert (bench.client.ended is not None) <= any(message.get("reconnect") is False for message in said)
+    assert (bench.client.ended is not None) <= any(is_final(message) for message in said)
+
+
+def is_final(message: dict[str, Any]) -> bool:
+    return message.get("reconnect") is False or message.get("code") in FINAL
+
+
+FINAL = {code for code in ErrorCode if code.next is Next.NEVER} | {ErrorCode.AUTH_EXPIRED}

@@ -17,7 +17,7 @@ from tests.client.by_hand import KEEPALIVE, Bench
 
 @pytest.mark.parametrize("code", [code for code in ErrorCode if code.closes])
 def test_an_error_that_closes(code: ErrorCode):
-    bench = Bench().registers()
+    bench = Bench(renewable=True).registers()
     never = {"reconnect": False} if code.next is Next.NEVER else {}
     bench.hears({"type": "error", "code": code, "message": "why", **never}, {"type": "bye", "from": "late"})
     assert bench.client.over
@@ -163,7 +163,7 @@ def test_no_keepalive_makes_a_client_spin_or_wait_for_ever(said: int, seconds: f
 
 def test_nothing_is_due_while_not_registered():
     bench = Bench()
-    bench.client.begin(bench.now)
+    bench.begins()
     assert bench.client.deadline == float("inf")
 
 
