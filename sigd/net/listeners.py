@@ -6,9 +6,12 @@ import os
 import socket
 import ssl
 import stat
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sigd.config import Listen, StartError, is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BACKLOG: Final = 4_096
 """Connections that wait to be taken in; the kernel's own limit (net.core.somaxconn) is the same since Linux 5.4."""
@@ -32,6 +35,10 @@ _ADVICE: Final = {
     errno.EAFNOSUPPORT: "this machine does not speak this kind of address (IPv6 may be switched off)",
     errno.ENOENT: "the folder does not exist: create it first",
 }
+
+
+Address = tuple[str, int] | tuple[str, int, int, int] | str
+"""Of a client on IPv4, on IPv6, and on a Unix socket."""
 
 
 class Door:
@@ -89,7 +96,22 @@ def close_listener(sock: socket.socket) -> None:
     sock.close()
 
 
-class _UnixListener(socket.socket):
+class _Listener(socket.socket):
+    """Accepts at half of what `socket.accept` costs, which asks each time what kind of socket this is."""
+
+    def __init__(self, family: socket.AddressFamily) -> None:
+        super().__init__(family, socket.SOCK_STREAM)
+        self._kind = family
+
+    def accept(self) -> tuple[socket.socket, Address]:
+        """A connection that waits, and where it comes from."""
+        undocumented: Any = self
+        accept = cast("Callable[[], tuple[int, Address]]", undocumented._accept)
+        descriptor, address = accept()
+        return socket.socket(self._kind, socket.SOCK_STREAM, 0, fileno=descriptor), address
+
+
+class _UnixListener(_Listener):
     """Knows its socket file again: another daemon may have put its own in the same place meanwhile."""
 
     _path = ""
@@ -114,11 +136,11 @@ def _tcp(listen: Listen, loopback_only: str) -> list[socket.socket]:
     found = socket.getaddrinfo(listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     listeners: list[socket.socket] = []
     with contextlib.ExitStack() as on_fault:
-        for family, kind, protocol, _, address in dict.fromkeys(found):
+        for family, _, _, _, address in dict.fromkeys(found):
             # A name may have other addresses now than when the configuration was judged.
             if loopback_only and not is_loopback(str(address[0])):
                 raise StartError(listen.url, f"{address[0]} is beyond loopback: {loopback_only}")
-            sock = on_fault.enter_context(socket.socket(family, kind, protocol))
+            sock = on_fault.enter_context(_Listener(family))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -145,7 +167,7 @@ def _prepare(sock: socket.socket) -> None:
 def _unix(listen: Listen) -> socket.socket:
     _remove_dead(listen.path)
     with contextlib.ExitStack() as on_fault:
-        sock = on_fault.enter_context(_UnixListener(socket.AF_UNIX, socket.SOCK_STREAM))
+        sock = on_fault.enter_context(_UnixListener(socket.AF_UNIX))
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         if listen.mode is None:

@@ -34,8 +34,7 @@ from sigd.wire.framing import Lines
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Address = tuple[str, int] | tuple[str, int, int, int] | str
-    """Of IPv4, of IPv6, and of Unix sockets."""
+    from sigd.net.listeners import Address
 
 EVENTS_PER_ROUND: Final = 256
 """How many sockets one round looks at: some milliseconds of work, so that trio's other tasks have their turn."""
@@ -225,7 +224,8 @@ class Reactor:
         opening = None
         if door.context is not None or origin.trusted:
             opening = Opening(door.context, tls_only=door.tls_only, proxied=origin.trusted)
-        link = Stream(self, sock, origin, host, port, opening)
+        # Where both say the same, one string is enough for all who come from there.
+        link = Stream(self, sock, origin, origin.key if origin.key == host else host, port, opening)
         self._epoll.register(link.fd, IN)
         self._links[link.fd] = link
         self.router.welcome(link)
@@ -287,18 +287,16 @@ class Reactor:
                 return
             self._welcome(sock, address, door)
 
-    def _welcome(
-        self, sock: socket.socket, address: "tuple[str, int] | tuple[str, int, int, int] | str", door: Door
-    ) -> None:
+    def _welcome(self, sock: socket.socket, address: "Address", door: Door) -> None:
         admission = self.router.admission
-        host, port = ("unix", None) if isinstance(address, str) else address[:2]
+        host, port = ("unix", None) if isinstance(address, str) else (address[0], address[1])
         origin = admission.origins.local if port is None else admission.origins.of(host)
-        if len(self._links) >= self._max_connections + REFUSALS or admission.is_crowded(origin, REFUSALS):
+        if len(self._links) >= self._max_connections + REFUSALS or admission.excess(origin) >= REFUSALS:
             _refuse_at_once(sock, mute=door.tls_only)
             return
         try:
             sock.setblocking(False)
-            link = self.add(sock, origin, origin.key if origin.key == host else host, port, door)
+            link = self.add(sock, origin, host, port, door)
         except Exception as fault:
             self._say_bug(fault, address=host)
             self._links.pop(sock.fileno(), None)
@@ -308,7 +306,7 @@ class Reactor:
             if len(self._links) > self._max_connections:
                 self._say_full(self._full, "max_connections", self._max_connections)
                 link.refuse(_FULL)
-            elif admission.is_crowded(origin):
+            elif admission.excess(origin) > 0:
                 link.refuse(too_many_of_address())
         except Exception as fault:
             self._fail(link, fault)

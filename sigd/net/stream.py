@@ -325,7 +325,6 @@ class Stream(Link):
     def _over(self) -> bool:
         return self.fd < 0
 
-
     def _finish(self) -> None:
         if self._over:
             return

@@ -69,7 +69,7 @@ class Access:
 
     def grant(self, proof: Proof | None, peer: str | None) -> Grant | None:
         """What a proof is worth now for who wants to be `peer` (None: anybody); None: nothing."""
-        if peer is not None and self.denies(peer):
+        if self._deny and peer is not None and self.denies(peer):
             return None
         if self.open:
             return self.stranger

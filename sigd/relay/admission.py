@@ -77,15 +77,15 @@ class Admission:
         self.origins.join(link.origin)
         self.origins.leave(before)
         link.origin.unregistered[link] = None
-        if self.is_crowded(link.origin):
+        if self.excess(link.origin) > 0:
             link.refuse(too_many_of_address())
         else:
             self._make_room(link.origin)
 
-    def is_crowded(self, origin: "Origin", further: int = 0) -> bool:
-        """Whether more links come from there than may (and than `further` links more)."""
+    def excess(self, origin: "Origin") -> int:
+        """How many more links than may come from there; up to 0: not too many."""
         cap = self._router.limits.max_per_address
-        return bool(cap) and origin.capped and origin.links > cap + further
+        return origin.links - cap if cap and origin.capped else 0
 
     def _make_room(self, origin: "Origin") -> None:
         limits = self._router.limits
@@ -137,24 +137,26 @@ class Admission:
         Raises:
             ProtocolError: `auth-failed` or `auth-expired`.
         """
-        access, limits = self.access, self._router.limits
         peer = message.id if message.id is not None else link.id
-        if access.open:
-            proof = None
+        if self.access.open:
+            grant = self.access.grant(None, peer)
         else:
             name = (link.origin.key, peer or "")
             locked = self._failures.locked(name, now)
             if locked:
                 raise _auth_failed(message, "too many failures: wait", locked, "auth_failures_per_minute")
-            proof = access.prove(message, link.caller(), self._unix_time())
-            if proof is not None and self._ends(proof.expires, now) <= now:
-                raise ProtocolError(ErrorCode.AUTH_EXPIRED, "the credential has expired", ref=message.ref)
-        grant = access.grant(proof, peer)
+            grant = self._proved(link, message, peer, now)
+            if grant is None:
+                self._failures.add(name, now, self._router.limits.auth_failures_per_minute)
         if grant is None:
-            if not access.open:
-                self._failures.add(name, now, limits.auth_failures_per_minute)
             raise _auth_failed(message, "the credential is not accepted for this ID")
         return grant
+
+    def _proved(self, link: "Link", message: "Register", peer: str | None, now: float) -> Grant | None:
+        proof = self.access.prove(message, link.caller(), self._unix_time())
+        if proof is not None and self._ends(proof.expires, now) <= now:
+            raise ProtocolError(ErrorCode.AUTH_EXPIRED, "the credential has expired", ref=message.ref)
+        return self.access.grant(proof, peer)
 
     def _ends(self, expires: float, now: float) -> float:
         """When a link ends whose credential expires then, Unix time."""
@@ -195,11 +197,13 @@ class Admission:
         link.begin_anew(now)
         self._welcome(link, message, now)
         link.last_seen = now
-        self._router.watch(link)
+        # Not by `next_deadline`: it was asked when it connected, and here it is known what comes first.
+        silence = NEVER if link.patient else now + link.keepalive
+        self._router.deadlines.watch(link, min(silence, link.expires_at, link.renews_at))
         link.admitted()
 
     def _trust(self, link: "Link", grant: Grant, now: float) -> None:
-        link.grant = grant
+        link.allow(grant, now)
         expires = NEVER if grant.proof is None else grant.proof.expires
         link.expires_at = NEVER if expires == NEVER else self._ends(expires, now)
 
@@ -309,7 +313,7 @@ class Admission:
         self.origins.trust(self._router.limits.trusted)
         ended = 0
         for link in list(self.unregistered):
-            link.grant = access.stranger
+            link.allow(access.stranger, now)
             if link.claim is not None and not access.open:
                 self.sign_of_life(link.claim.holder, now)
         for link in list(self._router.registry.holders.values()):

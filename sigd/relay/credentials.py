@@ -9,7 +9,7 @@ import hmac
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sigd.relay.globs import Globs, glob_matches
 from sigd.wire.messages import is_peer_id
@@ -305,9 +305,8 @@ class WebToken(Credential):
         expires, begins = claims["exp"], claims.get("nbf", 0)
         if not _is_time(expires) or not _is_time(begins) or begins > unix_now + LEEWAY_SECONDS:
             return None
-        named = claims.get(self._claim)
-        globs = tuple(named) if isinstance(named, list) else (named,)
-        if not all(isinstance(glob, str) and _GLOB.match(glob) for glob in globs):
+        globs = _globs_in(claims.get(self._claim))
+        if globs is None:
             return None
         subject: str = claims["sub"]
         return Proof(self, self._issuer, subject, secret=self._digest, register=globs, expires=float(expires))
@@ -315,6 +314,16 @@ class WebToken(Credential):
     def grant(self, proof: Proof) -> Grant | None:
         """Something as long as the key is still there, for the same issuer and audience."""
         return self._granted(proof, self.rule.register) if proof.secret == self._digest else None
+
+
+def _globs_in(claim: object) -> tuple[str, ...] | None:
+    """The globs that a claim names, one or a list of them; None: it is something else."""
+    found: list[str] = []
+    for glob in cast("list[object]", claim) if isinstance(claim, list) else [claim]:
+        if not isinstance(glob, str) or not _GLOB.match(glob):
+            return None
+        found.append(glob)
+    return tuple(found)
 
 
 def _is_time(value: object) -> bool:

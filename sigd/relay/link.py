@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from sigd.relay.admission import Claim
-    from sigd.relay.credentials import Caller
+    from sigd.relay.credentials import Caller, Grant
     from sigd.relay.limits import Origin
     from sigd.relay.router import Router
 
@@ -230,7 +230,8 @@ class Link:
         """Note that something came, and have the link pay for it: once per read, and so kept short.
 
         Args:
-            count: messages; `size`: bytes.
+            count: how many messages.
+            size: how many bytes.
             now: seconds.
 
         Returns:
@@ -257,6 +258,17 @@ class Link:
             -messages / rates.messages_per_second if messages < 0 else 0.0,
             -room / rates.bytes_per_second if room < 0 else 0.0,
         )
+
+    def allow(self, grant: "Grant", now: float) -> None:
+        """Have a grant hold from now on; of its bursts the same part is left as of those before."""
+        self._settle(now)
+        before, rates = self.grant.rates, grant.rates
+        self.grant = grant
+        self.messages_left = _same_part(self.messages_left, before.messages_burst, rates.messages_burst)
+        self.bytes_left = _same_part(self.bytes_left, before.bytes_burst, rates.bytes_burst)
+        if self.resumes_at is not NEVER:
+            self.resumes_at = now + self._settle(now)
+            self.router.watch(self)
 
     def begin_anew(self, now: float) -> None:
         """Let it send as if it had sent nothing yet: with a credential its rates may be its own."""
@@ -464,3 +476,10 @@ class Link:
             self._reply_error(fault)
         # A transport acts on what is due: an empty outbox has to be noticed too.
         self.router.due.append(self)
+
+
+def _same_part(left: float, before: float, burst: float) -> float:
+    # Not all of it: who holds two credentials could renew with them in turn. What is owed stays owed.
+    if math.inf in (before, burst):
+        return burst
+    return left * burst / before if left > 0 else left

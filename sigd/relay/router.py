@@ -1,6 +1,5 @@
 """The rules: what happens with each message of a client. No I/O, no clock; nothing here ever waits."""
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -49,6 +48,9 @@ if TYPE_CHECKING:
 
 _LIST_OVERHEAD: Final = 200
 """Bytes of a `peers` answer that are not its entries: type, `ref`, `more`, and the framing, rounded up."""
+
+_ROUNDING_SECONDS: Final = 0.001
+"""A wait that is as short is none: the sum of sixty parts of a minute is not a minute exactly."""
 
 STOPPING: Final = "server stops"
 """Why links end when the daemon does."""
@@ -181,13 +183,14 @@ class Router:
         each = STRIKES_SECONDS / self.limits.misses_per_minute
         offences = link.offences = link.offences or Offences()
         until = max(offences.missed_until, now) + each
-        if until > now + STRIKES_SECONDS:
+        wait = until - now - STRIKES_SECONDS
+        if wait > _ROUNDING_SECONDS:
             raise ProtocolError(
                 ErrorCode.RATE_LIMITED,
                 "too many messages to peers that are not here",
                 ref=message.ref,
                 to=message.to,
-                retry_after_ms=math.ceil((until - now - STRIKES_SECONDS) * 1000),
+                retry_after_ms=round(wait * 1000),
                 limit="misses_per_minute",
             )
         offences.missed_until = until
