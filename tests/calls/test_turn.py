@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,8 +16,9 @@ from aiortc import RTCConfiguration, RTCIceServer, RTCIceTransportPolicy, RTCPee
 
 from sigd.relay.ice import IceServer, Vendor
 from tests.calls.coturn import HOST, Coturn, running_coturn
+from tests.daemon import running_daemon
 
-SECRET = b"a secret of the TURN server and sigd"
+SECRET = b"a-secret-of-the-TURN-server-and-sigd"
 TTL = 3600.0
 
 LIMIT = 30.0
@@ -130,6 +132,31 @@ def test_it_fails_with_an_altered_user_name(coturn: Coturn, change: str):
 
 def test_it_fails_with_another_secret(coturn: Coturn):
     assert refusal(coturn, vended(coturn, secret=SECRET + b"\n")) == UNAUTHORIZED
+
+
+def test_an_allocation_succeeds_with_what_the_daemon_tells_a_peer(coturn: Coturn, tmp_path: Path):
+    secret, config = tmp_path / "secret", tmp_path / "sigd.toml"
+    secret.touch(mode=0o600)
+    secret.write_bytes(SECRET + b"\n")
+    urls = ", ".join(f'"{url}"' for url in coturn.urls)
+    config.write_text(
+        'listen = ["tcp://127.0.0.1:0"]\n'
+        f'[ice]\nstun_urls = ["stun:{HOST}:{coturn.port}"]\nturn_urls = [{urls}]\nturn_secret_file = "{secret}"\n'
+    )
+    with running_daemon("--config", str(config)) as daemon, socket.create_connection((HOST, daemon.port), 10) as alice:
+        answers = alice.makefile("rb")
+        alice.sendall(b"register alice\n")
+        registered = msgspec.json.decode(answers.readline())
+        alice.sendall(b'{"type":"iceServers"}\n')
+        asked = msgspec.json.decode(answers.readline())
+        answers.close()
+    for servers in (registered["iceServers"], asked["iceServers"]):
+        stun, turn = msgspec.convert(servers, list[IceServer])
+        assert stun == IceServer(urls=(f"stun:{HOST}:{coturn.port}",))
+        assert turn.username is not None
+        assert turn.username.endswith(":alice")
+        allocate(coturn, turn)
+    assert asked["expiresMs"] == 3_600_000
 
 
 async def call_through_relays(alice: RTCConfiguration, bob: RTCConfiguration) -> str:
