@@ -155,6 +155,11 @@ class Rules:
         """Files that both were read from, and that were not the same."""
         return [name for name, digest in other.files.items() if self.files.get(name, digest) != digest]
 
+    def vends_otherwise(self, other: "Rules") -> bool:
+        """Whether peers would be told of other STUN and TURN servers, or get other credentials."""
+        ice = self.config.ice
+        return ice != other.config.ice or ice.turn_secret_file in self.changed_files(other)
+
 
 def listeners_of(config: Config) -> Iterator[tuple[ListenerKey, Listener]]:
     """Every listener, by what it can be found again in another configuration."""

@@ -118,8 +118,7 @@ class Server:
         self.router.limits = rules.config.limits
         for door in self.doors:
             door.context = rules.contexts.get(door.key, door.context)
-        has_news = before.config.ice != rules.config.ice or before.changed_files(rules)
-        vendor = rules.vendor if has_news else self.router.admission.vendor
+        vendor = rules.vendor if before.vends_otherwise(rules) else self.router.admission.vendor
         ended = self.reactor.change(rules.access, vendor)
         log.info("reloaded", links=len(self.reactor), ended=ended)
 

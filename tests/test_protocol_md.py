@@ -1,6 +1,8 @@
 """protocol.md against the code: every example is played, every table is compared."""
 
+import base64
 import contextlib
+import hmac
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,26 +12,29 @@ import msgspec
 import pytest
 
 import sigd
-from sigd.config import DEFAULT_PORT, LARGEST_FRAME, Limits
+from sigd.config import DEFAULT_PORT, LARGEST_FRAME, Auth, ConfigError, Limits, load
 from sigd.net import listeners, reactor
-from sigd.relay import deadlines, link, registry, router
+from sigd.relay import access, admission, credentials, deadlines, ice, limits, link, registry, router
+from sigd.rules import Rules
+from sigd.secret_files import LEAST_SECRET
 from sigd.wire import commands, framing, messages, said, salvage
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
 from tests.daemon import Daemon, running_daemon
-from tests.protocol_md import play
+from tests.protocol_md import configured, play
 from tests.protocol_md.document import BLOCKS, HOLE, PATH, SECTIONS, Block, code, codes
 
 pytestmark = pytest.mark.slow  # processes, or many inputs: more than a few seconds in all
 
 TEXT: Final = PATH.read_text(encoding="utf-8")
 
-RUNS: Final[dict[str, Callable[[Daemon, list[str]], None]]] = {
+RUNS: Final[dict[str, Callable[[play.Scene], None]]] = {
     "transcript": play.run_transcript,
     "hex": play.run_hex,
     "console": play.run_console,
 }
 
 DIAGRAM: Final = "diagram"
+CONFIGURATION: Final = "toml"
 
 NEVER_PROVOKED: Final = {ErrorCode.INTERNAL}
 """It takes a bug."""
@@ -47,14 +52,29 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Da
 
 @pytest.mark.parametrize("block", [pytest.param(block, id=block.name) for block in BLOCKS if block.kind in RUNS])
 def test_example(block: Block, shared: Callable[[], Daemon]):
-    play.need_netcat(block)
-    with play.server_for(block, shared) as (daemon, lines):
-        RUNS[block.kind](daemon, lines)
+    play.need_programs(block)
+    with play.scene_of(block, shared) as scene:
+        RUNS[block.kind](scene)
 
 
-@pytest.mark.parametrize("block", [pytest.param(block, id=block.name) for block in BLOCKS if block.kind not in RUNS])
+@pytest.mark.parametrize(
+    "section",
+    [number for number, section in SECTIONS.items() for block in section.blocks if block.kind == CONFIGURATION],
+)
+def test_configuration(section: str, tmp_path: Path):
+    """Each is one that a daemon takes, and some example needs it."""
+    Rules(load(str(configured.write(section, tmp_path))))
+    assert any(
+        block.lines[0].startswith(f"server: runs with the configuration of section {section}") for block in BLOCKS
+    )
+
+
+def test_every_block_is_tested():
+    assert {block.kind for block in BLOCKS} == {*RUNS, DIAGRAM, CONFIGURATION}
+
+
+@pytest.mark.parametrize("block", [pytest.param(block, id=block.name) for block in BLOCKS if block.kind == DIAGRAM])
 def test_diagram(block: Block):
-    assert block.kind == DIAGRAM, f"line {block.line}: nobody knows how to test a block of kind {block.kind!r}"
     for above, line in zip(["", *block.lines], block.lines, strict=False):
         assert line.isascii()
         assert len(line) < 80
@@ -195,6 +215,63 @@ def _said_members(struct: type[msgspec.Struct], path: str = "") -> dict[str, str
     return members
 
 
+# -- section 4: credentials
+
+
+def test_kinds_of_credentials():
+    """Each kind of the configuration has its row, and each member of `register` that carries one."""
+    rows = SECTIONS["4.1"].table("credential").rows
+    assert len(rows) == len([field for field in msgspec.structs.fields(Auth) if field.name != "deny"])
+    named = {member for row in rows for member in codes(row["members of `register`"])}
+    plain = {"id", "meta", "keepaliveMs", "maxFrame", "protocol", "ref"}
+    assert named == {field.encode_name for field in msgspec.structs.fields(messages.Register)} - plain
+    for number in re.findall(r"\((4\.\d)\)", "".join(row["credential"] for row in rows)):
+        assert number in SECTIONS
+
+
+@pytest.mark.parametrize("row", SECTIONS["4.2"].table("secret").rows, ids=lambda row: row["`user`"])
+def test_vectors(row: dict[str, str]):
+    """Made by hand as the text says, by the daemon's own function, and accepted by it until they expire."""
+    secret, user, token = (code(cell).encode() for cell in row.values())
+    assert base64.b64encode(hmac.digest(secret, user, "sha256")) == token
+    assert credentials.token_for(secret, user.decode()) == token
+    rates = limits.Rates.of(Limits())
+    credential = credentials.ExpiringToken("", credentials.Rule(["*"], ["*"], rates=rates), [secret])
+    proof = credential.prove(messages.Register(user=user.decode(), token=token.decode()), None, 0)
+    assert proof is not None
+    assert proof.expires == int(user.decode().partition(":")[0])
+
+
+def test_the_vectors_are_what_the_examples_say():
+    secret = configured.secret_of("4.1", "auth.hmac")
+    vectors = {
+        code(row["`user`"]): code(row["`token`"])
+        for row in SECTIONS["4.2"].table("secret").rows
+        if code(row["secret"]) == secret
+    }
+    said = [message for message in _objects(_said()) if message.get("token") and message.get("user")]
+    assert {message["user"]: message["token"] for message in said} == vectors
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        f"handed out, of at least {LEAST_SECRET} characters",
+        f"up to {credentials.LEEWAY_SECONDS:g} s after the moment",
+        f"in the past, with {credentials.LEEWAY_SECONDS:g} s of leeway",
+        f"for {limits.LOCK_SECONDS:g} s each further claim on it gets `id-taken`",
+        f"for {limits.LOCK_SECONDS:g} s each further `register` for it",
+        f"the next {limits.LOCK_SECONDS:g} s begin",
+        f"{ice.RENEW_SECONDS:g} s before the last that it has sent expire",
+        f"at most once in {link.NOTICE_SECONDS:g} s",
+        f"{2 * access.RANDOM_ID_BYTES} hexadecimal digits",
+        f"one /{limits.IPV6_PREFIX} of IPv6",
+    ],
+)
+def test_numbers_about_trust_in_the_text(claim: str):
+    assert claim in " ".join(TEXT.split())
+
+
 # -- section 7: errors
 
 
@@ -234,9 +311,32 @@ def test_limits():
     fields = msgspec.structs.fields(Limits)
     assert [code(row["key"]) for row in rows] == [field.name for field in fields]
     for row, field in zip(rows, fields, strict=True):
-        assert row["default"] == str(field.default), field.name
-        if unit := _unit(field.type):
+        assert row["default"] == ("none" if field.default == () else str(field.default)), field.name
+        if field.name.startswith("bytes_per"):
+            assert row["unit"] == "bytes/s"
+        elif unit := _unit(field.type):
             assert row["unit"] == unit, field.name
+        if suffix := re.search("_per_(second|minute)$", field.name):
+            assert row["unit"].endswith({"second": "/s", "minute": "/min"}[suffix[1]]), field.name
+
+
+def test_what_a_limit_of_zero_means():
+    """Section 9 says of which keys 0 means no limit: it is those that may be 0, and `drain_ms`."""
+    assert "(the keys that end in `_per_second` and `_per_minute`) and for what is counted per address 0" in " ".join(
+        TEXT.split()
+    )
+    for field in msgspec.structs.fields(Limits):
+        if isinstance(field.default, int) and field.name != "drain_ms":
+            unlimited = field.name.endswith(("_per_second", "_per_minute", "_per_address"))
+            assert _takes_zero(field.name) is unlimited, field.name
+
+
+def _takes_zero(key: str) -> bool:
+    try:
+        load(None, (), [f"limits.{key}=0"])
+    except ConfigError:
+        return False
+    return True
 
 
 def _unit(annotation: Any) -> str | None:
@@ -249,8 +349,8 @@ def _unit(annotation: Any) -> str | None:
 
 def test_limits_in_the_text():
     """Wherever a number is followed by a key in parentheses, it is that key's default."""
-    found = re.findall(r"(\d+) (s|ms|bytes|deep)\b[^.()|]*\(`([a-z_]+)`\)", TEXT)
-    assert len(found) >= 8
+    found = re.findall(r"(\d+)(?:th)? ([a-z`]+)[^.()|]*\(`([a-z_]+)`\)", TEXT)
+    assert len(found) >= 20
     for number, unit, key in found:
         assert int(number) * (1_000 if unit == "s" else 1) == getattr(Limits(), key), key
 
@@ -269,6 +369,10 @@ def test_fixed_numbers():
         "time for a line, from its first byte to its last": deadlines.LINES_FRAME_TIMEOUT_MS,
         "how late a time-out may strike": deadlines.TICK * 1_000,
         "peers in one answer, at most": registry.MAX_LISTED,
+        "what a link outlives its credential by": credentials.LEEWAY_SECONDS * 1_000,
+        "how long failures and take-overs lock an ID": limits.LOCK_SECONDS * 1_000,
+        "from one notice of `rate-limited` to the next, at least": link.NOTICE_SECONDS * 1_000,
+        "how long before its TURN credentials expire a peer is sent new ones": ice.RENEW_SECONDS * 1_000,
         "`reconnectAfterMs`, below": router.GOING_AWAY_SPREAD_MS,
         "`linger_ms` when the server stops, at most": reactor.STOP_LINGER_SECONDS * 1_000,
         "TCP: silence before the first keepalive probe": listeners.KEEPALIVE_IDLE_SECONDS,
@@ -285,7 +389,8 @@ def test_fixed_numbers():
     "claim",
     [
         f"by default **{DEFAULT_PORT}**",
-        f"array of strings | always | what this server can beyond relaying; `{router.FEATURES[0]}`",
+        "array of strings | always | what this server can beyond relaying; "
+        + ", ".join(f"`{feature}`" for feature in admission.FEATURES),
         f"JSON object of at most {messages.MAX_META} bytes | optional",
         f"integer, at least {messages.MIN_FRAME} | optional",
         f"below {messages.MIN_KEEPALIVE_MS} it counts as {messages.MIN_KEEPALIVE_MS}, "

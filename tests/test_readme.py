@@ -1,20 +1,38 @@
-"""README.md says what the program does: its examples are run, its options and targets exist."""
+"""README.md says what the program does, docs/security.md what it protects: examples are run, options and keys exist."""
 
 import asyncio
+import json
 import re
+import shlex
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import IO
 
+import msgspec
 import pytest
 
+from sigd import log
 from sigd.client import OfferFrom, connect
-from tests.daemon import running_daemon
+from sigd.config import Config, Entry, Limits, Listener
+from sigd.relay import limits
+from sigd.relay.credentials import LEEWAY_SECONDS, NOBODY, WebToken
+from sigd.secret_files import LEAST_SECRET
+from sigd.toml_tables import toml_text
+from tests import certificates
+from tests.daemon import Daemon, running_daemon
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+SECURITY = (ROOT / "docs/security.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
+
+SECONDS = 20.0
+"""How long anything may take before a test gives up: processes start slowly on a busy machine."""
 
 
 def blocks(kind: str) -> list[str]:
@@ -33,10 +51,11 @@ def test_the_transcript_is_what_a_terminal_shows():
         running_daemon() as daemon,
         socket.create_connection(("127.0.0.1", daemon.port)) as bob,
         socket.create_connection(("127.0.0.1", daemon.port)) as alice,
+        alice.makefile("r") as heard,
+        bob.makefile("r") as shown,
     ):
-        bob.settimeout(5)
-        alice.settimeout(5)
-        heard, shown = alice.makefile("r"), bob.makefile("r")
+        bob.settimeout(SECONDS)
+        alice.settimeout(SECONDS)
         bob.sendall(b"register bob\n")
         shown.readline()
         for line in lines:
@@ -45,8 +64,125 @@ def test_the_transcript_is_what_a_terminal_shows():
             else:
                 alice.sendall(line.encode() + b"\n")
         assert f"`{shown.readline().strip()}`" in README
-        heard.close()
-        shown.close()
+
+
+class Public:
+    """What the README has an operator make, in a folder: configuration, certificate, secret, token."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "sigd.toml"
+        chain, key = certificates.files("localhost", "127.0.0.1")
+        shutil.copy(chain, folder / "server.pem")
+        shutil.copy(key, folder / "server.key")
+        self.config.write_text(self._placed(blocks("toml")[0]).replace("0.0.0.0:7337", "127.0.0.1:0"))
+        make_secret, self._check, self._make_token = blocks("sh")[1].splitlines()
+        self._typed(make_secret)
+
+    def _placed(self, text: str) -> str:
+        return text.replace("/etc/sigd/", f"{self.folder}/")
+
+    def _typed(self, line: str) -> str:
+        line = re.sub("^sigctl token", f"{sys.executable} -m sigd.ctl token --config {self.config}", line)
+        line = re.sub("^sigd", f"{sys.executable} -m sigd.cli", line)
+        done = subprocess.run(["/bin/sh", "-c", self._placed(line)], capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        return done.stdout
+
+    def is_checked(self) -> None:
+        assert self._typed(self._check) == "configuration is valid\n"
+
+    def token(self) -> str:
+        """The members of `register`, without braces."""
+        return self._typed(self._make_token).strip().strip("{}")
+
+
+def openssl(line: str, daemon: Daemon, *more: str) -> "subprocess.Popen[str]":
+    """What the README's line starts, for this daemon."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl")
+    command = shlex.split(line.removeprefix("$ ").replace("sigd.example.net:7337", f"127.0.0.1:{daemon.port}"))
+    return subprocess.Popen(
+        [*command, *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+def streams(process: "subprocess.Popen[str]") -> tuple[IO[str], IO[str]]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    return process.stdin, process.stdout
+
+
+def typed(line: str, keyboard: IO[str]) -> None:
+    keyboard.write(line + "\n")
+    keyboard.flush()
+
+
+def without_time(line: str) -> str:
+    return re.sub(r'"expiresMs":\d+', '"expiresMs":0', line)
+
+
+def test_the_public_example_is_typed_into_openssl(tmp_path):
+    command, register, *lines = blocks("transcript")[1].splitlines()
+    public = Public(tmp_path)
+    public.is_checked()
+    with running_daemon("--config", str(public.config)) as daemon, openssl(command, daemon) as process:
+        keyboard, screen = streams(process)
+        typed(re.sub(r'"user":.*(?=})', lambda _: public.token(), register), keyboard)
+        for line in lines:
+            if line.startswith("{"):
+                assert without_time(screen.readline()) == without_time(line) + "\n"
+            else:
+                typed(line, keyboard)
+        assert screen.read() == ""
+        assert process.wait(SECONDS) == 0
+    days = re.search(r"good for (\d+) days", README)
+    assert days is not None
+    assert f'"expiresMs":{int(days[1]) * 86_400_000 + 29_000}' in README  # less the second that it takes to type
+
+
+def test_openssl_ends_before_a_token_is_typed_where_it_is_told_to_check(tmp_path):
+    options = re.search(r"unless `(-verify[^`]*)`", README)
+    assert options is not None
+    public = Public(tmp_path)
+    with running_daemon("--config", str(public.config)) as daemon:
+        checks = options[1].replace("sigd.example.net", "localhost").split()
+        line = blocks("transcript")[1].splitlines()[0]
+        certificates.authority("servers")
+        trusted = ("-CAfile", str(certificates.folder() / "servers-ca.pem"))
+        for more, expected in ((checks, ""), ([*checks, *trusted], '{"type":"pong"}\n')):
+            with openssl(line, daemon, *more) as process:
+                keyboard, screen = streams(process)
+                try:
+                    typed("ping\nquit", keyboard)
+                except BrokenPipeError:
+                    assert not expected
+                assert screen.read() == expected
+
+
+def test_a_reload_is_as_it_is_described(tmp_path):
+    public = Public(tmp_path)
+    with running_daemon("--config", str(public.config)) as daemon:
+
+        def reload(text: str) -> list[str]:
+            known = len(daemon.log)
+            public.config.write_text(text)
+            daemon.process.send_signal(signal.SIGHUP)
+            until = time.monotonic() + SECONDS
+            while not any(re.search(" reloaded links=| reload failed", line) for line in daemon.log[known:]):
+                assert time.monotonic() < until, daemon.log
+                time.sleep(0.01)
+            return daemon.log[known:]
+
+        text = public.config.read_text()
+        assert "reloaded: auth.hmac[0].register" in reload(text.replace('"bob"', '"carol"'))[0]
+        (failed,) = reload(text.replace("register", "registr"))
+        assert "reload failed: nothing has changed" in failed
+
+
+def test_members_of_credentials_are_those_that_sigctl_makes(tmp_path):
+    token = json.loads("{" + Public(tmp_path).token() + "}")
+    assert "credentials={" + ", ".join(f'"{member}": ...' for member in token) + "}" in README
 
 
 def test_the_python_example_answers_a_call():
@@ -89,6 +225,84 @@ def test_every_option_exists():
             assert word in shown.stdout
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)]+)\)", README))
-def test_every_link_leads_somewhere(link):
-    assert (ROOT / link).exists()
+@pytest.mark.parametrize(
+    ("page", "link"),
+    [
+        (page, link)
+        for page in ("README.md", "SECURITY.md", "docs/security.md", "docs/design.md")
+        for link in re.findall(r"\]\((?!http)([^)]+)\)", (ROOT / page).read_text())
+    ],
+)
+def test_every_link_leads_somewhere(page, link):
+    assert (ROOT / page).parent.joinpath(link).exists()
+
+
+# -- docs/security.md
+
+
+def default_of(key: str) -> object:
+    """What a key of the configuration is by default."""
+    value: object = Config()
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+@pytest.mark.parametrize("key", sorted(set(re.findall(r"`((?:limits|auth|ice|log)\.[a-z_]+)`", SECURITY))))
+def test_every_key_exists(key):
+    default_of(key)
+
+
+def test_defaults_are_those_of_the_configuration():
+    protected = SECURITY.partition("## What is not protected")[0]
+    said = dict(re.findall(r"`(limits\.[a-z_]+)` = (\w+)", protected))
+    assert len(said) >= 20
+    for key, value in said.items():
+        default = default_of(key)
+        assert value == ("none" if default == () else str(default)), key
+    milliseconds = re.search(r"`ice.turn_ttl_ms` later \((\d+) ms by default\)", " ".join(SECURITY.split()))
+    assert milliseconds is not None
+    assert int(milliseconds[1]) == default_of("ice.turn_ttl_ms")
+    others = {"insecure": Config().insecure, "plaintext": Listener("tcp://127.0.0.1").plaintext}
+    others |= {
+        field.name: field.default for field in msgspec.structs.fields(Entry) if field.name in {"talk", "discover"}
+    }
+    written = {"insecure": "false", "plaintext": "false", "talk": '["*"]', "discover": "false"}
+    for key, default in others.items():
+        assert f"`{key}` = {written[key]}" in SECURITY
+        assert toml_text(default) == written[key]
+
+
+def test_no_limit_that_a_client_can_meet_is_left_out():
+    left_out = {"max_frame", "max_depth", "keepalive_ms", "linger_ms", "drain_ms"}
+    named = set(re.findall(r"`limits\.([a-z_]+)`", SECURITY))
+    assert named == {field.name for field in msgspec.structs.fields(Limits)} - left_out
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        f"secrets below {LEAST_SECRET} characters are refused, HS256 keys below {WebToken.MIN_SECRET}",
+        f"at least {LEAST_SECRET} characters",
+        f"{limits.LOCK_SECONDS:g} s in which nothing is looked at",
+        f"has {limits.STRIKES_KEPT} rows",
+        f"a link ends {LEEWAY_SECONDS:g} s after its credential expires",
+        f"until they say, and {LEEWAY_SECONDS:g} s longer",
+        f"{NOBODY}, which is whoever comes from another user namespace",
+        f"one /{limits.IPV6_PREFIX})",
+        f"at most once in {log.REPEAT_SECONDS:g} s",
+        f"after {Limits().misses_per_minute} messages to absent peers in a minute",
+        f"After {Limits().auth_failures_per_minute} failures within a minute",
+    ],
+)
+def test_numbers_in_the_text(claim):
+    assert claim in " ".join(SECURITY.split())
+
+
+def test_what_it_types_makes_a_token(tmp_path):
+    (make_secret,) = re.findall(r"^```sh\n(.*?)^```$", SECURITY, re.MULTILINE | re.DOTALL)
+    subprocess.run(["/bin/sh", "-c", make_secret.replace("/etc/sigd", str(tmp_path))], check=True)
+    (command,) = re.findall(r"`sigctl (token [^`]*)`", SECURITY)
+    options = (*shlex.split(command), "--secret-file", str(tmp_path / "secret"))
+    done = subprocess.run([sys.executable, "-m", "sigd.ctl", *options], capture_output=True, text=True, check=True)
+    assert set(json.loads(done.stdout)) == {"user", "token"}

@@ -102,6 +102,7 @@ class Reactor:
         self._full = log.Damper()
         self._exhausted = log.Damper()
         self._bugs = log.Damper()
+        self._failures = log.Damper()
         self._alarm = trio.CancelScope()
         self._empty = trio.Event()
 
@@ -198,6 +199,12 @@ class Reactor:
         count = self._bugs.lets_through(self.now)
         if count:
             log.error("bug", fault, **fields, count=count)
+
+    def say_failure(self, link: Stream) -> None:
+        """Have the log show that somebody tries credentials, not each of his tries."""
+        count = self._failures.lets_through(self.now)
+        if count:
+            log.warning("auth-failed", address=link.address, count=count)
 
     # -- links
 

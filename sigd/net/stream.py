@@ -295,9 +295,6 @@ class Stream(Link):
             self.router.deadlines.forget(self)
             self.router.watch(self)
         if not self.queued:
-            if self._ended:
-                self._finish()
-                return
             if not self._shut:
                 # Closing now would reset the connection and throw away what the client has not read yet.
                 self._shut = True
@@ -306,6 +303,9 @@ class Stream(Link):
                 except OSError:
                     self._finish()
                     return
+            if self._ended:
+                self._finish()
+                return
         self.rearm()
 
     def close(self, reason: str, fault: ProtocolError | None = None) -> None:
@@ -314,6 +314,8 @@ class Stream(Link):
             seconds = f"{self._reactor.now - self.opened:.1f}"
             by = {"by": fault.by} if fault is not None and fault.by is not None else {}
             log.info("closed", peer=self.id, reason=reason, address=self.address, **by, seconds=seconds)
+        elif fault is not None and fault.code is ErrorCode.AUTH_FAILED:
+            self._reactor.say_failure(self)
         super().close(reason, fault)
 
     def abort(self, reason: str) -> None:

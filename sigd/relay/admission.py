@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sigd.relay.access import Access
+    from sigd.relay.credentials import Caller
     from sigd.relay.limits import Origin
     from sigd.relay.link import Link
     from sigd.relay.router import Router
@@ -141,19 +142,22 @@ class Admission:
         if self.access.open:
             grant = self.access.grant(None, peer)
         else:
-            name = (link.origin.key, peer or "")
+            caller = link.caller()
+            name = (_who(link, caller), peer or "")
             locked = self._failures.locked(name, now)
-            if locked:
+            # Who is here already is looked at: else those at its address who guess could have its link end. Its own
+            # guesses end it, and count.
+            if locked and link.id is None:
                 raise _auth_failed(message, "too many failures: wait", locked, "auth_failures_per_minute")
-            grant = self._proved(link, message, peer, now)
+            grant = self._proved(message, caller, peer, now)
             if grant is None:
                 self._failures.add(name, now, self._router.limits.auth_failures_per_minute)
         if grant is None:
             raise _auth_failed(message, "the credential is not accepted for this ID")
         return grant
 
-    def _proved(self, link: "Link", message: "Register", peer: str | None, now: float) -> Grant | None:
-        proof = self.access.prove(message, link.caller(), self._unix_time())
+    def _proved(self, message: "Register", caller: "Caller | None", peer: str | None, now: float) -> Grant | None:
+        proof = self.access.prove(message, caller, self._unix_time())
         if proof is not None and self._ends(proof.expires, now) <= now:
             raise ProtocolError(ErrorCode.AUTH_EXPIRED, "the credential has expired", ref=message.ref)
         return self.access.grant(proof, peer)
@@ -227,7 +231,7 @@ class Admission:
             features=FEATURES,
             keepalive_ms=round(link.keepalive * 1000),
             max_frame=limits.max_frame,
-            expires_ms=None if link.expires_at == NEVER else round((link.expires_at - now) * 1000),
+            expires_ms=None if link.expires_at == NEVER else max(0, round((link.expires_at - now) * 1000)),
         )
         if not self.vendor.empty:
             answer.ice_servers = self._vended(link, now)
@@ -314,7 +318,7 @@ class Admission:
         ended = 0
         for link in list(self.unregistered):
             link.allow(access.stranger, now)
-            if link.claim is not None and not access.open:
+            if link.claim is not None and access.grant(None, link.claim.holder.id) is None:
                 self.sign_of_life(link.claim.holder, now)
         for link in list(self._router.registry.holders.values()):
             grant = access.grant(link.grant.proof, link.id)
@@ -322,11 +326,18 @@ class Admission:
                 ended += 1
                 link.refuse(ProtocolError(ErrorCode.AUTH_FAILED, "the credential is not accepted any more"))
                 continue
-            self._trust(link, grant, now)
+            link.allow(grant, now)
+            if grant.proof is None:
+                link.expires_at = NEVER  # otherwise it is as it was: what the clock on the wall says now is not asked
             if has_news:
                 link.renews_at = now
             self._router.watch(link)
         return ended
+
+
+def _who(link: "Link", caller: "Caller | None") -> str:
+    """Whose failures are counted together: on a Unix socket all have one address, and each its user."""
+    return link.origin.key if caller is None or caller.uid is None else f"uid {caller.uid}"
 
 
 def too_many_of_address() -> ProtocolError:

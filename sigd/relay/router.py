@@ -152,7 +152,9 @@ class Router:
         talk = link.grant.talk
         if talk is not None and not allows(talk, message.to):
             # Before the look-up: it says nothing about who is here.
-            raise ProtocolError(ErrorCode.FORBIDDEN, "your credential does not allow this recipient", ref=message.ref)
+            text = "your credential does not allow this recipient"
+            to = message.to if messages.is_peer_id(message.to) else None
+            raise ProtocolError(ErrorCode.FORBIDDEN, text, ref=message.ref, to=to)
         recipient = self.registry.holders.get(message.to)
         if recipient is None:
             self.absent(link, message, now)

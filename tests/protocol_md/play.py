@@ -1,44 +1,57 @@
-"""Runs the examples of protocol.md against a daemon, over real sockets and with a real netcat.
+"""Runs the examples of protocol.md against a daemon, over real sockets, with real TLS, netcat and openssl.
 
 Nothing here sleeps: every wait is one for bytes, and bounded.
 """
 
+import base64
 import contextlib
+import hmac
 import os
 import re
 import select
 import shlex
+import shutil
+import signal
 import socket
+import ssl
 import subprocess
+import tempfile
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
 
+from tests import certificates
 from tests.daemon import Daemon, running_daemon
+from tests.protocol_md import configured
+from tests.protocol_md.configured import FILES, PORT, SOCKET
 from tests.protocol_md.document import HOLE, Block
 
-WAIT_SECONDS: Final = 10.0
-
-PORT: Final = "7337"
-SOCKET: Final = "/run/sigd/sigd.sock"
-"""What the examples say, and what stands in for it is the port and the socket of the daemon."""
+WAIT_SECONDS: Final = 20.0
+"""How long anything may take before an example fails: processes start slowly on a busy machine."""
 
 _REPEATED = re.compile("(.+) \N{MULTIPLICATION SIGN} ([0-9]+)")
+_AGO = re.compile("([0-9]+) s ago")
+_ITS_HMAC: Final = "its HMAC"
+_USER = re.compile('"user":"([^"]+)"')
 _CHARACTERS: Final = {"DEL": "\x7f", "LF": "\n"}
 _REPEATEDLY: Final = " (repeated as long as the answer is ok)"
 
 
 class Bytes:
-    """What comes from a descriptor, in the pieces that one asks for."""
+    """What comes from somewhere, in the pieces that one asks for; `read` has at least one byte, or the end."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, read: Callable[[], bytes]) -> None:
+        self._read = read
         self._kept = b""
 
     def _more(self) -> bool:
-        assert select.select([self._fd], [], [], WAIT_SECONDS)[0], f"nothing more came; so far: {self._kept!r}"
-        chunk = os.read(self._fd, 65_536)
+        try:
+            chunk = self._read()
+        except TimeoutError:
+            raise AssertionError(f"nothing more came; so far: {self._kept!r}") from None
         self._kept += chunk
         return bool(chunk)
 
@@ -74,7 +87,7 @@ class Player:
         self._sock = socket.create_connection(("127.0.0.1", port), WAIT_SECONDS)
         self._sock.settimeout(WAIT_SECONDS)
         self._prefixed = prefixed
-        self.bytes = Bytes(self._sock.fileno())
+        self.bytes = Bytes(lambda: self._sock.recv(65_536))
 
     def framed(self, text: str) -> bytes:
         data = text.encode()
@@ -95,6 +108,9 @@ class Player:
         if self._prefixed is not None:
             self.write(self.framed('{"type":"ping"}'))
             assert self.hear() == '{"type":"pong"}'
+        self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
         self._sock.shutdown(socket.SHUT_WR)
         assert self.bytes.at_end(), "more came"
 
@@ -102,27 +118,52 @@ class Player:
         self._sock.close()
 
 
-class Netcat(Player):
-    """A client of a transcript: a netcat that a person types into."""
+class TLSPlayer(Player):
+    """A client of a transcript that speaks TLS, and has a certificate or none."""
+
+    def __init__(self, port: int, *, prefixed: bool, name: str | None) -> None:
+        super().__init__(port, prefixed=prefixed)
+        context = certificates.client_context(name) if name else certificates.client_context()
+        # An end that TLS was not told of would be an error.
+        self._sock = context.wrap_socket(self._sock, server_hostname="localhost", suppress_ragged_eofs=False)
+
+    def _say_goodbye(self) -> None:
+        assert isinstance(self._sock, ssl.SSLSocket)
+        self._sock = self._sock.unwrap()
+
+
+class Program(Player):
+    """A client of a transcript: a netcat, or an openssl, that a person types into."""
 
     def __init__(self, command: str) -> None:
-        self._process = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            shlex.split(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._keyboard = self._process.stdin
         self._screen = self._process.stdout
         self._prefixed = False
-        self.bytes = Bytes(self._screen.fileno())
+        self.bytes = Bytes(self._look)
+
+    def _look(self) -> bytes:
+        if not select.select([self._screen], [], [], WAIT_SECONDS)[0]:
+            raise TimeoutError
+        return os.read(self._screen.fileno(), 65_536)
 
     def write(self, data: bytes) -> None:
         self._keyboard.write(data)
         self._keyboard.flush()
 
     def end(self) -> None:
-        raise AssertionError("an example in which nc stays open does not free its ID for the next one")
+        raise AssertionError("an example in which nc or openssl stays open does not free its ID for the next one")
 
     def leave(self) -> None:
+        """Type Ctrl-D, and see it end."""
         self._keyboard.close()
+        self.see_it_end()
+
+    def see_it_end(self) -> None:
         assert self.bytes.at_end(), "more came"
         assert self._process.wait(WAIT_SECONDS) == 0
 
@@ -137,8 +178,10 @@ class Netcat(Player):
 class Stage:
     """One transcript while it is played."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, section: str | None = None, folder: Path | None = None) -> None:
         self._daemon = daemon
+        self._section = section
+        self._folder = folder
         self._players: dict[str, Player] = {}
         self._values: dict[str, str] = {}
 
@@ -164,9 +207,22 @@ class Stage:
             name = hole[1]
             if repeated := _REPEATED.fullmatch(name):
                 return repeated[1] * int(repeated[2])
+            if ago := _AGO.fullmatch(name):
+                return str(int(time.time()) - int(ago[1]))
+            if name == _ITS_HMAC:
+                return hole[0]  # of what is not filled in yet
             return _CHARACTERS.get(name) or self._values[name]
 
-        return HOLE.sub(fill, text)
+        filled = HOLE.sub(fill, text)
+        return HOLE.sub(lambda _: self._hmac(filled), filled)
+
+    def _hmac(self, message: str) -> str:
+        """The token that goes with the `user` in a message."""
+        found = _USER.search(message)
+        assert found
+        assert self._section is not None
+        secret = configured.secret_of(self._section, "auth.hmac")
+        return base64.b64encode(hmac.digest(secret.encode(), found[1].encode(), "sha256")).decode()
 
     def match(self, expected: str, actual: str) -> None:
         """Compare, and keep what stands where `expected` has a hole that was not seen before."""
@@ -195,9 +251,13 @@ class Stage:
         assert name not in self._players, f"{name} connects twice"
         self._players[name] = Player(self._daemon.port, prefixed=prefixed[how])
 
-    def connects_with_netcat(self, name: str, command: str) -> None:
+    def connects_with_tls(self, name: str, certificate: str | None, how: str) -> None:
         assert name not in self._players, f"{name} connects twice"
-        self._players[name] = Netcat(_placed(command, self._daemon))
+        self._players[name] = TLSPlayer(self._daemon.port, prefixed=how == "length-prefixed", name=certificate)
+
+    def connects_with_program(self, name: str, command: str) -> None:
+        assert name not in self._players, f"{name} connects twice"
+        self._players[name] = Program(_placed(command, self._daemon))
 
     def is_registered(self, name: str, how: str) -> None:
         self.connects(name, how)
@@ -243,14 +303,27 @@ class Stage:
 
     def leaves_netcat(self, name: str) -> None:
         player = self._players.pop(name)
-        assert isinstance(player, Netcat)
+        assert isinstance(player, Program)
         try:
             player.leave()
         finally:
             player.close()
 
+    def sees_openssl_end(self, name: str) -> None:
+        player = self._players.pop(name)
+        assert isinstance(player, Program)
+        try:
+            player.see_it_end()
+        finally:
+            player.close()
+
     def server_stops(self) -> None:
         self._daemon.process.terminate()
+
+    def server_reloads(self, name: str, secret: str) -> None:
+        assert self._folder is not None
+        configured.private(self._folder / name, secret)
+        self._daemon.process.send_signal(signal.SIGHUP)
 
     def remark(self) -> None:
         pass
@@ -262,36 +335,63 @@ _ACTS: Final[list[tuple[re.Pattern[str], Callable[..., None]]]] = [
     (re.compile(r"(\w+)< (.+)"), Stage.hears),
     (re.compile(r"(\w+): hears a line (.+)"), Stage.hears_a_line),
     (re.compile(r"(\w+): connects (in lines|length-prefixed|and says nothing)"), Stage.connects),
-    (re.compile(r"(\w+): connects with (nc .+)"), Stage.connects_with_netcat),
+    (re.compile(r"(\w+): connects with TLS(?: and a certificate for (\w+))?, (.+)"), Stage.connects_with_tls),
+    (re.compile(r"(\w+): connects with ((?:nc|openssl) .+)"), Stage.connects_with_program),
     (re.compile(r"(\w+): is registered, (in lines|length-prefixed)"), Stage.is_registered),
     (re.compile(r"(\w+): sends the first (\d+) bytes of (.+)"), Stage.sends_the_first_bytes),
     (re.compile(r"(\w+): reads on, past the messages that were on their way"), Stage.reads_on),
     (re.compile(r"(\w+): sees the end of file"), Stage.sees_the_end),
     (re.compile(r"(\w+): presses Ctrl-D, and nc ends"), Stage.leaves_netcat),
+    (re.compile(r"(\w+): sees openssl end"), Stage.sees_openssl_end),
     (re.compile(r"server: is told to stop"), Stage.server_stops),
+    (re.compile(rf"server: is told to reload, {FILES}(\w+) holding (\S+)"), Stage.server_reloads),
 ]
 
-_RUNS = re.compile(r"server: runs with (.+)")
+_CONFIGURED = re.compile(r"server: runs with the configuration of section ([0-9.]+)(?:, and (--set .+))?")
+_RUNS = re.compile(r"server: runs with (--set .+)")
 _STOPS: Final = "server: is told to stop"
 
 
+class Scene(NamedTuple):
+    """What an example needs: a daemon, and where its configuration is, if it has one.
+
+    Attributes:
+        lines: what is left to play.
+        section: the section of protocol.md that shows the configuration.
+        folder: where its files are.
+    """
+
+    daemon: Daemon
+    lines: list[str]
+    section: str | None = None
+    folder: Path | None = None
+
+
 @contextlib.contextmanager
-def server_for(block: Block, shared: Callable[[], Daemon]) -> Iterator[tuple[Daemon, list[str]]]:
-    """The daemon that an example needs (the shared one unless it says otherwise), and the lines left to play."""
+def scene_of(block: Block, shared: Callable[[], Daemon]) -> Iterator[Scene]:
+    """What an example needs: the shared daemon, unless it says otherwise."""
     first, *rest = block.lines
-    if settings := _RUNS.fullmatch(first):
-        with running_daemon(*shlex.split(settings[1])) as daemon:
-            yield daemon, rest
+    if found := _CONFIGURED.fullmatch(first):
+        section, more = found.groups("")
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            file = configured.write(section, folder)
+            with running_daemon("--config", str(file), *shlex.split(more)) as daemon:
+                yield Scene(daemon, rest, section, folder)
+    elif found := _RUNS.fullmatch(first):
+        with running_daemon(*shlex.split(found[1])) as daemon:
+            yield Scene(daemon, rest)
     elif _STOPS in block.lines:
         with running_daemon() as daemon:
-            yield daemon, block.lines
+            yield Scene(daemon, block.lines)
     else:
-        yield shared(), block.lines
+        yield Scene(shared(), block.lines)
 
 
-def run_transcript(daemon: Daemon, lines: list[str]) -> None:
-    with contextlib.closing(Stage(daemon)) as stage:
-        for line in lines:
+def run_transcript(scene: Scene) -> None:
+    """Play a transcript, each line in turn."""
+    with contextlib.closing(Stage(scene.daemon, scene.section, scene.folder)) as stage:
+        for line in scene.lines:
             stage.play(line)
         stage.finish()
 
@@ -326,7 +426,9 @@ def turns(lines: list[str]) -> list[Turn]:
     return found
 
 
-def run_hex(daemon: Daemon, lines: list[str]) -> None:
+def run_hex(scene: Scene) -> None:
+    """Exchange the bytes of a hex block."""
+    daemon, lines = scene.daemon, scene.lines
     ends = lines[-1] == _END
     script = turns(lines[:-1] if ends else lines)
     player = Player(daemon.port, prefixed=script[0].data[0] == 0)
@@ -362,7 +464,9 @@ def commands(lines: list[str]) -> list[tuple[str, list[str]]]:
     return found
 
 
-def run_console(daemon: Daemon, lines: list[str]) -> None:
+def run_console(scene: Scene) -> None:
+    """Type the commands of a console block, and compare what appears."""
+    daemon, lines = scene.daemon, scene.lines
     for command, expected in commands(lines):
         done = subprocess.run(
             ["/bin/sh", "-c", _placed(command, daemon)],
@@ -376,9 +480,12 @@ def run_console(daemon: Daemon, lines: list[str]) -> None:
         Stage(daemon).match("".join(f"{line}\n" for line in expected), done.stdout)
 
 
-def need_netcat(block: Block) -> None:
-    """Skip an example that is typed into a netcat where there is none that knows -N."""
-    if block.kind != "console" and not any(": connects with nc" in line for line in block.lines):
+def need_programs(block: Block) -> None:
+    """Skip an example that is typed into a program which is not here, or of another kind."""
+    typed = "\n".join(line for line in block.lines if line.startswith("$ ") or ": connects with " in line)
+    if re.search(r"\bopenssl\b", typed) and shutil.which("openssl") is None:
+        pytest.skip("no openssl")
+    if not re.search(r"\bnc\b", typed):
         return
     try:
         usage = subprocess.run(["nc", "-h"], capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
