@@ -153,7 +153,8 @@ class Admission:
             if grant is None:
                 self._failures.add(name, now, self._router.limits.auth_failures_per_minute)
         if grant is None:
-            raise _auth_failed(message, "the credential is not accepted for this ID")
+            text = "nobody may have this ID" if self.access.open else "the credential is not accepted for this ID"
+            raise _auth_failed(message, text)
         return grant
 
     def _proved(self, message: "Register", caller: "Caller | None", peer: str | None, now: float) -> Grant | None:

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     Network = IPv4Network | IPv6Network
 
 STRIKES_KEPT: Final = 4_096
-"""Names in one table of strikes, the oldest making room: some 600 KiB, however many names an attacker thinks of."""
+"""Names in one table of strikes, the oldest making room: some 2 MiB, however many names an attacker thinks of."""
 
 STRIKES_SECONDS: Final = 60.0
 """What `..._per_minute` counts over."""
 
 SETTLE_SECONDS: Final = 0.25
 """How often at most a link is credited with what its rates allow: on every read it would cost as much as the read. A
-burst may be larger by what the rate allows in this time."""
+burst may be larger by one read."""
 
 IPV6_PREFIX: Final = 64
 """Bits of an IPv6 address that one subscriber cannot change."""

@@ -2,7 +2,9 @@ import pytest
 
 from sigd.config import Limits
 from sigd.relay.deadlines import TICK, Deadlines, next_deadline, register_timeout_ms
+from sigd.relay.ice import Vendor
 from sigd.relay.link import NEVER
+from tests.relay.issued import expiring, user
 from tests.relay.world import World
 
 
@@ -67,3 +69,50 @@ def test_people_and_who_has_said_nothing_have_longer_to_register(overhead, patie
     link = World().connects("a")
     link.overhead, link.patient = overhead, patient
     assert register_timeout_ms(link, Limits()) == expected_ms
+
+
+@pytest.mark.parametrize(
+    ("due", "expected"),
+    [
+        ({}, 1030),
+        ({"expires_at": 1020.0}, 1020),
+        ({"renews_at": 1020.0}, 1020),
+        ({"expires_at": 1020.0, "renews_at": 1010.0}, 1010),
+        ({"stalled_since": 1005.0}, 1015),
+        ({"frame_since": 1005.0}, 1015),
+        ({"resumes_at": 1200.0}, 1200),
+        ({"resumes_at": 1200.0, "expires_at": 1100.0}, 1100),
+        ({"resumes_at": 1200.0, "renews_at": 1100.0}, 1100),
+        ({"resumes_at": 1200.0, "stalled_since": 1005.0}, 1015),
+        ({"pinged_at": 1001.0}, 1075),
+        ({"pinged_at": 1001.0, "resumes_at": 1200.0}, 1200),
+        ({"patient": True}, NEVER),
+        ({"patient": True, "expires_at": 1100.0}, 1100),
+        ({"closing": True, "ends_at": 1005.0, "expires_at": 1001.0}, 1005),
+    ],
+    ids=str,
+)
+def test_what_is_due_first(due, expected):
+    world = World()
+    alice = world.peer("alice")
+    for name, value in due.items():
+        setattr(alice, name, value)
+    assert next_deadline(alice, world.router.limits) == expected
+
+
+@pytest.mark.parametrize(
+    ("ttl", "seconds", "keepalive_ms", "first", "heard"),
+    [
+        (3600, 3600, 30_000, 30, "ping"),
+        (3600, 70, 300_000, 100, "auth-expired"),
+        (80, 300, 30_000, 20, "iceServers"),
+    ],
+)
+def test_what_is_due_first_after_register_is_known_from_then_on(ttl, seconds, keepalive_ms, first, heard):
+    world = World(credentials=[expiring()], vendor=Vendor([], ["turn:a"], b"s", ttl))
+    alice = world.peer("alice", keepaliveMs=keepalive_ms, **user("alice", seconds=seconds))
+    assert next_deadline(alice, world.router.limits) == world.now + first
+    world.passes(first - 0.25)
+    assert alice.hears_nothing()
+    world.passes(0.25)
+    assert alice.hears_all(heard)

@@ -123,7 +123,7 @@ def test_shares_shrink_as_the_outbox_is_written():
 
 
 def test_a_link_that_asks_and_does_not_read_is_not_listened_to_until_it_does():
-    world = World()
+    world = World(messages_per_second=0)
     alice = frozen(world, "alice")
     asked = 0
     while not alice.held:
@@ -162,7 +162,7 @@ def test_what_is_too_large_is_not_escaped_first():
 
 
 def test_own_answers_do_not_take_the_room_of_what_others_send():
-    world = World()
+    world = World(messages_per_second=0)
     alice, bob = world.peer("alice"), frozen(world)
     while not bob.held:
         bob.says({"type": "ping"})

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from sigd.relay.link import State
+from sigd.relay.router import STOPPING
 from sigd.wire.messages import CLIENT_TYPES
 from tests.relay.world import World
 
@@ -627,6 +628,17 @@ def test_hits_are_counted_by_the_key_of_the_limit():
         "frame_timeout_ms": 1,
         "linger_ms": 2,
     }
+
+
+def test_who_stays_when_the_daemon_stops_hits_no_limit():
+    world = World()
+    for reason in (STOPPING, "kicked"):
+        alice = world.peer("alice")
+        alice.close(reason)
+        world.settle()
+        world.passes(5.25)
+        assert alice.aborted == reason
+    assert world.router.limits_hit == {"linger_ms": 1}
 
 
 def test_errors_are_short_printable_and_echo_nothing():

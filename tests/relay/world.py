@@ -12,6 +12,7 @@ from sigd.relay.ice import Vendor
 from sigd.relay.limits import Rates
 from sigd.relay.link import Link
 from sigd.relay.router import Router
+from sigd.wire.errors import ProtocolError
 from sigd.wire.framing import Lines, Prefixed
 
 AT_ONCE = 32
@@ -34,6 +35,7 @@ class Peer(Link):
         self.unread = False
         self.waiting: list[bytes] = []
         self.aborted = ""
+        self.ended_by: str | None = None
 
     # -- what a test does
 
@@ -42,6 +44,11 @@ class Peer(Link):
         self.waiting += [each if isinstance(each, bytes) else msgspec.json.encode(each) for each in messages]
         self.read()
         self.world.settle()
+
+    def registers(self, name: str | None = None, **members: Any) -> dict[str, Any]:
+        """Send a `register`; what is answered."""
+        self.says({"type": "register", **members} | ({} if name is None else {"id": name}))
+        return self.hears()
 
     def types(self, line: str) -> None:
         """Type one line."""
@@ -58,6 +65,13 @@ class Peer(Link):
         end = 4 + int.from_bytes(self.wire[:4], "big")
         frame, self.wire = self.wire[4:end], self.wire[end:]
         return msgspec.json.decode(frame, type=dict[str, Any])
+
+    def hears_all(self, kind: str = "") -> list[dict[str, Any]]:
+        """All that came, or only what is of one type, or an error with this code."""
+        heard = []
+        while not self.hears_nothing():
+            heard.append(self.hears())
+        return [message for message in heard if kind in ("", message["type"], message.get("code"))]
 
     def hears_nothing(self) -> bool:
         """Whether everything that came has been heard."""
@@ -92,15 +106,15 @@ class Peer(Link):
     def attend(self, now: float) -> None:
         if self.queued and not self.stuck:
             self.push()
-        if self.closing and self.ends_at == float("inf"):
+        if self.closing and not self.aborted and self.ends_at == float("inf"):
             self.ends_at = now + self.router.limits.linger_ms / 1000
             self.router.deadlines.forget(self)
             self.router.watch(self)
 
     def read(self) -> None:
-        """Act on what has come, as far as the link may be read."""
+        """Act on what has come, as much as one round does, if the link may be read."""
         now = self.world.now
-        while self.waiting and not self.held:
+        if self.waiting and not self.held:
             frames, self.waiting = self.waiting[:AT_ONCE], self.waiting[AT_ONCE:]
             wait = self.heard(len(frames), sum(self.overhead + len(frame) for frame in frames), now)
             while frames and not self.held:
@@ -109,13 +123,14 @@ class Peer(Link):
             if wait > 0:
                 self.pause(now)
             self.router.admission.sign_of_life(self, now)
+            self.world.busy.append(self)
 
     def has_unread(self) -> bool:
         return self.unread or bool(self.waiting)
 
     def resume(self) -> None:
         self.resumed += 1
-        self.world.resumed.append(self)
+        self.world.busy.append(self)
 
     def admitted(self) -> None:
         pass
@@ -126,6 +141,11 @@ class Peer(Link):
     def sever(self) -> None:
         self.router.deadlines.forget(self)
         self.router.admission.origins.leave(self.origin)
+
+    def close(self, reason: str, fault: ProtocolError | None = None) -> None:
+        if not self.closing and fault is not None:
+            self.ended_by = fault.by
+        super().close(reason, fault)
 
     def abort(self, reason: str) -> None:
         self.close(reason)
@@ -154,7 +174,7 @@ class World:
         vendor = vendor or Vendor((), (), None, 0.0)
         self.router = Router(configured, access, vendor, lambda: self.unix_now)
         self.somewhere = self.router.admission.origins.local
-        self.resumed: list[Peer] = []
+        self.busy: list[Peer] = []
 
     @property
     def unix_now(self) -> float:
@@ -166,6 +186,7 @@ class World:
         peer = Peer(self, address, lines=lines)
         peer.comes_as = comes_as
         self.router.welcome(peer)
+        self.settle()
         return peer
 
     def peer(
@@ -201,12 +222,12 @@ class World:
 
     def settle(self) -> None:
         """What a reactor does at the end of a round, and in those that follow at once."""
-        while self.router.due or self.resumed:
+        while self.router.due or self.busy:
             for link in self.router.due:
                 link.attend(self.now)
             self.router.due.clear()
-            resumed, self.resumed = self.resumed, []
-            for peer in resumed:
+            busy, self.busy = self.busy, []
+            for peer in busy:
                 peer.read()
 
     def failed(self, link: Link, fault: Exception) -> None:
