@@ -66,7 +66,9 @@ class Rules:
         try:
             return make(given)
         except StartError as fault:
-            self._faults.append(Fault(fault.where, fault.what))
+            found = Fault(fault.where, fault.what)
+            if found not in self._faults:  # one file may be named by several keys
+                self._faults.append(found)
             return None
 
     def _entries(self) -> Iterator[tuple[Callable[[Any], Sequence[Credential]], Entry]]:
@@ -97,14 +99,15 @@ class Rules:
         return [ClientCertificate(entry.names, self._rule(entry, entry.register))]
 
     def _unix_callers(self, entry: UnixEntry) -> Sequence[Credential]:
-        users = secret_files.resolve_users(entry.users)
-        return [UnixCaller(users, secret_files.resolve_groups(entry.groups), self._rule(entry, entry.register))]
+        users = self._or_fault(secret_files.resolve_users, entry.users) or frozenset()
+        groups = self._or_fault(secret_files.resolve_groups, entry.groups) or frozenset()
+        return [UnixCaller(users, groups, self._rule(entry, entry.register))]
 
     def _web_tokens(self, entry: JwtEntry) -> Sequence[Credential]:
         if entry.algorithm == "HS256":
             keys = self._secrets(entry.key_file, WebToken.MIN_SECRET)
         else:
-            keys = (self._noted(entry.key_file, secret_files.read_public(entry.key_file)),)
+            keys = (self._public(entry.key_file),)
         try:
             return [
                 WebToken(
@@ -128,6 +131,12 @@ class Rules:
         self._noted(name, b"\n".join(secrets))
         return secrets
 
+    def _public(self, name: str) -> bytes:
+        return self._noted(name, secret_files.read_public(name))
+
+    def _private(self, name: str) -> bytes:
+        return self._noted(name, secret_files.read_private(name))
+
     def _noted(self, name: str, content: bytes) -> bytes:
         self.files[name] = hashlib.sha256(content).digest()
         return content
@@ -139,10 +148,11 @@ class Rules:
     def _context(self, listener: Listener) -> ssl.SSLContext | None:
         if listener.certificate is None or listener.key is None:
             return None
-        self._noted(listener.certificate, secret_files.read_public(listener.certificate))
-        self._noted(listener.key, secret_files.read_private(listener.key))
+        found = [self._or_fault(self._public, listener.certificate), self._or_fault(self._private, listener.key)]
         if listener.client_ca is not None:
-            self._noted(listener.client_ca, secret_files.read_public(listener.client_ca))
+            found.append(self._or_fault(self._public, listener.client_ca))
+        if None in found:
+            return None
         return context_for(
             listener.url,
             secret_files.locate(listener.certificate),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 import trio
 
 from sigd import __version__, log
-from sigd.config import Config, ConfigError
+from sigd.config import Config, ConfigError, Fault
 from sigd.net import listeners
 from sigd.net.listeners import Door
 from sigd.net.reactor import RESERVED_DESCRIPTORS, Reactor
@@ -101,6 +101,7 @@ class Server:
         """Read the configuration again and have it hold; with any fault in it everything stays as it is."""
         try:
             rules = Rules(load())
+            self._keep_strangers_out(rules.config)
         except (ConfigError, OSError) as fault:
             what = [str(each) for each in fault.faults] if isinstance(fault, ConfigError) else [str(fault)]
             log.warning("reload failed: nothing has changed", faults=len(what), first=what[0])
@@ -121,6 +122,21 @@ class Server:
         vendor = rules.vendor if before.vends_otherwise(rules) else self.router.admission.vendor
         ended = self.reactor.change(rules.access, vendor)
         log.info("reloaded", links=len(self.reactor), ended=ended)
+
+    def _keep_strangers_out(self, config: Config) -> None:
+        """Judge the listeners as they are, which only a restart changes, by whom they would let in then.
+
+        Raises:
+            ConfigError: they would not have been opened like that.
+        """
+        wanted = dict(listeners_of(self._started_with)) | dict(listeners_of(config))
+        faults = []
+        for door in self.doors:
+            advice = config.why_loopback_only(wanted[door.key])
+            if advice and not door.is_local:
+                faults.append(Fault(door.url, f"beyond loopback, and open until a restart: {advice}"))
+        if faults:
+            raise ConfigError(faults)
 
 
 @contextlib.contextmanager

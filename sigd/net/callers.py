@@ -4,8 +4,9 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
+from sigd.net.tls import TLSSocket
 from sigd.relay.credentials import Caller
 
 _SO_PEERGROUPS: Final = 59
@@ -19,13 +20,16 @@ _ucred: Final[Callable[[bytes], tuple[int, int, int]]] = struct.Struct("iII").un
 
 def caller_of(sock: socket.socket) -> Caller | None:
     """Who is at the other end; None: nothing but a password could say."""
-    if isinstance(sock, ssl.SSLSocket):
+    if isinstance(sock, TLSSocket):
         return _by_certificate(sock)
     return _by_kernel(sock) if sock.family == socket.AF_UNIX else None
 
 
-def _by_certificate(sock: ssl.SSLSocket) -> Caller | None:
-    certificate: dict[str, Any] | None = sock.getpeercert()
+def _by_certificate(sock: TLSSocket) -> Caller | None:
+    try:
+        certificate = sock.getpeercert()
+    except ValueError:
+        return None  # the CA has signed a name that is no UTF-8
     if not certificate:
         return None
     names = [name for kind, name in certificate.get("subjectAltName", ()) if kind in {"DNS", "URI"}]

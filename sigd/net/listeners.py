@@ -60,6 +60,11 @@ class Door:
         self.tls_only = key[0].startswith("tls:")
 
     @property
+    def is_local(self) -> bool:
+        """Only this machine reaches it."""
+        return self.sock.family == socket.AF_UNIX or is_loopback(self.sock.getsockname()[0])
+
+    @property
     def url(self) -> str:
         """Where it can be reached, its port as the system picked it."""
         name = self.sock.getsockname()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from sigd import log
+from sigd.net.tls import TLSSocket
 from sigd.wire import framing, proxy
 from sigd.wire.errors import ProtocolError
 from sigd.wire.framing import Framing
@@ -28,7 +29,7 @@ class Opening:
     """The beginning of one link.
 
     Attributes:
-        shaking: a handshake is under way: nothing else may be read or written.
+        shaking: a handshake is under way, to be cancelled when the link ends: nothing else may be read or written.
     """
 
     __slots__ = ("_context", "_header", "_proxied", "_tls_only", "shaking")
@@ -36,14 +37,14 @@ class Opening:
     @property
     def mute(self) -> bool:
         """Nothing can be said to the client: it would take it for TLS."""
-        return self.shaking or self._tls_only
+        return self.shaking is not None or self._tls_only
 
     def __init__(self, context: ssl.SSLContext | None, *, tls_only: bool, proxied: bool) -> None:
         self._context = context
         self._tls_only = tls_only
         self._proxied = proxied
         self._header = b""
-        self.shaking = False
+        self.shaking: trio.CancelScope | None = None
 
     def readable(self, link: "Stream", reactor: "Reactor", now: float) -> bool:
         """Look at what has come.
@@ -55,21 +56,21 @@ class Opening:
             OSError: the connection is lost.
         """
         if self._proxied:
-            self._read_header(link, now)
-            if self._proxied or link.closing:
+            self._read_header(link, reactor, now)
+            if self._proxied or link.held:
                 return False
         if self._context is None or link.opening is None:
             link.opening = None
             return True
         first = link.sock.recv(1, socket.MSG_PEEK)
         if first and (self._tls_only or framing.framing_of(first[0]) is Framing.TLS):
-            self.shaking = True
-            reactor.shake_hands(link, self._context)
+            self.shaking = trio.CancelScope()
+            reactor.shake_hands(link, self._context, self.shaking)
             return False
         link.opening = None
         return True
 
-    def _read_header(self, link: "Stream", now: float) -> None:
+    def _read_header(self, link: "Stream", reactor: "Reactor", now: float) -> None:
         """Take what belongs to a PROXY header, and nothing behind it."""
         coming = link.sock.recv(proxy.LONGEST, socket.MSG_PEEK)
         known = len(self._header)
@@ -92,14 +93,18 @@ class Opening:
             self._proxied = False
             if header.host is not None:
                 link.router.admission.move(link, header.host, header.port)
+                reactor.dismiss(link)
 
 
-async def shake_hands(link: "Stream", context: ssl.SSLContext, steps: trio.Semaphore, seconds: float) -> str:
+async def shake_hands(
+    link: "Stream", context: ssl.SSLContext, scope: trio.CancelScope, steps: trio.Semaphore, seconds: float
+) -> str:
     """Bring a TLS handshake to its end, and give the link the socket that speaks TLS.
 
     Args:
         link: whose socket nobody else waits for.
         context: the listener's.
+        scope: cancelled by who ends the link.
         steps: how many handshakes may be computed before everybody else has a turn. One that waits for its client
             holds none: else as many silent clients would keep all others out.
         seconds: how long it may take.
@@ -107,29 +112,34 @@ async def shake_hands(link: "Stream", context: ssl.SSLContext, steps: trio.Semap
     Returns:
         Why it failed; nothing if it did not.
     """
-    with trio.move_on_after(seconds):
+    with scope:
+        scope.deadline = trio.current_time() + seconds
         try:
-            sock = context.wrap_socket(link.sock, server_side=True, do_handshake_on_connect=False)
-            link.sock = sock
+            link.sock = sock = TLSSocket(link.sock, context)
             while True:
+                if not steps.value:
+                    link.router.limits_hit["tls_handshakes"] += 1
                 async with steps:
                     wait_for = _step(sock)
                     await trio.lowlevel.checkpoint()
                 if wait_for is None:
                     return ""
                 await wait_for(sock)
-        except (OSError, ValueError, trio.ClosedResourceError) as fault:
+        except (OSError, ValueError) as fault:
             log.debug("tls", address=link.address, fault=getattr(fault, "reason", None) or type(fault).__name__)
             return FAILED
     return TIMED_OUT
 
 
-def _step(sock: ssl.SSLSocket) -> "Callable[[socket.socket], Awaitable[None]] | None":
+def _step(sock: TLSSocket) -> "Callable[[socket.socket], Awaitable[None]] | None":
     """Go on with a handshake as far as it goes, and say what to wait for."""
     try:
-        sock.do_handshake()
-    except ssl.SSLWantReadError:
+        return None if sock.shake_hands() else _turn
+    except BlockingIOError:
         return trio.lowlevel.wait_readable
     except ssl.SSLWantWriteError:
         return trio.lowlevel.wait_writable
-    return None
+
+
+async def _turn(_: socket.socket) -> None:
+    """Wait for nothing."""

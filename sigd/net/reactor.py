@@ -81,7 +81,6 @@ class Reactor:
         router: the rules.
         now: when the current round began, in seconds on trio's clock.
         busy: links that have sent more than was acted on.
-        linger_seconds: how long a closing link may take to read what is due to it.
         stopping: nobody is taken in any more.
     """
 
@@ -89,7 +88,6 @@ class Reactor:
         self.router = router
         self.now = 0.0
         self.busy: list[Stream] = []
-        self.linger_seconds = router.limits.linger_ms / 1000
         self.stopping = False
         self.receive: Callable[[Link, bytes, float], None] = router.receive
         self.receive_line: Callable[[Link, bytes, float], None] = router.receive_line
@@ -108,6 +106,12 @@ class Reactor:
 
     def __len__(self) -> int:
         return len(self._links)
+
+    @property
+    def linger_seconds(self) -> float:
+        """How long a closing link may take to read what is due to it."""
+        seconds = self.router.limits.linger_ms / 1000
+        return min(seconds, STOP_LINGER_SECONDS) if self.stopping else seconds
 
     # -- rounds
 
@@ -163,7 +167,7 @@ class Reactor:
                 except Exception as fault:
                     self._fail(link, fault)
         for door in doors:  # last: a new link may have the descriptor of one that ended in this round
-            self._accept(door)
+            self._accept(door, ACCEPTS_PER_ROUND // len(doors))
         # Only after all that had come was read: who was silent because the daemon was stands here with a pong. But not
         # for ever, where every round leaves something to read.
         late = now - self.router.deadlines.earliest
@@ -238,31 +242,32 @@ class Reactor:
         self.router.welcome(link)
         return link
 
-    def shake_hands(self, link: Stream, context: ssl.SSLContext) -> None:
-        """Have a link speak TLS, and read it again when it does."""
+    def shake_hands(self, link: Stream, context: ssl.SSLContext, scope: trio.CancelScope) -> None:
+        """Have a link speak TLS, and read it again when it does; unless it ends before, which cancels the scope."""
         self.watch_for(link.fd, link.interest, 0)
         link.interest = 0
-        if not self._handshakes.value:
-            self.router.limits_hit["tls_handshakes"] += 1
-        self._nursery.start_soon(self._shake_hands, link, context)
+        self._nursery.start_soon(self._shake_hands, link, context, scope)
 
-    async def _shake_hands(self, link: Stream, context: ssl.SSLContext) -> None:
-        why = "internal"
+    async def _shake_hands(self, link: Stream, context: ssl.SSLContext, scope: trio.CancelScope) -> None:
         try:
             seconds = self.router.limits.tls_handshake_timeout_ms / 1000
-            why = await shake_hands(link, context, self._handshakes, seconds)
+            why = await shake_hands(link, context, scope, self._handshakes, seconds)
+            self.now = trio.current_time()
+            if link.fd >= 0:
+                self._has_shaken_hands(link, why)
         except Exception as fault:
-            self._say_bug(fault, address=link.address)
-        self.now = trio.current_time()
-        if why == TIMED_OUT:
-            self.router.limits_hit["tls_handshake_timeout_ms"] += 1
-        if why:
-            link.abort(why)
-        elif link.fd >= 0:
+            self._fail(link, fault)
+        self._attend()
+
+    def _has_shaken_hands(self, link: Stream, why_not: str) -> None:
+        if why_not:
+            if why_not == TIMED_OUT:
+                self.router.limits_hit["tls_handshake_timeout_ms"] += 1
+            link.abort(why_not)
+        else:
             link.opening = None
             self.watch_for(link.fd, 0, IN)
             link.interest = IN
-        self._attend()
 
     def receive_first_line(self, link: Link, line: bytes, now: float) -> None:
         """Act on a link's first line, unless it comes from a web page."""
@@ -281,8 +286,10 @@ class Reactor:
         self._doors[door.sock.fileno()] = door
         self._epoll.register(door.sock.fileno(), IN)
 
-    def _accept(self, door: Door) -> None:
-        for _ in range(ACCEPTS_PER_ROUND):
+    def _accept(self, door: Door, most: int) -> None:
+        if door.context is not None and not self._handshakes.value:
+            return  # those who come wait outside: inside they would push out those who are still shaking hands
+        for _ in range(most):
             try:
                 sock, address = door.sock.accept()
             except BlockingIOError:
@@ -298,8 +305,12 @@ class Reactor:
         admission = self.router.admission
         host, port = ("unix", None) if isinstance(address, str) else (address[0], address[1])
         origin = admission.origins.local if port is None else admission.origins.of(host)
-        if len(self._links) >= self._max_connections + REFUSALS or admission.excess(origin) >= REFUSALS:
-            _refuse_at_once(sock, mute=door.tls_only)
+        if len(self._links) >= self._max_connections + REFUSALS:
+            self._say_full(self._full, "max_connections", self._max_connections)
+            self._refuse_at_once(sock, door, _FULL)
+            return
+        if admission.excess(origin) >= REFUSALS:
+            self._refuse_at_once(sock, door, too_many_of_address())
             return
         try:
             sock.setblocking(False)
@@ -325,12 +336,29 @@ class Reactor:
             os.close(self._spare)
             self._spare = None
             with contextlib.suppress(OSError):  # gone meanwhile, or somebody else took the descriptor: see below
-                _refuse_at_once(door.sock.accept()[0], mute=door.tls_only)
+                self._refuse_at_once(door.sock.accept()[0], door, _FULL)
         try:
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             self._epoll.modify(door.sock.fileno(), 0)
             self._nursery.start_soon(self._listen_again, door.sock)
+
+    def _refuse_at_once(self, sock: socket.socket, door: Door, fault: ProtocolError) -> None:
+        """Say why as far as it goes in one call, if it can be said: nobody waits for this client to read it."""
+        self.router.errors[fault.code] += 1
+        if fault.limit is not None:
+            self.router.limits_hit[fault.limit] += 1
+        with sock, contextlib.suppress(OSError):
+            sock.setblocking(False)
+            if not door.tls_only:
+                sock.send(Lines.wrap(messages.encode(said.Error(code=fault.code.value, message=fault.text))))
+                sock.shutdown(socket.SHUT_WR)
+
+    def dismiss(self, link: Stream) -> None:
+        """Have a link that was refused go, if too many of its address are lingering."""
+        if link.closing and self.router.admission.excess(link.origin) > REFUSALS:
+            link.attend(self.now)
+            link.abort(link.reason)
 
     async def _listen_again(self, listener: socket.socket) -> None:
         await trio.sleep(_DEAF_SECONDS)
@@ -350,7 +378,6 @@ class Reactor:
     def change(self, access: Access, vendor: Vendor) -> int:
         """Have new rules hold, `router.limits` having been changed before; how many links end by them."""
         self.now = trio.current_time()
-        self.linger_seconds = self.router.limits.linger_ms / 1000
         self._handshakes = trio.Semaphore(self.router.limits.tls_handshakes)
         ended = self.router.admission.change(access, vendor, self.now)
         self._attend()
@@ -365,7 +392,6 @@ class Reactor:
             self._epoll.unregister(fd)
             close_listener(door.sock)
         self._doors.clear()
-        self.linger_seconds = min(self.linger_seconds, STOP_LINGER_SECONDS)
         links = list(self._links.values())
         random.shuffle(links)
         turns = max(1, math.ceil(self.router.limits.drain_ms / 1000 / DRAIN_TURN_SECONDS))
@@ -403,13 +429,3 @@ class Reactor:
         if self._spare is not None:
             os.close(self._spare)
         self._epoll.close()
-
-
-def _refuse_at_once(sock: socket.socket, *, mute: bool) -> None:
-    """Say why as far as it goes in one call, if it can be said: nobody waits for this client to read it."""
-    with sock, contextlib.suppress(OSError):
-        sock.setblocking(False)
-        if mute:
-            return
-        sock.send(Lines.wrap(messages.encode(said.Error(code=_FULL.code.value, message=_FULL.text))))
-        sock.shutdown(socket.SHUT_WR)

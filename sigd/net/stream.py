@@ -5,11 +5,9 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Final
 
-import trio
-
 from sigd import log
 from sigd.net.callers import caller_of
-from sigd.net.tls import RECORD_BYTES
+from sigd.net.tls import RECORD_BYTES, TLSSocket
 from sigd.relay.link import NEVER, Link
 from sigd.wire import framing, proxy
 from sigd.wire.errors import ErrorCode, ProtocolError
@@ -31,9 +29,6 @@ SEND_BYTES: Final = 65_536
 
 MESSAGES_PER_ROUND: Final = 32
 """Messages of one link that are acted on before the others have their turn."""
-
-WAIT: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-"""What a socket says, with TLS or without, that can do no more now."""
 
 IN: Final = select.EPOLLIN
 OUT: Final = select.EPOLLOUT
@@ -98,7 +93,12 @@ class Stream(Link):
             if self.opening is not None and not self.closing and not self.opening.readable(self, self._reactor, now):
                 return
             data = self.sock.recv(RECEIVE_BYTES)
-        except WAIT:
+        except BlockingIOError:
+            return
+        except ssl.SSLWantReadError:
+            if self.heard(1, 0, now) > 0:  # it costs as much as a message, or more
+                self.pause(now)
+                self.rearm()
             return
         except OSError:
             self.abort("connection lost")
@@ -114,18 +114,19 @@ class Stream(Link):
         """Act on the next messages, `chunk` being what came after all that was given before."""
         split = self._split
         if split is None:
-            split = self._begin(chunk)
+            split = self._begin(chunk) if chunk else None
             if split is None:
                 return
-        frames = self._backlog
+        frames, fresh = self._backlog, 0
         if not frames:
             try:
                 frames = split.take(chunk, MESSAGES_PER_ROUND)
             except ProtocolError as fault:
                 self._misframed(fault)
+            fresh = len(frames)
         elif chunk:
             raise AssertionError("a link with a backlog was read")
-        wait = self.heard(len(frames), len(chunk), now)
+        wait = self.heard(fresh, len(chunk), now)
         remaining = iter(frames)
         for frame in remaining:
             self._receive(self, frame, now)
@@ -217,7 +218,7 @@ class Stream(Link):
 
     @property
     def _speaks_tls(self) -> bool:
-        return isinstance(self.sock, ssl.SSLSocket)
+        return isinstance(self.sock, TLSSocket)
 
     @property
     def committed(self) -> int:
@@ -251,7 +252,7 @@ class Stream(Link):
     def _write(self, data: bytes) -> None:
         try:
             count = self.sock.send(data)
-        except WAIT:
+        except BlockingIOError:
             return
         except OSError:
             self.abort("connection lost")
@@ -343,8 +344,8 @@ class Stream(Link):
         self._reactor.remove(self.fd, self.interest)
         self.router.admission.origins.leave(self.origin)
         self.fd = -1
-        if self.opening is not None and self.opening.shaking:
-            trio.lowlevel.notify_closing(self.sock)
+        if self.opening is not None and self.opening.shaking is not None:
+            self.opening.shaking.cancel()
         self.sock.close()
         # Others may hold the link for a while, as the sender of what is in their outboxes.
         self._split = None
