@@ -130,7 +130,7 @@ class Server:
             ConfigError: they would not have been opened like that.
         """
         wanted = dict(listeners_of(self._started_with)) | dict(listeners_of(config))
-        faults = []
+        faults: list[Fault] = []
         for door in self.doors:
             advice = config.why_loopback_only(wanted[door.key])
             if advice and not door.is_local:

@@ -1,11 +1,9 @@
-"""From a configuration and its files to the rules in force: all that is wrong is found at once, and nothing is begun."""
+"""From a configuration and its files to the rules in force: all that is wrong is found at once, nothing is begun."""
 
 import os
 import socket
 import ssl
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import jwt
@@ -15,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from sigd.cli import main
-from sigd.config import Config, Limits, Listener
+from sigd.config import Config, Limits, Listener, render
 from sigd.config.auth import Auth, CertificateEntry, HmacEntry, JwtEntry, TokenEntry, UnixEntry
 from sigd.config.ice import Ice
 from sigd.relay.credentials import token_for
@@ -84,7 +82,8 @@ class TestFaults:
                 case "jwt":
                     entry = JwtEntry(algorithm="HS256", key_file=path, issuer="i", audience="a")
                     return Config(auth=Auth(jwt=(entry,)))
-            return Config(ice=Ice(turn_urls=("turn:a",), turn_secret_file=path))
+                case _:
+                    return Config(ice=Ice(turn_urls=("turn:a",), turn_secret_file=path))
 
         assert faults(files, config(files.holds("good"))) == []
         for name, content, mode, says in (
@@ -236,7 +235,10 @@ class TestAllAtOnce:
             port = taken.getsockname()[1]
             path = files.folder / "sigd.sock"
             doors = (
-                *(msgspec.structs.replace(door, url=f"tls://127.0.0.{host}:{port}") for host, door in enumerate(config.listen[:2], 1)),
+                *(
+                    msgspec.structs.replace(door, url=f"tls://127.0.0.{host}:{port}")
+                    for host, door in enumerate(config.listen[:2], 1)
+                ),
                 Listener(f"unix:{path}"),
             )
             file = self.written(files, msgspec.structs.replace(config, listen=doors))
@@ -266,8 +268,6 @@ class TestAllAtOnce:
 
     @staticmethod
     def written(files: Files, config: Config) -> str:
-        from sigd.config import render
-
         return files.holds("sigd.toml", render(config), 0o644)
 
     def test_no_secret_is_shown_whatever_is_wrong(self, files: Files) -> None:
@@ -288,7 +288,9 @@ class TestWhatHolds:
             token=(TokenEntry(secret_file=files.holds("token", f"{GOOD}\n{second}\n"), register=("a",)),),
             hmac=(HmacEntry(secret_file=files.holds("hmac", f"{GOOD}\n{second}"), register=("b",)),),
             jwt=(
-                JwtEntry(algorithm="HS256", key_file=files.holds("jwt", f"{GOOD}\n{second}\n"), issuer="i", audience="a"),
+                JwtEntry(
+                    algorithm="HS256", key_file=files.holds("jwt", f"{GOOD}\n{second}\n"), issuer="i", audience="a"
+                ),
             ),
         )
         access = Rules(Config(auth=auth)).access
@@ -328,7 +330,9 @@ class TestWhatHolds:
             Listener("tcp://127.0.0.1:1"),
             Listener("tcp://127.0.0.1:2", certificate=files.chain, key=files.key),
             Listener("tls://127.0.0.1:3", certificate=files.chain, key=files.key, client_ca=ca),
-            Listener("tls://127.0.0.1:4", certificate=files.chain, key=files.key, client_ca=ca, client_certificate="optional"),
+            Listener(
+                "tls://127.0.0.1:4", certificate=files.chain, key=files.key, client_ca=ca, client_certificate="optional"
+            ),
         ]
         none, *contexts = Rules(Config(listen=tuple(doors))).contexts.values()
         assert none is None

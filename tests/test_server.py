@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from sigd import log
+from tests import certificates
 from tests.daemon import Daemon, running_daemon
 from tests.in_process import CLIENTS, FRAMINGS, as_json, error, need_ipv6
 
@@ -284,6 +285,94 @@ class TestDescriptors:
                     client.says({"type": "ping"})
                     answers.append(client.hears())
             assert {"type": "pong"} in answers
+
+
+@pytest.fixture
+def with_certificate(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon that takes TLS and plain text on one port."""
+    chain, key = certificates.files("localhost", "127.0.0.1")
+    file = tmp_path / "sigd.toml"
+    file.write_text(f'[[listen]]\nurl = "tcp://127.0.0.1:0"\ncertificate = "{chain}"\nkey = "{key}"\n')
+    with running_daemon("--config", str(file)) as daemon:
+        yield daemon
+
+
+class TestOpenSSL:
+    """`openssl s_client`, which everybody has, and which is another end than Python's."""
+
+    @staticmethod
+    def started(daemon: Daemon, *options: str) -> "subprocess.Popen[bytes]":
+        """A client whose errors are in what it says."""
+        openssl = shutil.which("openssl")
+        if openssl is None:
+            assert "CI" not in os.environ
+            pytest.skip("there is no openssl here")
+        ca = str(certificates.folder() / "servers-ca.pem")
+        trust = ("-CAfile", ca, "-servername", "localhost", "-verify_return_error")
+        return subprocess.Popen(
+            [openssl, "s_client", "-connect", f"127.0.0.1:{daemon.port}", *trust, *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def says(self, daemon: Daemon, *options: str, typed: bytes) -> tuple[int, str]:
+        """Its exit status, and all that it says."""
+        with self.started(daemon, *options) as process:
+            said, _ = process.communicate(typed, timeout=SECONDS)
+        return process.returncode, said.decode()
+
+    @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+    def test_typed_lines(self, with_certificate: Daemon, version: str) -> None:
+        typed = b'register alice\nsend alice hello\n{"type":"ping","ref":"1"}\nquit\n'
+        status, said = self.says(with_certificate, "-quiet", version, typed=typed)
+        assert status == 0
+        registered, *heard = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        assert (registered["type"], registered["id"]) == ("registered", "alice")
+        assert heard == [{"type": "message", "from": "alice", "data": "hello"}, {"type": "pong", "ref": "1"}]
+
+    @pytest.mark.parametrize("version", ["-tls1", "-tls1_1"])
+    def test_row_39_nothing_below_tls_1_2(self, with_certificate: Daemon, version: str) -> None:
+        status, said = self.says(with_certificate, version, "-cipher", "DEFAULT@SECLEVEL=0", typed=b"register alice\n")
+        assert status == 1
+        assert "alert protocol version" in said  # it is the daemon that does not want it
+
+    @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+    def test_row_39_no_compression_and_no_tickets_afterwards(self, with_certificate: Daemon, version: str) -> None:
+        status, said = self.says(with_certificate, version, "-comp", typed=b"register alice\nquit\n")
+        assert status == 0
+        assert "Compression: NONE" in said
+        assert "Post-Handshake New Session Ticket" not in said
+
+    def test_row_39_no_renegotiation(self, with_certificate: Daemon) -> None:
+        with Plain(loopback(with_certificate)) as alice:
+            alice.registers("alice")
+            status, said = self.says(with_certificate, "-tls1_2", typed=b"R\n")
+            assert status == 1
+            assert "RENEGOTIATING" in said
+            assert "no renegotiation" in said
+            alice.says({"type": "ping"})
+            assert alice.hears() == {"type": "pong"}
+
+    def test_keys_are_renewed(self, with_certificate: Daemon) -> None:
+        with self.started(with_certificate, "-tls1_3") as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+
+            def until(text: bytes) -> None:
+                assert process.stdout is not None
+                assert any(text in line for line in process.stdout), text
+
+            for number in range(3):
+                process.stdin.write(b"K\n")
+                process.stdin.flush()
+                until(b"KEYUPDATE")
+                process.stdin.write(b'{"type":"ping","ref":"%d"}\n' % number)
+                process.stdin.flush()
+                until(b'{"type":"pong","ref":"%d"}' % number)
+            process.stdin.write(b"Q\n")
+            process.stdin.close()
+            assert process.wait(SECONDS) == 0
 
 
 LINE = re.compile(

@@ -115,7 +115,7 @@ async def shake_hands(
     with scope:
         scope.deadline = trio.current_time() + seconds
         try:
-            link.sock = sock = TLSSocket(link.sock, context)
+            link.sock = link.tls = sock = TLSSocket(link.sock, context)
             while True:
                 if not steps.value:
                     link.router.limits_hit["tls_handshakes"] += 1

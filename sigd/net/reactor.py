@@ -163,7 +163,7 @@ class Reactor:
             link.busy = False
             if not link.held:
                 try:
-                    link.process(b"", now)
+                    link.take_turn(now)
                 except Exception as fault:
                     self._fail(link, fault)
         for door in doors:  # last: a new link may have the descriptor of one that ended in this round
@@ -183,7 +183,8 @@ class Reactor:
             except Exception as fault:
                 self._fail(link, fault)
         due.clear()
-        earliest = self.router.deadlines.earliest
+        # Outside of a round, as in a reload, the next one may be asleep: for deadlines, and for those who are busy now.
+        earliest = -math.inf if self.busy else self.router.deadlines.earliest
         if earliest < self._alarm.deadline:
             self._alarm.deadline = earliest
 
@@ -268,6 +269,7 @@ class Reactor:
             link.opening = None
             self.watch_for(link.fd, 0, IN)
             link.interest = IN
+            link.readable(self.now)  # it may have come with the last of the handshake
 
     def receive_first_line(self, link: Link, line: bytes, now: float) -> None:
         """Act on a link's first line, unless it comes from a web page."""

@@ -41,7 +41,8 @@ class Stream(Link):
         sock: non-blocking; `fd` is its descriptor.
         interest: what epoll watches it for.
         opening: what comes before its first message, while there may be something.
-        busy: it has sent more than was acted on, and has its turn in the next round without being read.
+        busy: it has sent more than was acted on, and has its turn in the next round without being waited for.
+        tls: its socket again, where it speaks TLS.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class Stream(Link):
         "interest",
         "opening",
         "sock",
+        "tls",
     )
 
     def __init__(
@@ -71,6 +73,7 @@ class Stream(Link):
         self._reactor = reactor
         self.opening = opening
         self.sock = sock
+        self.tls: TLSSocket | None = None
         self.fd = sock.fileno()
         self._split: Splitter | None = None
         self._receive: Callable[[Link, bytes, float], None] = reactor.receive
@@ -98,7 +101,7 @@ class Stream(Link):
         except ssl.SSLWantReadError:
             if self.heard(1, 0, now) > 0:  # it costs as much as a message, or more
                 self.pause(now)
-                self.rearm()
+            self._unfinished(False, now)
             return
         except OSError:
             self.abort("connection lost")
@@ -110,11 +113,18 @@ class Stream(Link):
             if self.challenge is not None:
                 self.router.admission.sign_of_life(self, now)
 
+    def take_turn(self, now: float) -> None:
+        """Act on more of what has come."""
+        if self._is_waiting:
+            self.process(b"", now)
+        else:
+            self.readable(now)
+
     def process(self, chunk: bytes, now: float) -> None:
         """Act on the next messages, `chunk` being what came after all that was given before."""
         split = self._split
         if split is None:
-            split = self._begin(chunk) if chunk else None
+            split = self._begin(chunk)
             if split is None:
                 return
         frames, fresh = self._backlog, 0
@@ -135,8 +145,8 @@ class Stream(Link):
         if wait > 0:
             self.pause(now)
         self._backlog = list(remaining) if self.held and not self.closing else framing.NO_FRAMES
-        if split.rest or split.skipping or self._backlog or self.frame_since is not NEVER or self.held:
-            self._unfinished(split, bool(frames), now)
+        if split.rest or split.skipping or self._backlog or self.frame_since is not NEVER or self.held or self.tls:
+            self._unfinished(bool(frames), now)
 
     def _begin(self, chunk: bytes) -> Splitter | None:
         """Take the framing that the first byte chooses; None for a link that is over with it."""
@@ -158,7 +168,7 @@ class Stream(Link):
                 self.patient = True
                 self._receive = self._reactor.receive_first_line
             case Framing.TLS:
-                if not self._speaks_tls:
+                if self.tls is None:
                     self.reply_text(framing.TLS_ALERT)
                 self.close("tls where none is spoken")
         return self._split
@@ -169,21 +179,30 @@ class Stream(Link):
             fault = ProtocolError(ErrorCode.BAD_FRAME, fault.text + " before register", limit=fault.limit)
         self.refuse(fault)
 
-    def _unfinished(self, split: Splitter, progress: bool, now: float) -> None:
+    def _unfinished(self, progress: bool, now: float) -> None:
         """Settle what happens with what was not acted on: its turn in the next round, or a deadline."""
         if progress:
             self.frame_since = NEVER
-        waiting = split.more or bool(self._backlog)
         if self.held:
             self.rearm()
-        elif waiting and not self.busy:
+        elif not self.busy and (self._is_waiting or self._has_ahead):
             self.busy = True
             self._reactor.busy.append(self)
-        if waiting or self.held or not (split.rest or split.skipping):
+        split = self._split
+        if split is None or self._is_waiting or self.held or not (split.rest or split.skipping):
             self.frame_since = NEVER
         elif self.frame_since is NEVER:
             self.frame_since = now
             self.router.watch(self)
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether there may be a message in what was read."""
+        return bool(self._backlog) or (self._split is not None and self._split.more)
+
+    @property
+    def _has_ahead(self) -> bool:
+        return self.tls is not None and self.tls.has_ahead
 
     def _end_of_file(self) -> None:
         self._ended = True
@@ -208,7 +227,7 @@ class Stream(Link):
         """Whether something has come that was not read yet."""
         try:
             # Of the socket below TLS: whether it makes up a message is found out when it is read.
-            return bool(socket.socket.recv(self.sock, 1, socket.MSG_PEEK))
+            return self._has_ahead or bool(socket.socket.recv(self.sock, 1, socket.MSG_PEEK))
         except OSError:
             return False
 
@@ -217,13 +236,9 @@ class Stream(Link):
         return caller_of(self.sock)
 
     @property
-    def _speaks_tls(self) -> bool:
-        return isinstance(self.sock, TLSSocket)
-
-    @property
     def committed(self) -> int:
         """Bytes at the front of the outbox that may be on their way already, though the system has not said so."""
-        return RECORD_BYTES if self._speaks_tls else 1
+        return 1 if self.tls is None else RECORD_BYTES
 
     def admitted(self) -> None:
         """The link has an ID now: longer messages are taken from it."""

@@ -12,8 +12,8 @@ from sigd.config import StartError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-RECORD_BYTES: Final = 4_096
-"""What we put into one record, and take of one at once: its buffers keep the size of the largest, for every client."""
+RECORD_BYTES: Final = 8_192
+"""What we put into one record, and give to OpenSSL at once: its buffers stay as large as the most that was in them."""
 
 RECORDS_PER_STEP: Final = 32
 """Records of one handshake that are taken before everybody else has a turn: an honest one has a handful."""
@@ -43,15 +43,14 @@ class TLSSocket(socket.socket):
     that hold nothing for us, with everybody waiting: a KeyUpdate has 27 bytes, and takes it 0.2 ms.
     """
 
-    __slots__ = ("_coming", "_going", "_head", "_missing", "_shut", "_taken", "_tls", "_unsent")
+    __slots__ = ("_ahead", "_coming", "_going", "_shut", "_taken", "_tls", "_unsent")
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         super().__init__(sock.family, sock.type, sock.proto, sock.detach())
         self.setblocking(False)
         self._coming, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._coming, self._going, server_side=True)
-        self._head = b""  # of the next record, while it is not whole
-        self._missing = 0  # bytes of the record whose head has come
+        self._ahead = b""  # what has come, and OpenSSL has not been given
         self._unsent = b""  # encrypted, and not written yet
         self._taken = 0  # bytes that we were given to send, and that are in it
         self._shut = False
@@ -77,13 +76,20 @@ class TLSSocket(socket.socket):
                 return True
             if not self._flush():
                 raise ssl.SSLWantWriteError
-            if not self._feed():
+            record = self._next_record(_LONGEST)
+            if not record:
                 raise ConnectionResetError(errno.ECONNRESET, "the client has left")
+            self._coming.write(record)
         return False
 
     def getpeercert(self) -> dict[str, Any] | None:
         """What the client's certificate says, if it has shown one."""
         return self._tls.getpeercert()
+
+    @property
+    def has_ahead(self) -> bool:
+        """Whether more was taken from the system than was read: it says nothing of that any more."""
+        return len(self._ahead) >= _size_of(self._ahead)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Read what one record holds; nothing for the end.
@@ -95,46 +101,44 @@ class TLSSocket(socket.socket):
         """
         if self._shut:
             return _recv(self, size, flags)  # to be thrown away, as it is
-        while self._feed():
+        record = self._next_record(size)
+        for place in range(0, len(record), RECORD_BYTES):
+            self._coming.write(record[place : place + RECORD_BYTES])
             try:
                 return self._tls.read(_LARGEST)
             except ssl.SSLZeroReturnError:
-                return b""
+                break
             except ssl.SSLWantReadError:
-                if not self._missing:
+                if len(record) - place <= RECORD_BYTES:
                     raise
             finally:
                 if self._going.pending:  # an alert, or a KeyUpdate of our own
                     self._flush()
         return b""
 
-    def _feed(self) -> bool:
-        """Give OpenSSL what comes next, up to the end of a record at most; False for the end of file.
+    def _next_record(self, size: int) -> bytes:
+        """The next record; nothing for the end of file.
+
+        Args:
+            size: how much is read, if not all of it has come before.
 
         Raises:
-            BlockingIOError: nothing has come.
+            BlockingIOError: it has not come, or not all of it.
             OSError: the connection is lost.
         """
-        head = b""
-        if not self._missing:
-            came = _recv(self, _HEAD_BYTES - len(self._head))
-            head = self._head = self._head + came
-            if len(head) < _HEAD_BYTES:
-                return _wait_for_more(came)
-            self._head = b""
-            size = head[3] << 8 | head[4]
-            if head[0] not in _KINDS or not 0 < size <= _LONGEST:
-                self._coming.write(head)  # OpenSSL has an answer to that
-                return True
-            self._missing = size
-        try:
-            came = _recv(self, min(self._missing, RECORD_BYTES))
-        except BlockingIOError:
-            self._coming.write(head)
-            raise
-        self._missing -= len(came)
-        self._coming.write(head + came)
-        return came != b""
+        ahead = self._ahead
+        end = _size_of(ahead)
+        if len(ahead) < end:
+            came = _recv(self, size)
+            if not came:
+                return b""
+            ahead += came
+            end = _size_of(ahead)
+            if len(ahead) < end:
+                self._ahead = ahead
+                raise BlockingIOError
+        self._ahead = ahead[end:]
+        return ahead[:end]
 
     def send(self, data: "Buffer", flags: int = 0) -> int:
         """Write as many records as fit. What it says was not written may be on its way in part: it comes first again.
@@ -175,10 +179,12 @@ class TLSSocket(socket.socket):
         super().shutdown(how)
 
 
-def _wait_for_more(came: bytes) -> bool:
-    if came:
-        raise BlockingIOError
-    return False
+def _size_of(data: bytes) -> int:
+    """Bytes of the record that begins like this, as far as they can be known; of what is none, those that show it."""
+    if len(data) < _HEAD_BYTES:
+        return _HEAD_BYTES
+    size = data[3] << 8 | data[4]
+    return _HEAD_BYTES + size if data[0] in _KINDS and size <= _LONGEST else _HEAD_BYTES
 
 
 def context_for(

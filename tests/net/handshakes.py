@@ -56,7 +56,7 @@ class CarefulLines(Careful, LinesClient):
     """The same in lines."""
 
     framing = "lines"
-    framed = LinesClient.framed  # type: ignore[assignment]
+    framed = LinesClient.framed
     _first = LinesClient._first
 
 
@@ -106,6 +106,11 @@ class Handshake:
             if self.done or sent == most:
                 return sent
             data = self.says(await client.sock.recv(65_536))
+
+
+def sends_at_once(client: Client, data: bytes) -> None:
+    """Send a little, without giving the daemon a turn before or after."""
+    assert client.sock._sock.send(data) == len(data)  # type: ignore[attr-defined]  # trio's socket gives everybody one
 
 
 async def is_closed(client: Client) -> bytes:

@@ -69,6 +69,16 @@ def own(
     return context
 
 
+async def is_let_in(client: Client, context: ssl.SSLContext) -> None:
+    """Shake hands and register; in TLS 1.3 the last of the handshake is the client's, and it hears only then."""
+    shaking = Handshake(context=context)
+    await shaking.with_(client)
+    shaking.tls.write(PrefixedClient.framed(b'{"type":"register","token":"a-good-long-token"}'))
+    await client.sends(shaking._going.read())
+    shaking._coming.write(await is_closed(client))
+    shaking.tls.read()
+
+
 def lasting(begins: float, ends: float, *names: str) -> ssl.SSLContext:
     """A client whose certificate is valid from so many seconds from now, for so long."""
     context = certificates.client_context()
@@ -100,9 +110,7 @@ def built(tmp_path: Path, subject: str, extension: x509.ExtensionType | None) ->
         builder = builder.add_extension(extension, critical=False)
     pem = tmp_path / "client.pem"
     pem.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         + builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     )
     context = certificates.client_context()
@@ -181,17 +189,8 @@ class TestCertificates:
             ):
                 context.minimum_version = context.maximum_version = version
                 raw = await daemon.connect("lines", url=daemon.urls[0])
-                shaking = Handshake(context=context)
-                try:  # TLS 1.3 has the client send the last of the handshake: it hears only afterwards
-                    await shaking.with_(raw)
-                    shaking.tls.write(PrefixedClient.framed(b'{"type":"register","token":"a-good-long-token"}'))
-                    await raw.sends(shaking._going.read())
-                    shaking._coming.write(await is_closed(raw))
-                    shaking.tls.read()
-                except ssl.SSLError as fault:
-                    assert "ALERT" in fault.reason
-                else:
-                    raise AssertionError("it got through")
+                with pytest.raises(ssl.SSLError, match="ALERT"):
+                    await is_let_in(raw, context)
                 raw.leaves()
                 await daemon.settles()
             assert daemon.router.closed == {"tls handshake failed": 4}
@@ -300,8 +299,8 @@ def path() -> Iterator[str]:
         yield f"{folder}/sigd.sock"
 
 
-async def comes_as(daemon: Daemon, path: str, user: int, group: int, groups: Sequence[int] = ()) -> Client:
-    """A client that is this user, in these groups."""
+def connected_as(path: str, user: int, group: int, groups: Sequence[int]) -> socket.socket:
+    """A connection that this user has made, being in these groups."""
     if os.getuid() != 0:
         pytest.skip("only root can be somebody else")
     ours, theirs = socket.socketpair()
@@ -309,9 +308,14 @@ async def comes_as(daemon: Daemon, path: str, user: int, group: int, groups: Seq
         arguments = [path, theirs.fileno(), user, group, *groups]
         subprocess.run([sys.executable, "-c", COMES, *map(str, arguments)], pass_fds=[theirs.fileno()], check=True)
         _, [descriptor], _, _ = socket.recv_fds(ours, 1, 1)
+    return socket.socket(fileno=descriptor)
+
+
+async def comes_as(daemon: Daemon, path: str, user: int, group: int, groups: Sequence[int] = ()) -> Client:
+    """A client that is this user, in these groups."""
     client = await daemon.connect()  # which is known to the daemon of the test, to be closed in the end
     client.sock.close()
-    client.sock = trio.socket.from_stdlib_socket(socket.socket(fileno=descriptor))
+    client.sock = trio.socket.from_stdlib_socket(connected_as(path, user, group, groups))
     return client
 
 
@@ -334,8 +338,8 @@ Local = tuple[Daemon, str]
 class TestUnix:
     @pytest.mark.parametrize("by", ["users", "groups"])
     async def test_ourselves(self, serving: Serving, path: str, by: str) -> None:
-        number = os.geteuid() if by == "users" else os.getegid()
-        auth = Auth(unix=(UnixEntry(register=("me-*",), **{by: (str(number),)}),))
+        users, groups = (((str(os.geteuid()),), ()), ((), (str(os.getegid()),)))[by == "groups"]
+        auth = Auth(unix=(UnixEntry(register=("me-*",), users=users, groups=groups),))
         async with serving(f"unix:{path}", "tcp://127.0.0.1:0", auth=auth) as daemon:
             for framing in ("prefixed", "lines"):
                 client = await daemon.connect(framing)

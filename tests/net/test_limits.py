@@ -1,10 +1,9 @@
 """Every limit over sockets: what happens past it, to whom, and that it is counted."""
 
-import contextlib
 import json
 import math
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +17,17 @@ from sigd.net.reactor import REFUSALS
 from tests import certificates
 from tests.conftest import Serving
 from tests.in_process import (
-    CLIENTS,
     FRAMINGS,
-    PLAIN,
     UNCAPPED,
     Client,
     Daemon,
-    LinesClient,
     PrefixedClient,
     error,
     need_ipv6,
     text_message,
     within,
 )
-from tests.net.handshakes import BEGUN, Handshake, is_closed
+from tests.net.handshakes import BEGUN, Handshake, is_closed, sends_at_once
 
 DEFAULTS = {key: getattr(Limits(), key) for key in UNCAPPED}
 """The limits on single clients and addresses as they are without a configuration."""
@@ -274,7 +270,8 @@ class TestRates:
             began = trio.current_time()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(
-                    alice.says, *({"type": "message", "to": "bob", "data": [number, "x" * 9_950]} for number in range(40))
+                    alice.says,
+                    *({"type": "message", "to": "bob", "data": [number, "x" * 9_950]} for number in range(40)),
                 )
                 assert [(await bob.hears())["data"][0] for _ in range(40)] == list(range(40))
             assert trio.current_time() - began == pytest.approx((40 * 10_000 - 65_540 - 30_000) / 10_000, abs=8)
@@ -300,7 +297,7 @@ class TestRates:
             notices, _ = await notices_and_answers(client, 60)
             assert len(notices) == 1
             await client.says({"type": "register", "id": "alice"}, *[{"type": "ping"}] * 18)
-            notices, answers = await notices_and_answers(client, 19)
+            notices, _ = await notices_and_answers(client, 19)
             assert notices == []
             assert daemon.router.limits_hit["messages_per_second"] >= 1
             await all_leave(daemon)
@@ -478,7 +475,7 @@ async def _(daemon: Daemon) -> None:
 async def _(daemon: Daemon) -> None:
     crowd = [await daemon.connect("lines", url=daemon.tls_url) for _ in range(2)]
     for client in crowd:
-        client.sock._sock.send(Handshake().says())  # type: ignore[attr-defined]  # at once
+        sends_at_once(client, Handshake().says())
     for client in crowd:
         assert await client.sock.recv(65_536)
 

@@ -1,8 +1,8 @@
-"""What a proxy says of a connection before its first message: whose it is, from whom that is believed, and what then."""
+"""What a proxy says of a connection before its first message: whose it is, and from whom that is believed."""
 
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec

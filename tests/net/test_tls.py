@@ -1,29 +1,47 @@
-"""TLS on accepted connections: which first byte means it, who gets through the handshake, and what that costs others."""
+"""TLS on accepted connections: which first byte means it, who gets through, how it ends, what it costs others."""
 
 import contextlib
+import gc
 import hmac
-import os
+import itertools
+import json
+import re
 import select
 import socket
 import ssl
 import struct
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from sigd.config import Listener
 from sigd.net.reactor import Reactor
+from sigd.net.tls import RECORD_BYTES, TLSSocket, context_for
+from sigd.relay.link import Link
+from sigd.relay.router import Router
 from sigd.wire.framing import TLS_ALERT
+from sigd.wire.messages import ClientMessage
 from tests import certificates
 from tests.conftest import Serving
-from tests.in_process import Client, Daemon, error, within
-from tests.net.handshakes import BEGUN, V12, V13, CarefulLines, Handshake, careful, is_closed, is_tls, trusting
+from tests.in_process import Client, Daemon, as_json, error, within
+from tests.net.handshakes import (
+    BEGUN,
+    V12,
+    V13,
+    CarefulLines,
+    Handshake,
+    careful,
+    is_closed,
+    is_tls,
+    sends_at_once,
+    trusting,
+)
 
 VERSIONS = pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
 
@@ -70,7 +88,8 @@ class TestFirstByte:
             assert not client.cut_off
 
     @pytest.mark.parametrize(
-        "first", [b"\0\0\0\x0f" + b'{"type":"ping"}', b"ping\n", b"GET / HTTP/1.1\r\n\r\n", b"PROXY UNKNOWN\r\n", b"\x80"]
+        "first",
+        [b"\0\0\0\x0f" + b'{"type":"ping"}', b"ping\n", b"GET / HTTP/1.1\r\n\r\n", b"PROXY UNKNOWN\r\n", b"\x80"],
     )
     async def test_tls_alone_says_nothing_to_plain_text(self, both: Daemon, first: bytes) -> None:
         client = await both.connect("lines", url=both.tls_url)
@@ -226,7 +245,9 @@ class TestHandshake:
             await trio.sleep(6)
         else:
             assert trio.current_time() == began
-        assert daemon.router.closed == {"tls handshake timed out" if end == "stays" else "tls handshake failed": len(cuts)}
+        assert daemon.router.closed == {
+            "tls handshake timed out" if end == "stays" else "tls handshake failed": len(cuts)
+        }
         assert len(daemon.reactor) == 3
         await they_talk(alice, bob)
 
@@ -236,7 +257,7 @@ class TestHandshake:
         """All in one moment: the hello, and the end of it."""
         for _ in range(10):
             client = await daemon.connect("lines", url=daemon.tls_url)
-            client.sock._sock.send(Handshake(version).says())  # type: ignore[attr-defined]  # at once
+            sends_at_once(client, Handshake(version).says())
             getattr(client, end)()
         await daemon.settles()
         assert len(daemon.reactor) == 0
@@ -248,22 +269,30 @@ class TestHandshake:
             client = await daemon.connect("lines", url=daemon.tls_url)
             shaking = Handshake(version)
             await client.sends(shaking.says())
-            client.sock._sock.send(shaking.says(await client.sock.recv(65_536)))  # type: ignore[attr-defined]  # at once
+            sends_at_once(client, shaking.says(await client.sock.recv(65_536)))
             getattr(client, end)()
         await daemon.settles()
         assert len(daemon.reactor) == 0
 
     async def test_what_follows_the_handshake_at_once_is_read(self, daemon: Daemon) -> None:
-        """Even in the same segment as the last of it."""
+        """Even in the same segment as the last of it, and more than one record of it."""
         client = await daemon.connect("lines", url=daemon.tls_url)
         shaking = Handshake(V13)
         await client.sends(shaking.says())
         last = shaking.says(await client.sock.recv(65_536))
         assert shaking.done
-        shaking.tls.write(b"register alice\n")
+        for number in range(40):
+            shaking.tls.write(b'{"type":"register","id":"alice","ref":"%d"}\n' % number)
+        began = trio.current_time()
         await client.sends(last + shaking._going.read())
-        await daemon.settles()
-        assert daemon.router.registry.find("alice") is not None
+        heard = b""
+        while heard.count(b"\n") < 40:
+            shaking._coming.write(await client.sock.recv(65_536))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                while True:
+                    heard += shaking.tls.read(65_536)
+        assert [json.loads(line)["ref"] for line in heard.splitlines()] == [f"{number}" for number in range(40)]
+        assert trio.current_time() == began
 
     GARBAGE = (
         bytes(5),
@@ -332,14 +361,14 @@ class TestHandshake:
             crowd = [await daemon.connect("lines", url=daemon.tls_url) for _ in range(100)]
             hellos = [Handshake(V12).says() for _ in crowd]
             for client, hello in zip(crowd, hellos, strict=True):
-                client.sock._sock.send(hello)  # type: ignore[attr-defined]  # at once
+                sends_at_once(client, hello)
             done = [0]
             for _ in range(8):
                 await they_talk(alice, bob)
                 done.append(sum(1 for client in crowd if has_come(client)))
             # Each way of a message takes the daemon a few turns: it is not as if all had been answered first.
             assert done[1] <= 30
-            assert max(after - before for before, after in zip(done, done[1:], strict=False)) <= 40
+            assert max(after - before for before, after in itertools.pairwise(done)) <= 40
 
 
 class Flood:
@@ -389,27 +418,24 @@ class TestFloods:
     """Records that hold nothing: each costs OpenSSL more than a message costs us."""
 
     @staticmethod
-    async def begins(daemon: Daemon, tmp_path: Path) -> tuple[Client, Flood]:
-        """A client that has registered, and what makes its records."""
+    async def begins(daemon: Daemon, tmp_path: Path) -> tuple[Client, Handshake, Flood]:
+        """A client that has shaken hands, and what makes its records."""
         context = certificates.client_context()
-        context.keylog_filename = str(tmp_path / "keys")
         context.minimum_version = V13
+        keys = tmp_path / "keys"
+        context.keylog_filename = str(keys)
         client = await daemon.connect("lines", url=daemon.tls_url)
         shaking = Handshake(context=context)
         await shaking.with_(client)
-        [line] = [line for line in (tmp_path / "keys").read_text().splitlines() if "CLIENT_TRAFFIC_SECRET_0" in line]
         context.keylog_filename = None  # type: ignore[assignment]  # which closes the file
-        flood = Flood(shaking, bytes.fromhex(line.split()[2]))
-        await client.sends(flood.record(23, b"register mallory\n"))
-        assert await client.sock.recv(65_536)
-        return client, flood
+        [secret] = re.findall("CLIENT_TRAFFIC_SECRET_0 .* (.*)", keys.read_text())
+        return client, shaking, Flood(shaking, bytes.fromhex(secret))
 
-    async def test_row_26_key_updates(
-        self, serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_row_26_key_updates(self, serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Others have their turn, and then the client has to wait as with messages."""
         async with serving(messages_per_second=100, messages_burst=500) as daemon:
-            mallory, flood = await self.begins(daemon, tmp_path)
+            mallory, shaking, flood = await self.begins(daemon, tmp_path)
+            await mallory.sends(flood.record(23, b"register mallory\n"))
             alice, bob = await daemon.peer("alice"), await daemon.peer("bob", "tls")
             longest = 0.0
             round_ = Reactor._round
@@ -430,12 +456,17 @@ class TestFloods:
             assert longest < 0.03  # a thousand of them take OpenSSL a quarter of a second
             await daemon.until(lambda: daemon.link("mallory").held)
             assert daemon.router.limits_hit["messages_per_second"] > 0
-            while daemon.router.relayed and (daemon.link("mallory").held or trio.current_time() - began < 5):
-                await trio.sleep(0.1)
+            heard = b""
+            while b"pong" not in heard:
+                shaking._coming.write(await mallory.sock.recv(65_536))
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    heard += shaking.tls.read(65_536)
             assert trio.current_time() - began == pytest.approx((count - 500) / 100, abs=1)
+            await trio.sleep(1)
 
     async def test_data_without_data(self, daemon: Daemon, tmp_path: Path) -> None:
-        mallory, flood = await self.begins(daemon, tmp_path)
+        mallory, _, flood = await self.begins(daemon, tmp_path)
+        await mallory.sends(flood.record(23, b"register mallory\n"))
         alice, bob = await daemon.peer("alice"), await daemon.peer("bob", "tls")
         for _ in range(20):
             await mallory.sends(b"".join(flood.nothing() for _ in range(30)) + flood.record(23, b"# \n"))
@@ -444,15 +475,7 @@ class TestFloods:
     async def test_before_anything_was_said(self, serving: Serving, tmp_path: Path) -> None:
         """Whoever has only shaken hands has no longer than others, and leaves nothing behind."""
         async with serving(messages_per_second=1, messages_burst=1) as daemon:
-            context = certificates.client_context()
-            context.keylog_filename = str(tmp_path / "keys")
-            context.minimum_version = V13
-            client = await daemon.connect("lines", url=daemon.tls_url)
-            shaking = Handshake(context=context)
-            await shaking.with_(client)
-            [line] = [line for line in (tmp_path / "keys").read_text().splitlines() if "CLIENT_TRAFFIC_SECRET_0" in line]
-            context.keylog_filename = None  # type: ignore[assignment]  # which closes the file
-            flood = Flood(shaking, bytes.fromhex(line.split()[2]))
+            client, _, flood = await self.begins(daemon, tmp_path)
             began = trio.current_time()
             await client.sends(b"".join(flood.key_update() for _ in range(200)))
             assert is_tls(await is_closed(client))
@@ -519,13 +542,13 @@ class TestEndsMeanwhile:
         async with serving(tls_handshakes=1, max_unregistered=30) as daemon:
             crowd = [await daemon.connect("lines", url=daemon.tls_url) for _ in range(30)]
             for client in crowd:
-                client.sock._sock.send(Handshake(V13).says())  # type: ignore[attr-defined]  # at once
+                sends_at_once(client, Handshake(V13).says())
             newer = [await daemon.connect("lines", url=daemon.tls_url) for _ in range(30)]
             await daemon.settles()
             for client in crowd:
                 assert is_tls(await is_closed(client))
             for client in newer:
-                client.sock._sock.send(Handshake(V13).says())  # type: ignore[attr-defined]  # at once
+                sends_at_once(client, Handshake(V13).says())
             for _ in range(10):
                 await trio.lowlevel.checkpoint()
             daemon.is_told_to_stop()
@@ -743,6 +766,73 @@ class TestRecords:
         await Client.sends(alice, alice._going.read())
         assert await alice.hears() == {"type": "pong", "ref": "1"}
 
+    @VERSIONS
+    async def test_many_in_one_segment(self, daemon: Daemon, version: ssl.TLSVersion) -> None:
+        """What was taken from the kernel with the first of them is acted on though the kernel says nothing of it."""
+        alice = await careful(daemon, context=trusting(version))
+        await alice.registers("alice")
+        pings = [{"type": "ping", "ref": f"{number}"} for number in range(500)]
+        for ping in pings:
+            alice.tls.write(alice.framed(as_json(ping)))
+        data = alice._going.read()
+        for place in range(0, len(data), 7_777):  # with the beginning of the next one at the end of each
+            await Client.sends(alice, data[place : place + 7_777])
+            await daemon.settles()
+        assert [await alice.hears() for _ in pings] == [{**ping, "type": "pong"} for ping in pings]
+
+    async def test_others_have_their_turn_meanwhile(self, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+        mallory, alice = await careful(daemon), await careful(daemon)
+        await mallory.registers("mallory")
+        await alice.registers("alice")
+        acts: list[str | None] = []
+        act = Router.act
+
+        def noted(self: Router, link: Link, message: ClientMessage, now: float) -> None:
+            acts.append(link.id)
+            act(self, link, message, now)
+
+        monkeypatch.setattr(Router, "act", noted)
+        for _ in range(1_000):
+            mallory.tls.write(mallory.framed(b'{"type":"ping"}'))
+        await Client.sends(mallory, mallory._going.read())
+        for _ in range(10):
+            alice.tls.write(alice.framed(b'{"type":"ping"}'))
+        await Client.sends(alice, alice._going.read())
+        for _ in range(10):
+            assert await alice.hears() == {"type": "pong"}
+        last = len(acts) - 1 - acts[::-1].index("alice")
+        assert acts.index("mallory") < last
+        assert acts[acts.index("alice") : last].count("mallory") < 20
+
+    async def test_a_goodbye_in_the_same_segment(self, daemon: Daemon) -> None:
+        alice = await careful(daemon)
+        alice.tls.write(alice.framed(b'{"type":"ping"}') * 40)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            alice.tls.unwrap()
+        await Client.sends(alice, alice._going.read())  # and no end of file
+        assert await alice.hears_all() == [{"type": "pong"}] * 40
+        assert not alice.cut_off
+
+    async def test_what_waits_while_the_link_is_held(self, serving: Serving) -> None:
+        """For its rates, and for a claim: what has come in the same segment comes next."""
+        async with serving(messages_per_second=10, messages_burst=10) as daemon:
+            alice = await careful(daemon)
+            for number in range(40):
+                alice.tls.write(alice.framed(b'{"type":"ping","ref":"%d"}' % number))
+            await Client.sends(alice, alice._going.read())
+            heard = [message for _ in range(41) if (message := await alice.hears())["type"] == "pong"]
+            assert [message["ref"] for message in heard] == [f"{number}" for number in range(40)]
+            await trio.sleep(5)
+            holder, claimant = await daemon.peer("contested", keepaliveMs=300_000), await careful(daemon)
+            claimant.tls.write(claimant.framed(b'{"type":"register","id":"contested"}'))
+            claimant.tls.write(claimant.framed(b'{"type":"ping","ref":"1"}'))
+            await Client.sends(claimant, claimant._going.read())
+            assert await holder.hears() == {"type": "ping"}
+            await claimant.hears_nothing()
+            await holder.says({"type": "pong"})
+            assert await claimant.hears() == error("id-taken")
+            assert await claimant.hears() == {"type": "pong", "ref": "1"}
+
     async def test_a_record_that_was_begun(self, daemon: Daemon) -> None:
         """It has no deadline of its own: nobody is pinged earlier, or later, for what OpenSSL waits for."""
         alice = await careful(daemon)
@@ -771,3 +861,105 @@ async def fills(sender: Client) -> int:
             assert answer == error("peer-busy", to="bob", ref="1")
             return count
     raise AssertionError("an outbox without bounds")
+
+
+class TestSocket:
+    """Whatever the pieces are in which the kernel takes and gives what is encrypted."""
+
+    @staticmethod
+    def shaken(version: ssl.TLSVersion) -> tuple[TLSSocket, socket.socket, Handshake]:
+        """Ours, the other end, and what speaks TLS there."""
+        ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)  # the kernel takes a few records at once
+        chain, key = certificates.files("localhost", "127.0.0.1")
+        sock = TLSSocket(ours, context_for("tls://x", chain, key, None, client_required=False))
+        theirs.setblocking(False)
+        shaking = Handshake(version)
+        theirs.sendall(shaking.says())
+        while not shaking.done:
+            with contextlib.suppress(BlockingIOError, ssl.SSLWantWriteError):
+                sock.shake_hands()
+            with contextlib.suppress(BlockingIOError):
+                theirs.sendall(shaking.says(theirs.recv(65_536)))
+        with contextlib.suppress(BlockingIOError):
+            sock.shake_hands()
+        return sock, theirs, shaking
+
+    @given(
+        version=st.sampled_from([V12, V13]),
+        sizes=st.lists(st.integers(1, 20_000) | st.sampled_from([8_191, 8_192, 8_193, 16_384, 16_385]), max_size=8),
+        cuts=st.lists(st.integers(1, 5_000), min_size=1, max_size=20),
+        read=st.sampled_from([20_000, 65_536]),
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_recv(self, version: ssl.TLSVersion, sizes: list[int], cuts: list[int], read: int) -> None:
+        sock, theirs, shaking = self.shaken(version)
+        with sock, theirs:
+            sent = b"".join(bytes([65 + number]) * size for number, size in enumerate(sizes))
+            place = 0
+            for size in sizes:
+                shaking.tls.write(sent[place : place + size])
+                place += size
+            data, heard, turn = shaking._going.read(), b"", 0
+            while data:
+                piece, data = data[: cuts[turn % len(cuts)]], data[cuts[turn % len(cuts)] :]
+                turn += 1
+                theirs.sendall(piece)
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        heard += sock.recv(read)
+                assert not sock.has_ahead
+            assert heard == sent
+            with contextlib.suppress(ssl.SSLWantReadError):
+                shaking.tls.unwrap()
+            theirs.sendall(shaking._going.read())
+            assert sock.recv(read) == b""
+
+    @given(
+        version=st.sampled_from([V12, V13]),
+        sizes=st.lists(st.integers(1, 40_000) | st.sampled_from([8_191, 8_192, 8_193, 65_536]), max_size=8),
+        reads=st.lists(st.integers(1, 9_000), min_size=1, max_size=20),
+        most=st.sampled_from([10_000, 65_536, 1_000_000]),
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_send(self, version: ssl.TLSVersion, sizes: list[int], reads: list[int], most: int) -> None:
+        """What it says was not sent comes first again, with more behind it than before, or less."""
+        sock, theirs, shaking = self.shaken(version)
+        with sock, theirs:
+            whole = b"".join(bytes([65 + number]) * size for number, size in enumerate(sizes))
+            data, heard, turn = whole, b"", 0
+            while data or len(heard) < len(whole):
+                if data:
+                    with contextlib.suppress(BlockingIOError):
+                        data = data[sock.send(data[: max(most, RECORD_BYTES)]) :]
+                with contextlib.suppress(BlockingIOError):
+                    shaking._coming.write(theirs.recv(reads[turn % len(reads)]))
+                    turn += 1
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    while True:
+                        heard += shaking.tls.read(65_536)
+            assert heard == whole
+            sock.shutdown(socket.SHUT_WR)
+            shaking._coming.write(theirs.recv(65_536))
+            assert shaking.tls.read() == b""  # close_notify
+            assert theirs.recv(65_536) == b""
+
+    async def test_nothing_is_left_for_the_collector(self, daemon: Daemon) -> None:
+        """Links are freed by reference counting: the daemon has the garbage collector look seldom."""
+        gc.collect()
+        gc.disable()
+        try:
+            for end in ("leaves", "breaks_off", "finishes"):
+                client = await careful(daemon)
+                await client.registers("alice")
+                assert [each for each in gc.get_objects() if isinstance(each, TLSSocket)] == [daemon.link("alice").sock]
+                getattr(client, end)()
+                await daemon.settles()
+            for data in (BEGUN, b"x" * 10):
+                raw = await daemon.connect("lines", url=daemon.tls_url)
+                await raw.sends(data)
+                raw.leaves()
+                await daemon.settles()
+            assert [each for each in gc.get_objects() if isinstance(each, TLSSocket)] == []
+        finally:
+            gc.enable()
