@@ -34,9 +34,14 @@ def start(level: str) -> None:
     out.setFormatter(formatter)
     _logger.handlers[:] = [out]
     _logger.propagate = False
-    _logger.setLevel(level.upper())
+    set_level(level)
     # A full disk or a closed terminal costs log lines, nothing else.
     logging.raiseExceptions = False
+
+
+def set_level(level: str) -> None:
+    """Log from this level up from now on."""
+    _logger.setLevel(level.upper())
 
 
 class _Stderr(logging.StreamHandler[TextIO]):

@@ -72,7 +72,7 @@ def test_defaults_are_those_of_the_table_of_limits() -> None:
             max_unregistered_per_address=16,
             max_per_address=256,
             trusted=(),
-            tls_handshakes=8,
+            tls_handshakes=1,
             tls_handshake_timeout_ms=5_000,
             register_timeout_ms=10_000,
             register_timeout_lines_ms=60_000,

@@ -93,8 +93,13 @@ class Limits(Table, frozen=True):
     ] = ()
     tls_handshakes: Annotated[
         int,
-        msgspec.Meta(ge=1, le=MOST_CONNECTIONS, description="Most TLS handshakes at once; the others wait."),
-    ] = 8
+        msgspec.Meta(
+            ge=1,
+            le=MOST_CONNECTIONS,
+            description="Most TLS handshakes that are computed before everybody else has a turn; the others wait. One"
+            " that waits for its client does not count.",
+        ),
+    ] = 1
     tls_handshake_timeout_ms: Annotated[
         Milliseconds,
         msgspec.Meta(ge=1, le=DAY_MS, description="How long a TLS handshake may take. Past it: close."),

@@ -34,7 +34,7 @@ def _by_certificate(sock: TLSSocket) -> Caller | None:
         return None
     names = [name for kind, name in certificate.get("subjectAltName", ()) if kind in {"DNS", "URI"}]
     names += [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
-    return Caller(names, float(ssl.cert_time_to_seconds(certificate["notAfter"])))
+    return Caller([name for name in names if name], float(ssl.cert_time_to_seconds(certificate["notAfter"])))
 
 
 def _by_kernel(sock: socket.socket) -> Caller:

@@ -167,7 +167,7 @@ class Reactor:
                 except Exception as fault:
                     self._fail(link, fault)
         for door in doors:  # last: a new link may have the descriptor of one that ended in this round
-            self._accept(door, ACCEPTS_PER_ROUND // len(doors))
+            self._accept(door, max(1, ACCEPTS_PER_ROUND // len(doors)))
         # Only after all that had come was read: who was silent because the daemon was stands here with a pong. But not
         # for ever, where every round leaves something to read.
         late = now - self.router.deadlines.earliest

@@ -30,6 +30,9 @@ SEND_BYTES: Final = 65_536
 MESSAGES_PER_ROUND: Final = 32
 """Messages of one link that are acted on before the others have their turn."""
 
+STRANGERS_MESSAGES_PER_ROUND: Final = 2
+"""The same before `register`: who honestly comes in says one thing, and there may be hundreds of others."""
+
 IN: Final = select.EPOLLIN
 OUT: Final = select.EPOLLOUT
 
@@ -130,7 +133,7 @@ class Stream(Link):
         frames, fresh = self._backlog, 0
         if not frames:
             try:
-                frames = split.take(chunk, MESSAGES_PER_ROUND)
+                frames = split.take(chunk, STRANGERS_MESSAGES_PER_ROUND if self.id is None else MESSAGES_PER_ROUND)
             except ProtocolError as fault:
                 self._misframed(fault)
             fresh = len(frames)

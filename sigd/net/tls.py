@@ -112,8 +112,8 @@ class TLSSocket(socket.socket):
                 if len(record) - place <= RECORD_BYTES:
                     raise
             finally:
-                if self._going.pending:  # an alert, or a KeyUpdate of our own
-                    self._flush()
+                if self._going.pending and not self._flush() and self._going.pending > RECORD_BYTES:
+                    raise ConnectionResetError(errno.ECONNRESET, "the client does not read what TLS itself has to say")
         return b""
 
     def _next_record(self, size: int) -> bytes:

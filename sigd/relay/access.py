@@ -42,6 +42,9 @@ class Access:
 
     def __init__(self, credentials: "Sequence[Credential]", deny: "Sequence[str]", rates: "Rates") -> None:
         self._credentials = credentials
+        self._by_key: dict[tuple[str, str], list[Credential]] = {}
+        for credential in credentials:
+            self._by_key.setdefault(credential.key, []).append(credential)
         self._deny = tuple(deny)
         self.open = not credentials
         self.stranger = Grant(None, (), None, discover=self.open, rates=rates)
@@ -75,8 +78,8 @@ class Access:
             return self.stranger
         if proof is None:
             return None
-        for credential in self._credentials:
-            grant = credential.grant(proof) if credential.key == proof.credential else None
+        for credential in self._by_key.get(proof.credential, ()):
+            grant = credential.grant(proof)
             if grant is not None and (peer is None or allows(grant.register, peer)):
                 return grant
         return None

@@ -145,9 +145,9 @@ class Admission:
             caller = link.caller()
             name = (_who(link, caller), peer or "")
             locked = self._failures.locked(name, now)
-            # Who is here already is looked at: else those at its address who guess could have its link end. Its own
-            # guesses end it, and count.
-            if locked and link.id is None:
+            # Nobody guesses at a certificate, or at who the kernel says that somebody is. Who is here already is looked at:
+            # else those at its address who guess could have its link end. Its own guesses end it, and count.
+            if locked and link.id is None and message.shows_credential:
                 raise _auth_failed(message, "too many failures: wait", locked, "auth_failures_per_minute")
             grant = self._proved(message, caller, peer, now)
             if grant is None:
@@ -319,6 +319,7 @@ class Admission:
         ended = 0
         for link in list(self.unregistered):
             link.allow(access.stranger, now)
+            self._router.watch(link)
             if link.claim is not None and access.grant(None, link.claim.holder.id) is None:
                 self.sign_of_life(link.claim.holder, now)
         for link in list(self._router.registry.holders.values()):

@@ -273,7 +273,7 @@ class WebToken(Credential):
             self._key: Any = jwt.get_algorithm_by_name(algorithm).prepare_key(key)
         except NotImplementedError as fault:
             raise ImportError("cryptography is not installed") from fault
-        except (jwt.PyJWTError, TypeError, ValueError) as fault:
+        except Exception as fault:  # `cryptography` has faults of its own, with nothing in common
             raise ValueError(f"this is no key for {algorithm}") from fault
         self._decode = jwt.decode
         self._faults = (jwt.PyJWTError, ValueError, TypeError, RecursionError)
@@ -281,7 +281,8 @@ class WebToken(Credential):
         self._issuer = issuer
         self._audience = audience
         self._claim = claim
-        self._digest = _digest(b"\0".join((key, algorithm.encode(), issuer.encode(), audience.encode())))
+        named = (algorithm, issuer, audience, claim)
+        self._digest = _digest(b"\0".join((key, *(part.encode() for part in named))))
 
     def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
         """What the token says, if it is signed, and meant for here."""

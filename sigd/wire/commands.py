@@ -1,6 +1,5 @@
 """What a person types: one line in, one message out, the same as a program would have sent. No I/O."""
 
-import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -45,7 +44,6 @@ def parse(line: bytes, max_depth: int) -> ClientMessage | None:
     return message
 
 
-_ESCAPE: Final = re.compile(r"(\\.)")
 # What JSON wants escaped, and a person types as it is.
 _NEED_ESCAPES: Final = {ord('"'): '\\"'} | {code: f"\\u{code:04x}" for code in range(0x20)}
 
@@ -71,9 +69,10 @@ def _peer_and_text(rest: str) -> tuple[str, str]:
 
 def _unescaped(text: str) -> str:
     """The text with JSON's escapes resolved; quotes and tabs need none."""
-    pieces = _ESCAPE.split(text)  # every second one is an escape
-    pieces[::2] = [piece.translate(_NEED_ESCAPES) for piece in pieces[::2]]
-    quoted = "".join(pieces)
+    # What is escaped already is put out of the way, as what no UTF-8 decodes to: with a call for each escape a line would
+    # take half a millisecond.
+    quoted = text.replace(r"\\", "\ud800").replace(r"\"", "\ud801").translate(_NEED_ESCAPES)
+    quoted = quoted.replace("\ud801", r"\"").replace("\ud800", r"\\")
     try:
         return msgspec.json.decode(f'"{quoted}"', type=str)
     except ValueError:

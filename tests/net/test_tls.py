@@ -748,6 +748,28 @@ class TestRecords:
         assert heard == ["alice"] * first + ["carol"] * second
         await bob.is_served()
 
+    @pytest.mark.parametrize("end", ["finishes", "leaves", "breaks_off"])
+    async def test_who_vanishes_within_a_record(self, daemon: Daemon, end: str) -> None:
+        bob = await daemon.peer("bob")
+        whole = 0
+        for cut in itertools.count(1, 9):
+            alice = await careful(daemon)
+            await alice.registers("alice")
+            alice.tls.write(alice.framed(b'{"type":"message","to":"bob","data":"never heard, or all of it"}'))
+            record = alice._going.read()
+            await Client.sends(alice, record[:cut])
+            await daemon.settles()
+            getattr(Client, end)(alice)
+            await daemon.settles()
+            assert list(daemon.router.registry.holders) == ["bob"]
+            assert len(daemon.reactor) == 1
+            if cut >= len(record):
+                break
+            assert bob.has_heard() == b""
+            whole = cut
+        assert whole
+        assert (await bob.hears())["from"] == "alice"
+
     async def test_a_recipient_that_breaks_off(self, daemon: Daemon) -> None:
         bob = await careful(daemon, receive_buffer=4_096)
         await bob.registers("bob", keepaliveMs=300_000)
