@@ -4,7 +4,7 @@ BIN := .venv/bin
 # By the environment, not --constraint: so it holds for the build backend too.
 PIP := PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: run test test-fast lint format demo bench fuzz clean
+.PHONY: run test test-fast lint format demo bench fuzz soak clean
 .DELETE_ON_ERROR:
 
 run: .venv/run
@@ -33,6 +33,7 @@ format: .venv/dev
 
 demo: .venv/dev
 	$(BIN)/python clients/demo/call.py
+	$(BIN)/python clients/demo/call.py --public
 
 bench: .venv/dev
 	$(BIN)/python -m bench $(BENCH)
@@ -40,6 +41,10 @@ bench: .venv/dev
 FUZZ_SECONDS ?= 60
 fuzz: .venv/dev
 	$(BIN)/python tests/fuzz.py -max_total_time=$(FUZZ_SECONDS) $(FUZZ)
+
+SOAK_SECONDS ?= 60
+soak: .venv/dev
+	$(BIN)/python -m tests.soak --seconds $(SOAK_SECONDS) $(SOAK)
 
 clean:
 	rm -rf .venv .bench .fuzz

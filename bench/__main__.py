@@ -7,11 +7,12 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from bench.measure import SCENARIOS, BuildError, Results, Scenario, build, measure
-from bench.report import BASELINE, connection_table, noise_line, scenario_table, summary_table
-from bench.servers import KNOWN, NotInstalledError, Server, sigd_like
+from bench.report import BASELINE, connection_table, noise_line, rates_line, scenario_table, summary_table
+from bench.servers import KNOWN, NotInstalledError, Server, require_openssl, sigd_like
 from bench.targets import target_table
 
 
@@ -28,7 +29,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         "--sigd-command",
         metavar="COMMAND",
         default=os.environ.get("SIGD_COMMAND"),
-        help="measure this as sigd; also from SIGD_COMMAND. {port} and {settings} are replaced; no shell",
+        help="measure this as sigd; also from SIGD_COMMAND. Replaced where they stand: {port}, {listen} (which may be"
+        " for TLS) and {settings} (limits raised); no shell",
     )
     parser.add_argument(
         "--also",
@@ -74,6 +76,23 @@ def _scenarios(options: argparse.Namespace) -> list[Scenario]:
     return [scenario for scenario in SCENARIOS if scenario.name in wanted]
 
 
+def _programs(scenarios: Sequence[Scenario]) -> dict[bool, Path]:
+    """The load generators that are needed, by whether they speak TLS; without the one for TLS the rest goes on.
+
+    Raises:
+        BuildError: not even plain text can be measured.
+    """
+    programs = {False: build()}
+    tls = [scenario.name for scenario in scenarios if scenario.tls]
+    if tls:
+        try:
+            require_openssl()
+            programs[True] = build(tls=True)
+        except (BuildError, NotInstalledError) as error:
+            print(f"{', '.join(tls)}: left out ({error})", flush=True)
+    return programs
+
+
 def _cores() -> tuple[int, int]:
     """The server's core and the load generator's."""
     available = sorted(os.sched_getaffinity(0))
@@ -91,6 +110,8 @@ def _print_all(results: Results, scenarios: Sequence[Scenario], servers: Sequenc
     for scenario in scenarios:
         print(f"\n{scenario.title}\n{scenario_table(results, scenario, servers).text()}")
     print(f"\nConnections (in the crowd) and start\n{connection_table(results, servers).text()}")
+    if line := rates_line(results):
+        print(f"\n{line}")
     ours = [server.name for server in servers if server.protocol == "sigd"]
     if ours:
         print(f"\nTargets\n{target_table(results, ours).text()}")
@@ -103,13 +124,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    scenarios, servers = _scenarios(options), _servers(options)
     try:
-        program = build()
+        programs = _programs(scenarios)
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
-    scenarios, servers = _scenarios(options), _servers(options)
-    if not servers:
+    scenarios = [scenario for scenario in scenarios if scenario.tls in programs]
+    if not servers or not scenarios:
         print("nothing to measure", file=sys.stderr)
         return 1
     server_core, load_core = _cores()
@@ -117,12 +139,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = ", ".join(f"{server.name} {server.version}".strip() for server in servers)
     print(f"{about}; Python {platform.python_version()}, {platform.system()} {platform.release()}", flush=True)
     results = measure(
-        program,
+        programs,
         servers,
         scenarios,
         seconds=options.seconds,
         rounds=options.rounds,
         core=server_core,
+        rates=not options.sigd_command and "sigd" in (server.name for server in servers),
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
     if options.markdown:

@@ -1,7 +1,7 @@
 /* load: plays WebRTC signalling ping-pong through a relay and says what it cost.
  *
  *     load PROTOCOL HOST PORT [--pairs N] [--idle M] [--window W] [--size candidate|offer]
- *          [--seconds S] [--warmup S] [--settle S] [--opening N] [--pid PID]
+ *          [--seconds S] [--warmup S] [--settle S] [--opening N] [--pid PID] [--tls]
  *
  * Connects and registers 2N + M peers, waits (settle), lets N pairs play with W messages in flight each,
  * and prints one line of JSON. The CPU and the memory of process PID are read here, exactly around each phase.
@@ -9,6 +9,8 @@
  * One thread, one epoll. Every frame is built before the clock starts, and a burst that came in one read is answered
  * with one writev, so that this program costs less than the relay it loads. What differs between protocols is in a
  * `struct driver`: how to say hello, how a message looks, where a received unit ends and what it is.
+ *
+ * Compiled with -DTLS, and linked with OpenSSL, it can play over TLS 1.3 too.
  *
  * Reading order: drivers, connections, phases, main.
  */
@@ -19,6 +21,7 @@
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,6 +34,11 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+#ifdef TLS
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#endif
 
 enum {
     EVENTS = 256,
@@ -171,6 +179,7 @@ struct driver {
     struct unit (*next)(const unsigned char *p, size_t n);    /* the first unit of n > 0 bytes */
     void (*pong)(struct text *out);                           /* the answer to a PING; NULL: it never comes */
     void (*beat)(struct text *out);                           /* sent by every peer now and then; NULL: never */
+    bool greets;                                              /* says a line in plain text before its TLS begins */
 };
 
 /* Which of the JSON messages this is, by its first "type". */
@@ -460,11 +469,11 @@ static struct unit peerjs_next(const unsigned char *p, size_t n)
 }
 
 static const struct driver DRIVERS[] = {
-    {"sigd", sigd_hello, sigd_message, sigd_next, sigd_pong, NULL},
-    {"nats", nats_hello, nats_message, nats_next, nats_pong, NULL},
-    {"redis", redis_hello, redis_message, redis_next, NULL, NULL},
-    {"mqtt", mqtt_hello, mqtt_message, mqtt_next, NULL, NULL},
-    {"peerjs", peerjs_hello, peerjs_message, peerjs_next, NULL, peerjs_beat},
+    {"sigd", sigd_hello, sigd_message, sigd_next, sigd_pong, NULL, false},
+    {"nats", nats_hello, nats_message, nats_next, nats_pong, NULL, true},
+    {"redis", redis_hello, redis_message, redis_next, NULL, NULL, false},
+    {"mqtt", mqtt_hello, mqtt_message, mqtt_next, NULL, NULL, false},
+    {"peerjs", peerjs_hello, peerjs_message, peerjs_next, NULL, peerjs_beat, false},
 };
 
 /* ---- the relay's meter ---- */
@@ -537,6 +546,7 @@ static double percentile_us(double p)
 
 struct conn {
     int fd;
+    struct ssl_st *tls;          /* OpenSSL's SSL; NULL: plain text */
     bool registered, verified;
     uint32_t sent, arrived;      /* messages of this peer, and those of them that reached its partner */
     uint64_t *sent_at;           /* when, by sent % window; order is kept, so the partner's next is the oldest */
@@ -551,6 +561,7 @@ static struct {
     uint16_t port;
     size_t pairs, idle, window, opening;
     double seconds, warmup, settle;
+    bool tls;
     struct body body;
 } opt = {.pairs = 0, .idle = 0, .window = 1, .opening = 8, .seconds = 3, .warmup = 0.5, .settle = 0};
 
@@ -561,9 +572,90 @@ static bool answering, measuring;
 static uint64_t received, in_flight;
 static unsigned char incoming[RECEIVE_BYTES];
 
+/* ---- TLS ---- */
+
+#ifdef TLS
+
+static SSL_CTX *tls_context;
+
+_Noreturn static void tls_die(const char *what)
+{
+    const char *reason = ERR_reason_error_string(ERR_get_error());
+    die("TLS %s with %s: %s", what, opt.driver->name, reason ? reason : strerror(errno));
+}
+
+static void tls_start(void)
+{
+    tls_context = SSL_CTX_new(TLS_client_method());
+    /* One version and one cipher for everybody, the one that OpenSSL prefers. Nobody's certificate is looked at. */
+    if (!tls_context || !SSL_CTX_set_min_proto_version(tls_context, TLS1_3_VERSION)
+        || !SSL_CTX_set_ciphersuites(tls_context, "TLS_AES_256_GCM_SHA384"))
+        tls_die("start");
+    SSL_CTX_set_read_ahead(tls_context, 1);    /* one system call per record, not one more for its length */
+}
+
+/* The handshake, while the socket still blocks. */
+static void tls_open(struct conn *c)
+{
+    for (char byte = 0; opt.driver->greets && byte != '\n';)
+        if (recv(c->fd, &byte, 1, 0) != 1)
+            die("%s does not greet", opt.driver->name);
+    c->tls = SSL_new(tls_context);
+    if (!c->tls || !SSL_set_fd(c->tls, c->fd) || SSL_connect(c->tls) != 1)
+        tls_die("handshake");
+}
+
+/* As recv does: bytes of one record at most, 0 at the end of the file, -1 with EAGAIN. */
+static ssize_t tls_receive(struct conn *c, void *at, size_t room)
+{
+    int n = SSL_read(c->tls, at, (int)room);
+    if (n > 0)
+        return n;
+    int error = SSL_get_error(c->tls, n);
+    if (error == SSL_ERROR_ZERO_RETURN)
+        return 0;
+    if (error != SSL_ERROR_WANT_READ)
+        tls_die("read");
+    errno = EAGAIN;
+    return -1;
+}
+
+/* As writev does, for joined parts: they share a record, as they share a segment in plain text. */
+static ssize_t tls_send(struct conn *c, const struct iovec *parts, int count)
+{
+    static unsigned char joined[SEND_BUFFER];
+    size_t len = 0;
+    for (int i = 0; i < count; i++) {
+        memcpy(joined + len, parts[i].iov_base, parts[i].iov_len);
+        len += parts[i].iov_len;
+    }
+    int n = SSL_write(c->tls, joined, (int)len);
+    if (n <= 0)
+        tls_die("write");
+    return n;
+}
+
+/* Whether something was read from the socket that epoll knows nothing of any more. */
+static bool tls_has_more(const struct conn *c) { return c->tls && SSL_has_pending(c->tls); }
+
+#else
+
+/* The first ends the program, the last says no; the others are never called. */
+static void tls_start(void) { die("built without TLS"); }
+static void tls_open(struct conn *c) { (void)c; }
+static ssize_t tls_receive(struct conn *c, void *at, size_t room) { return (void)c, (void)at, (void)room, -1; }
+static ssize_t tls_send(struct conn *c, const struct iovec *parts, int n) { return (void)c, (void)parts, (void)n, -1; }
+static bool tls_has_more(const struct conn *c) { return (void)c, false; }
+
+#endif
+
+/* ---- what goes over connections ---- */
+
 static void send_whole(struct conn *c, const struct iovec *parts, int count, size_t bytes)
 {
-    ssize_t n = count == 1 ? send(c->fd, parts->iov_base, parts->iov_len, 0) : writev(c->fd, parts, count);
+    ssize_t n = c->tls       ? tls_send(c, parts, count)
+                : count == 1 ? send(c->fd, parts->iov_base, parts->iov_len, 0)
+                             : writev(c->fd, parts, count);
     if (n < 0)
         die("send to %s: %s", opt.driver->name, strerror(errno));
     if ((size_t)n != bytes)
@@ -661,14 +753,20 @@ static size_t take_units(struct conn *c, const unsigned char *p, size_t n, uint6
 
 static void receive(struct conn *c)
 {
-    if (c->rest_len)
-        memcpy(incoming, c->rest, c->rest_len);
-    ssize_t n = recv(c->fd, incoming + c->rest_len, RECEIVE_BYTES - c->rest_len, 0);
-    if (n < 0 && errno == EAGAIN)
-        return;
-    if (n <= 0)
-        die("%s closed connection %zu: %s", opt.driver->name, (size_t)(c - conns), n ? strerror(errno) : "end of file");
-    size_t messages = take_units(c, incoming, c->rest_len + (size_t)n, now_ns());
+    size_t messages = 0;
+    do {
+        if (c->rest_len)
+            memcpy(incoming, c->rest, c->rest_len);
+        unsigned char *at = incoming + c->rest_len;
+        size_t room = RECEIVE_BYTES - c->rest_len;
+        ssize_t n = c->tls ? tls_receive(c, at, room) : recv(c->fd, at, room, 0);
+        if (n < 0 && errno == EAGAIN)
+            break;
+        if (n <= 0)
+            die("%s closed connection %zu: %s", opt.driver->name, (size_t)(c - conns),
+                n ? strerror(errno) : "end of file");
+        messages += take_units(c, incoming, c->rest_len + (size_t)n, now_ns());
+    } while (tls_has_more(c));
     if (messages && answering)
         send_messages(c, messages);
 }
@@ -690,6 +788,8 @@ static void open_next(void)
     setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to))
         die("connect %zu: %s", opened, strerror(errno));
+    if (opt.tls)
+        tls_open(c);
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &event))
@@ -841,7 +941,7 @@ static void read_options(int argc, char **argv)
     static const struct option LONG[] = {
         {"pairs", 1, 0, 'p'},   {"idle", 1, 0, 'i'},   {"window", 1, 0, 'w'},  {"size", 1, 0, 'z'},
         {"seconds", 1, 0, 's'}, {"warmup", 1, 0, 'u'}, {"settle", 1, 0, 't'},  {"opening", 1, 0, 'o'},
-        {"pid", 1, 0, 'P'},     {0, 0, 0, 0},
+        {"pid", 1, 0, 'P'},     {"tls", 0, 0, 'T'},    {0, 0, 0, 0},
     };
     opt.body = candidate_body();
     for (int o; (o = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
@@ -854,6 +954,7 @@ static void read_options(int argc, char **argv)
         case 't': opt.settle = number(optarg, 0, 60); break;
         case 'o': opt.opening = (size_t)number(optarg, 1, 1000); break;
         case 'P': meter_attach((pid_t)number(optarg, 1, 1 << 30)); break;
+        case 'T': opt.tls = true; break;
         case 'z':
             if (strcmp(optarg, "candidate") && strcmp(optarg, "offer"))
                 die("--size is candidate or offer");
@@ -885,6 +986,9 @@ int main(int argc, char **argv)
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
+    signal(SIGPIPE, SIG_IGN);    /* a relay that goes away is said, not died of */
+    if (opt.tls)
+        tls_start();
     alarm((unsigned)(2 * CONNECT_SECONDS + opt.settle + opt.warmup + opt.seconds + 10));
 
     conns = calloc(2 * opt.pairs + opt.idle, sizeof *conns);

@@ -1,20 +1,22 @@
 """Scenarios and rounds: every server once per scenario and round, one after the other, each in a fresh process."""
 
+import functools
 import os
 import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from bench.servers import BUILD, HOST, Running, Server, ServerError, running
+from bench.servers import BUILD, HOST, RATES, Running, Server, ServerError, running, sigd_rated
 
 SOURCE = Path(__file__).with_name("load.c")
 CFLAGS = ["-O2", "-Wall", "-Wextra", "-std=gnu11"]
+TLS_FLAGS = ["-DTLS", "-lssl", "-lcrypto"]
 
 
 class BuildError(Exception):
@@ -33,16 +35,26 @@ class Scenario:
     idle: int = 0
     settle: float = 0.0
     warmup: float = 1.0  # a just-in-time compiler needs most of it
+    tls: bool = False
+
+    def is_for(self, server: Server) -> bool:
+        """Whether this server takes part."""
+        return server.tls or not self.tls
 
 
 ONE_PAIR = Scenario("one-pair", "One pair, window 1, candidates", pairs=1)
 WINDOW_1 = Scenario("window-1", "50 pairs, window 1, candidates", pairs=50)
+# Directly behind what it is compared with.
+WINDOW_1_TLS = Scenario("window-1-tls", "50 pairs, window 1, candidates, over TLS 1.3", pairs=50, tls=True)
 WINDOW_16 = Scenario("window-16", "50 pairs, window 16, candidates", pairs=50, window=16)
 OFFER = Scenario("offer", "50 pairs, window 1, offers of 3 kB", pairs=50, size="offer")
 # NATS pings every client about 2 s after it came: the settling lets that pass before anything is measured.
 CROWD = Scenario("crowd", "50 pairs among 8 000 connections, window 1, candidates", pairs=50, idle=7900, settle=2.5)
 
-SCENARIOS = [ONE_PAIR, WINDOW_1, WINDOW_16, OFFER, CROWD]
+RATED = [WINDOW_1, WINDOW_16]
+"""Where it is measured what rates cost."""
+
+SCENARIOS = [ONE_PAIR, WINDOW_1, WINDOW_1_TLS, WINDOW_16, OFFER, CROWD]
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -75,6 +87,7 @@ class Results:
 
     samples: dict[tuple[str, str], dict[int, Sample]] = field(default_factory=dict[tuple[str, str], dict[int, Sample]])
     starts: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    rates: dict[str, list[float]] = field(default_factory=dict[str, list[float]])  # by scenario: us per message
     failures: list[str] = field(default_factory=list[str])
     noise: list[Noise] = field(default_factory=list[Noise])
 
@@ -83,25 +96,33 @@ class Results:
         return self.samples.get((scenario.name, server), {})
 
 
-def build() -> Path:
+def build(*, tls: bool = False) -> Path:
     """The load generator, compiled if its source is newer than it.
 
+    Two programs, so that plain text does without OpenSSL, and what is measured there does not change with it.
+
     Raises:
-        BuildError: no compiler, or it refused.
+        BuildError: no compiler, or it refused; with TLS mostly because OpenSSL's headers are not here.
     """
     BUILD.mkdir(exist_ok=True)
-    program = BUILD / "load"
+    program = BUILD / ("load-tls" if tls else "load")
     if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
         return program
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         raise BuildError("no C compiler: the load generator cannot be built")
-    done = subprocess.run(
-        [compiler, *CFLAGS, "-o", str(program), str(SOURCE)], capture_output=True, text=True, timeout=120, check=False
-    )
+    if tls and not _compiles(compiler, "#include <openssl/ssl.h>\n"):
+        raise BuildError("no OpenSSL headers: the load generator cannot speak TLS (Debian has them in libssl-dev)")
+    argv = [compiler, *CFLAGS, "-o", str(program), str(SOURCE), *(TLS_FLAGS if tls else [])]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
         raise BuildError(f"the load generator does not compile:\n{done.stderr}")
     return program
+
+
+def _compiles(compiler: str, source: str) -> bool:
+    argv = [compiler, "-fsyntax-only", "-x", "c", "-"]
+    return subprocess.run(argv, input=source, capture_output=True, text=True, timeout=60, check=False).returncode == 0
 
 
 def play(program: Path, target: Running, scenario: Scenario, seconds: float) -> Sample:
@@ -122,6 +143,7 @@ def play(program: Path, target: Running, scenario: Scenario, seconds: float) -> 
     }
     argv = [str(program), target.server.protocol, HOST, str(target.port)]
     argv += [f"--{name}={value}" for name, value in options.items()]
+    argv += ["--tls"] if scenario.tls else []
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=150 + seconds, check=False)
     except subprocess.TimeoutExpired as error:
@@ -134,41 +156,72 @@ def play(program: Path, target: Running, scenario: Scenario, seconds: float) -> 
     return sample
 
 
+def rates_cost(program: Path, scenario: Scenario, seconds: float, core: int) -> float:
+    """What its rates cost our own sigd: CPU us per message.
+
+    Raises:
+        ServerError: it could not be measured.
+    """
+    with running(sigd_rated(), core) as target:
+        play(program, target, scenario, seconds)
+        said = (target.folder / RATES).read_text().split("\n")[:-1]  # what is behind the last line end is unfinished
+    if not said:
+        raise ServerError("the daemon did not say what its rates cost")
+    return float(said[-1])
+
+
 def measure(
-    program: Path,
+    programs: Mapping[bool, Path],
     servers: Sequence[Server],
     scenarios: Sequence[Scenario],
     *,
     seconds: float,
     rounds: int,
     core: int,
+    rates: bool,
     progress: Callable[[str], None],
 ) -> Results:
     """Interleaves servers within each scenario and repeats the whole: what drifts, drifts for all.
 
-    Servers run on `core`; the load generator runs where this process does. A server that fails is noted and the rest
-    goes on.
+    Servers run on `core`; the load generator (of `programs`, by whether it is to speak TLS) runs where this process
+    does. With `rates` it is measured too what they cost our own sigd. What fails is noted and the rest goes on.
     """
     results = Results()
+
+    def attempt(label: str, run: Callable[[], str]) -> None:
+        before = _cpu_seconds()
+        try:
+            said = run()
+        except ServerError as error:
+            results.failures.append(f"{label}: {error}")
+            progress(f"{label}: FAILED: {error}")
+            return
+        results.noise.append(_noise(before, _cpu_seconds()))
+        progress(f"{label}: {said}")
+
+    def one(server: Server, scenario: Scenario, number: int) -> str:
+        with running(server, core, tls=scenario.tls) as target:
+            if not scenario.tls:  # a handshake is no part of starting
+                results.starts.setdefault(server.name, []).append(target.start_seconds)
+            sample = play(programs[scenario.tls], target, scenario, seconds)
+        results.samples.setdefault((scenario.name, server.name), {})[number] = sample
+        return (
+            f"{sample.server_cpu_us_per_message:.1f} us per message"
+            f" (load generator {sample.own_cpu_us_per_message:.1f}), {sample.messages_per_second:.0f}/s"
+        )
+
+    def rated(scenario: Scenario) -> str:
+        cost = rates_cost(programs[False], scenario, seconds, core)
+        results.rates.setdefault(scenario.name, []).append(cost)
+        return f"{cost:.2f} us per message"
+
     for number in range(rounds):
         for scenario in scenarios:
-            for server in servers:
-                label = f"round {number + 1}/{rounds}, {scenario.name}, {server.name}"
-                before = _cpu_seconds()
-                try:
-                    with running(server, core) as target:
-                        results.starts.setdefault(server.name, []).append(target.start_seconds)
-                        sample = play(program, target, scenario, seconds)
-                except ServerError as error:
-                    results.failures.append(f"{label}: {error}")
-                    progress(f"{label}: FAILED: {error}")
-                    continue
-                results.samples.setdefault((scenario.name, server.name), {})[number] = sample
-                results.noise.append(_noise(before, _cpu_seconds()))
-                progress(
-                    f"{label}: {sample.server_cpu_us_per_message:.1f} us per message"
-                    f" (load generator {sample.own_cpu_us_per_message:.1f}), {sample.messages_per_second:.0f}/s"
-                )
+            label = f"round {number + 1}/{rounds}, {scenario.name}"
+            for server in filter(scenario.is_for, servers):
+                attempt(f"{label}, {server.name}", functools.partial(one, server, scenario, number))
+            if rates and scenario in RATED:
+                attempt(f"{label}, what rates cost", functools.partial(rated, scenario))
     return results
 
 

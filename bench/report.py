@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.measure import CROWD, OFFER, ONE_PAIR, WINDOW_1, WINDOW_16, Results, Sample, Scenario
+from bench.measure import CROWD, OFFER, ONE_PAIR, WINDOW_1, WINDOW_1_TLS, WINDOW_16, Results, Sample, Scenario
 from bench.servers import Server
 
 BASELINE = "nats-server"
@@ -117,7 +117,7 @@ def scenario_table(results: Results, scenario: Scenario, servers: Sequence[Serve
     headings = ["", "CPU us/message", "ratio", "messages/s", "p50 us", "ratio", "p99 us", "load generator's CPU us"]
     baseline = results.rounds(scenario, BASELINE)
     rows: list[list[str]] = []
-    for server in servers:
+    for server in filter(scenario.is_for, servers):
         rounds = results.rounds(scenario, server.name)
         samples = list(rounds.values())
         rows.append(
@@ -161,6 +161,7 @@ def summary_table(results: Results, servers: Sequence[Server]) -> Table:
     headings = [
         "relay",
         "CPU µs per message, window 1",
+        "window 1, TLS",
         "window 16",
         "3 kB offer",
         "messages/s, window 1",
@@ -176,7 +177,7 @@ def summary_table(results: Results, servers: Sequence[Server]) -> Table:
         rows.append(
             [
                 f"{name} {server.version}".strip(),
-                *(_with_ratio(results, scenario, name) for scenario in (WINDOW_1, WINDOW_16, OFFER)),
+                *(_with_ratio(results, scenario, name) for scenario in (WINDOW_1, WINDOW_1_TLS, WINDOW_16, OFFER)),
                 number(median(busy, rate)),
                 f"{number(median(one, p50))} / {number(median(one, p99))}",
                 number(median(results.rounds(CROWD, name).values(), rss)),
@@ -191,6 +192,12 @@ def _with_ratio(results: Results, scenario: Scenario, name: str) -> str:
     relative = ratio(rounds, results.rounds(scenario, BASELINE), cpu)
     value = number(median(rounds.values(), cpu))
     return value if relative is None or name == BASELINE else f"{value} ({times(relative)})"
+
+
+def rates_line(results: Results) -> str:
+    """What rates cost, with its spread; nothing if it was not measured."""
+    costs = [f"{name} {_spread(costs)}" for name, costs in results.rates.items()]
+    return f"What its rates cost sigd, in CPU us per message: {', '.join(costs)}" if costs else ""
 
 
 def noise_line(results: Results) -> str:

@@ -6,11 +6,13 @@ Every measurement gets a fresh process in a temporary directory, on a port that 
 import contextlib
 import importlib
 import importlib.util
+import json
 import os
 import re
 import shlex
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -24,12 +26,21 @@ BUILD = ROOT / ".bench"
 
 HOST = "127.0.0.1"
 PEERJS_VERSION = "1.0.2"
+RATES = "rates"
 START_DEADLINE = 15.0
 STOP_DEADLINE = 5.0
 
-SIGD_COMMAND = f"{shlex.quote(sys.executable)} -m sigd.cli --listen tcp://{HOST}:{{port}} {{settings}}"
-SIGD_SETTINGS: list[str] = []
-"""What follows each `--set` of our own sigd: one address plays ten thousand peers here, faster than any peer may."""
+SIGD_COMMAND = f"{shlex.quote(sys.executable)} -m sigd.cli {{listen}} {{settings}}"
+SIGD_SETTINGS = [
+    # Raised, so that nobody waits, and not 0: what they cost is to be measured too.
+    "limits.messages_per_second=1000000",
+    "limits.messages_burst=1000000",
+    f"limits.bytes_per_second={1 << 30}",
+    f"limits.bytes_burst={1 << 30}",
+    # As many as there may be at all: one address plays everybody. Few enough of them are unregistered at a time.
+    "limits.max_per_address=10000",
+]
+"""What follows each `--set` of our own sigd: one address plays all peers here, and faster than any peer may be."""
 
 # The first bytes to which each protocol's server answers with at least one byte.
 _SIGD_PROBE = b'\x00\x00\x00\x0f{"type":"ping"}'
@@ -45,15 +56,35 @@ class ServerError(Exception):
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a server is to run."""
+
+    port: int
+    folder: Path  # its own, temporary
+    tls: bool = False  # it is to speak TLS, and nothing else
+
+    @property
+    def certificate(self) -> Path:
+        """In PEM; there only with TLS."""
+        return self.folder / "certificate.pem"
+
+    @property
+    def key(self) -> Path:
+        """In PEM; there only with TLS."""
+        return self.folder / "key.pem"
+
+
+@dataclass(frozen=True)
 class Server:
     """One program to measure."""
 
     name: str
     version: str
     protocol: str  # load.c's word for it
-    command: Callable[[int, Path], list[str]]  # port and temporary directory -> argv
+    command: Callable[[Place], list[str]]  # its argv
     probe: bytes
     in_repository: bool = False  # runs there, to find the sigd package
+    tls: bool = False  # it can
 
 
 @dataclass(frozen=True)
@@ -63,6 +94,7 @@ class Running:
     server: Server
     pid: int
     port: int
+    folder: Path
     start_seconds: float  # from starting the process to its first answer
 
 
@@ -81,13 +113,32 @@ def _version(argv: list[str]) -> str:
 
 
 def sigd_like(name: str, command: str, version: str = "") -> Server:
-    """Anything that speaks sigd's protocol; `{port}` and `{settings}` in the command are replaced."""
+    """Anything that speaks sigd's protocol.
+
+    In the command `{port}` is replaced; and where they stand, `{listen}` by the options to listen there, which may be
+    for TLS, and `{settings}` by those that raise the limits. An older daemon may know neither of them.
+    """
     settings = " ".join(f"--set {shlex.quote(setting)}" for setting in SIGD_SETTINGS)
 
-    def argv(port: int, _folder: Path) -> list[str]:
-        return shlex.split(command.replace("{port}", str(port)).replace("{settings}", settings))
+    def argv(place: Place) -> list[str]:
+        parts = {"{listen}": _sigd_listen(place), "{port}": str(place.port), "{settings}": settings}
+        return shlex.split(re.sub(r"\{(listen|port|settings)\}", lambda found: parts[found.group()], command))
 
-    return Server(name, version, "sigd", argv, _SIGD_PROBE, in_repository=True)
+    return Server(name, version, "sigd", argv, _SIGD_PROBE, in_repository=True, tls="{listen}" in command)
+
+
+def _sigd_listen(place: Place) -> str:
+    if not place.tls:
+        return f"--listen tcp://{HOST}:{place.port}"
+    lines = [
+        "[[listen]]",
+        f'url = "tls://{HOST}:{place.port}"',
+        f"certificate = {json.dumps(str(place.certificate))}",
+        f"key = {json.dumps(str(place.key))}",
+    ]
+    config = place.folder / "sigd.toml"
+    config.write_text("\n".join(lines) + "\n")
+    return f"--config {shlex.quote(str(config))}"
 
 
 def sigd() -> Server:
@@ -98,25 +149,35 @@ def sigd() -> Server:
     return sigd_like("sigd", SIGD_COMMAND, version)
 
 
+def sigd_rated() -> Server:
+    """The same, and in the file RATES of its folder it says what its rates cost."""
+
+    def argv(place: Place) -> list[str]:
+        url = f"tcp://{HOST}:{place.port}"
+        return [sys.executable, "-m", "bench.rates", str(place.folder / RATES), url, *SIGD_SETTINGS]
+
+    return Server("sigd, what rates cost", "", "sigd", argv, _SIGD_PROBE, in_repository=True)
+
+
 def nats() -> Server:
     """NATS with its defaults: no accounts, no JetStream."""
     program = _program("nats-server")
-    return Server(
-        "nats-server",
-        _version([program, "--version"]),
-        "nats",
-        lambda port, folder: [program, "-a", HOST, "-p", str(port), "-l", str(folder / "log")],
-        b"",
-    )
+
+    def argv(place: Place) -> list[str]:
+        options = ["-a", HOST, "-p", str(place.port), "-l", str(place.folder / "log")]
+        tls = ["--tls", "--tlscert", str(place.certificate), "--tlskey", str(place.key)] if place.tls else []
+        return [program, *options, *tls]
+
+    return Server("nats-server", _version([program, "--version"]), "nats", argv, b"", tls=True)
 
 
 def redis() -> Server:
     """Redis without persistence."""
     program = _program("redis-server")
 
-    def argv(port: int, folder: Path) -> list[str]:
-        options = ["--save", "", "--appendonly", "no", "--maxclients", "10000", "--dir", str(folder)]
-        return [program, "--port", str(port), "--bind", HOST, *options]
+    def argv(place: Place) -> list[str]:
+        options = ["--save", "", "--appendonly", "no", "--maxclients", "10000", "--dir", str(place.folder)]
+        return [program, "--port", str(place.port), "--bind", HOST, *options]
 
     return Server("redis-server", _version([program, "--version"]), "redis", argv, b"PING\r\n")
 
@@ -125,16 +186,16 @@ def mosquitto() -> Server:
     """Mosquitto without persistence and log, and without Nagle's delay, which it alone has by default."""
     program = _program("mosquitto")
 
-    def argv(port: int, folder: Path) -> list[str]:
+    def argv(place: Place) -> list[str]:
         lines = [
-            f"listener {port} {HOST}",
+            f"listener {place.port} {HOST}",
             "max_connections -1",
             "allow_anonymous true",
             "persistence false",
             "log_dest none",
             "set_tcp_nodelay true",
         ]
-        config = folder / "mosquitto.conf"
+        config = place.folder / "mosquitto.conf"
         config.write_text("\n".join(lines) + "\n")
         return [program, "-c", str(config)]
 
@@ -154,8 +215,8 @@ def peerjs() -> Server:
         except subprocess.SubprocessError as error:
             raise NotInstalledError(f"npm could not install peer@{PEERJS_VERSION}") from error
 
-    def argv(port: int, _folder: Path) -> list[str]:
-        return [node, str(script), "--host", HOST, "--port", str(port), "--concurrent_limit", "20000"]
+    def argv(place: Place) -> list[str]:
+        return [node, str(script), "--host", HOST, "--port", str(place.port), "--concurrent_limit", "20000"]
 
     version = f"{PEERJS_VERSION}, node {_version([node, '--version'])}"
     return Server("peerjs", version, "peerjs", argv, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -171,29 +232,30 @@ KNOWN: dict[str, Callable[[], Server]] = {
 
 
 @contextlib.contextmanager
-def running(server: Server, core: int) -> Generator[Running]:
+def running(server: Server, core: int, *, tls: bool = False) -> Generator[Running]:
     """A fresh server on its own core, until the block ends.
 
     Raises:
         ServerError: it ended, or did not answer in time.
     """
     with tempfile.TemporaryDirectory(prefix="sigd-bench-") as name:
-        folder = Path(name)
-        port = _free_port()
-        errors = folder / "stderr"
+        place = Place(_free_port(), Path(name), tls)
+        if tls:
+            _make_certificate(place)
+        errors = place.folder / "stderr"
         began = time.perf_counter()
         with errors.open("wb") as stderr, _pinned(core):
             child = subprocess.Popen(
-                server.command(port, folder),
+                server.command(place),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
-                cwd=ROOT if server.in_repository else folder,
+                cwd=ROOT if server.in_repository else place.folder,
                 env=_environment(),
             )
         try:
-            _await_answer(server, child, port, errors)
-            yield Running(server, child.pid, port, time.perf_counter() - began)
+            _await_answer(server, child, place, errors)
+            yield Running(server, child.pid, place.port, place.folder, time.perf_counter() - began)
             if child.poll() is not None:
                 raise ServerError(f"{server.name} ended by itself: {_last_words(errors)}")
         finally:
@@ -223,17 +285,53 @@ def _pinned(core: int) -> Generator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _await_answer(server: Server, child: subprocess.Popen[bytes], port: int, errors: Path) -> None:
+def require_openssl() -> str:
+    """The program that makes certificates.
+
+    Raises:
+        NotInstalledError: it is not here.
+    """
+    return _program("openssl")
+
+
+def _make_certificate(place: Place) -> None:
+    """For one server, thrown away with it; P-256, as public servers have it today. Nobody checks it."""
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
+    files = ["-keyout", str(place.key), "-out", str(place.certificate)]
+    place.key.touch(mode=0o600)  # before anything is in it
+    try:
+        argv = [require_openssl(), "req", "-x509", *kind, "-subj", "/CN=localhost", *files]
+        subprocess.run(argv, check=True, capture_output=True, timeout=30)
+    except (NotInstalledError, subprocess.SubprocessError) as error:
+        raise ServerError(f"no certificate could be made: {error}") from error
+
+
+def _await_answer(server: Server, child: subprocess.Popen[bytes], place: Place, errors: Path) -> None:
     deadline = time.monotonic() + START_DEADLINE
     while time.monotonic() < deadline:
         if child.poll() is not None:
             raise ServerError(f"{server.name} did not start: {_last_words(errors)}")
-        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=2) as connection:
-            connection.sendall(server.probe)
-            if connection.recv(1):
+        with contextlib.suppress(OSError):
+            if _answers(server, place):
                 return
         time.sleep(0.002)
     raise ServerError(f"{server.name} did not answer in {START_DEADLINE:.0f} s: {_last_words(errors)}")
+
+
+def _answers(server: Server, place: Place) -> bool:
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(socket.create_connection((HOST, place.port), timeout=2))
+        if place.tls and server.probe:  # who speaks first does so before its TLS begins
+            connection = stack.enter_context(_trusting().wrap_socket(connection))
+        connection.sendall(server.probe)
+        return bool(connection.recv(1))
+
+
+def _trusting() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _last_words(errors: Path) -> str:

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.measure import CROWD, ONE_PAIR, WINDOW_1, WINDOW_16, Results, Scenario
+from bench.measure import CROWD, ONE_PAIR, WINDOW_1, WINDOW_1_TLS, WINDOW_16, Results, Scenario
 from bench.report import BASELINE, Figure, Table, connect_cpu, cpu, median, p50, ratio, rss
 
 
@@ -31,8 +31,16 @@ def _median(scenario: Scenario, figure: Figure) -> Callable[[Results, str], floa
     return lambda results, name: median(results.rounds(scenario, name).values(), figure)
 
 
-def _crowd_against_few(results: Results, name: str) -> float | None:
-    return ratio(results.rounds(CROWD, name), results.rounds(WINDOW_1, name), cpu)
+def _between(scenario: Scenario, other: Scenario) -> Callable[[Results, str], float | None]:
+    return lambda results, name: ratio(results.rounds(scenario, name), results.rounds(other, name), cpu)
+
+
+def _rates(scenario: Scenario) -> Callable[[Results, str], float | None]:
+    def value(results: Results, name: str) -> float | None:
+        costs = results.rates.get(scenario.name) if name == "sigd" else None
+        return statistics.median(costs) if costs else None
+
+    return value
 
 
 def _start(results: Results, name: str) -> float | None:
@@ -46,7 +54,10 @@ TARGETS = [
     Target("CPU per message, window 16, against nats-server", 2.5, _against(BASELINE, WINDOW_16, cpu)),
     Target("one pair, p50, against nats-server", 1.2, _against(BASELINE, ONE_PAIR, p50)),
     Target("idle registered connection at 8 000, RSS", 1.2, _median(CROWD, rss), " KiB"),
-    Target("CPU per message among 8 000 connections, against among 100", 1.3, _crowd_against_few),
+    Target("CPU per message among 8 000 connections, against among 100", 1.3, _between(CROWD, WINDOW_1)),
+    Target("CPU per message over TLS, window 1, against plain", 2.2, _between(WINDOW_1_TLS, WINDOW_1)),
+    Target("CPU per message that rates cost, window 1", 0.5, _rates(WINDOW_1), " us"),
+    Target("CPU per message that rates cost, window 16", 0.5, _rates(WINDOW_16), " us"),
     Target("connect and register, CPU", 80.0, _median(CROWD, connect_cpu), " us"),
     Target("process start to first answer", 0.5, _start, " s"),
 ]

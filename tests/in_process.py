@@ -264,7 +264,7 @@ class TLSClient(PrefixedClient):
                 await super().sends(self._going.read())
                 data = await self.sock.recv(65_536)
                 if not data:
-                    raise ConnectionResetError("closed during the handshake")
+                    raise ConnectionResetError("closed during the handshake") from None
                 self._coming.write(data)
             else:
                 break

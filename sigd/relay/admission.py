@@ -145,8 +145,8 @@ class Admission:
             caller = link.caller()
             name = (_who(link, caller), peer or "")
             locked = self._failures.locked(name, now)
-            # Nobody guesses at a certificate, or at who the kernel says that somebody is. Who is here already is looked at:
-            # else those at its address who guess could have its link end. Its own guesses end it, and count.
+            # Nobody guesses at a certificate, or at who the kernel says that somebody is. Who is here already is looked
+            # at: else those at its address who guess could have its link end. Its own guesses end it, and count.
             if locked and link.id is None and message.shows_credential:
                 raise _auth_failed(message, "too many failures: wait", locked, "auth_failures_per_minute")
             grant = self._proved(message, caller, peer, now)
@@ -168,7 +168,8 @@ class Admission:
         return now + expires + LEEWAY_SECONDS - self._unix_time()
 
     def _probe(self, link: "Link", holder: "Link", message: "Register", now: float) -> None:
-        if holder.patient or holder.challenge is not None:
+        # Who is sent more than it can take would be asked too late: `stall_timeout_ms` finds out whether it lives.
+        if holder.patient or holder.stuck or holder.challenge is not None:
             raise _id_taken(message)
         self._count_takeover(holder, message, now)
         claim = Claim(link, holder, message, now)

@@ -37,8 +37,8 @@ def next_deadline(link: "Link", limits: "Limits") -> float:
     )
     if link.id is not None:
         when = min(when, link.expires_at, link.renews_at)
-        if link.resumes_at is not NEVER:
-            return when  # it is not read: its silence says nothing
+        if link.resumes_at is not NEVER or link.stuck:
+            return when  # it is not read, or has not been asked yet: its silence says nothing
         silence = link.last_seen + link.keepalive * (GONE_AFTER if link.pinged else 1)
         return when if link.patient else min(when, silence)
     if link.claim is not None:

@@ -412,6 +412,8 @@ class Link:
             self._owners.clear()
             self._shares = None
             self.queued = self.own = 0
+            if self.stuck:
+                self.last_seen = now  # it lives: what it was asked meanwhile stood behind all that
             self.stuck = False
             self.stalled_since = NEVER
         else:

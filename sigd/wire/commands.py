@@ -69,8 +69,8 @@ def _peer_and_text(rest: str) -> tuple[str, str]:
 
 def _unescaped(text: str) -> str:
     """The text with JSON's escapes resolved; quotes and tabs need none."""
-    # What is escaped already is put out of the way, as what no UTF-8 decodes to: with a call for each escape a line would
-    # take half a millisecond.
+    # What is escaped already is put out of the way, as what no UTF-8 decodes to: with a call for each escape a line
+    # would take half a millisecond.
     quoted = text.replace(r"\\", "\ud800").replace(r"\"", "\ud801").translate(_NEED_ESCAPES)
     quoted = quoted.replace("\ud801", r"\"").replace("\ud800", r"\\")
     try:

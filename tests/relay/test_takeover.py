@@ -303,3 +303,21 @@ def test_a_claim_keeps_what_its_register_said():
     assert claimant.hears()["ref"] == "c"
     assert claimant.max_frame == 2000
     assert claimant.meta is not None
+
+
+def test_row_25_a_flood_does_not_cost_its_victim_the_id():
+    """The ping that would ask it for a sign of life stands behind the flood."""
+    world = World()
+    victim, mallory = world.peer("victim"), world.peer("mallory")
+    victim.takes = 0
+    for _ in range(70):
+        mallory.says({"type": "message", "to": "victim", "data": "x" * 1_000})
+    assert victim.stuck
+    claimant = world.connects("claimant")
+    claimant.says({"type": "register", "id": "victim"})
+    assert claimant.hears()["code"] == "id-taken"
+    world.passes(9)
+    victim.takes_more(1_000_000)
+    world.passes(29)
+    assert not victim.aborted
+    assert world.router.registry.find("victim") is victim

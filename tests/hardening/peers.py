@@ -1,0 +1,240 @@
+"""Rows 22, 23, 29, 30, 46 and 47: registered, and up to no good; or just very many, or unlucky."""
+
+import gc
+import json
+import logging
+import tracemalloc
+from typing import Any
+
+import pytest
+import trio
+
+from sigd.net.stream import Stream
+from sigd.relay.link import Link
+from sigd.relay.router import Router
+from sigd.wire.commands import HELP
+from sigd.wire.framing import NOT_HTTP, TLS_ALERT
+from tests.hardening.scene import QUIET, Attack, Scene, attack, message
+from tests.in_process import CLIENTS, FRAMINGS, error
+from tests.wire.test_messages import SAID_BY_SERVERS
+
+# -- row 22
+
+
+@attack("forged from")
+async def forged_from(scene: Scene) -> None:
+    mallory = await scene.mallory()
+    for framing in FRAMINGS:
+        victim = await scene.daemon.peer(f"victim-{framing}", framing)
+        forged = {"from": "alice", "sender": "alice", "to": f"victim-{framing}", "x": {"from": "alice"}}
+        for body in ({"type": "offer", "sdp": "EVIL"}, {"type": "bye"}, {"type": "candidate", "candidate": None}):
+            await mallory.says({**forged, **body}, {**body, **forged})
+            for _ in range(2):
+                assert await victim.hears() == {**body, "from": "mallory"}
+
+
+# -- row 23
+
+EVIL = b'{"type":"offer","from":"alice","sdp":"EVIL"}'
+
+
+@attack("a smuggled line")
+async def smuggled_line(scene: Scene) -> None:
+    """Whoever speaks lines sends no raw newline; a carriage return is white space to JSON, too."""
+    victim = await scene.daemon.peer("victim", "lines")
+    mallory = await scene.mallory(meta={"x": 1})
+    for white in (b"\r", b"\t") if scene.framing == "lines" else (b"\n", b"\r", b"\r\n", b"\n\n"):
+        for data in (b"[" + white + EVIL + white + b"]", white + EVIL + white, b'{"x":' + white + EVIL + b"}"):
+            await mallory.says(message(data, b'"victim"'))
+            heard = await victim.hears()
+            assert (heard["type"], heard["from"]) == ("message", "mallory")
+            assert heard["data"] == json.loads(data)
+        await mallory.says(b'{"type":"candidate","to":"victim","candidate":{' + white + b'"x":' + EVIL + white + b"}}")
+        assert (await victim.hears())["from"] == "mallory"
+        await mallory.says(b'{"type":"register","meta":{' + white + b'"x":' + EVIL + white + b"}}")
+        assert (await mallory.hears())["type"] == "registered"
+        await victim.says({"type": "peers", "prefix": "mallory"})
+        assert (await victim.hears())["peers"] == [{"id": "mallory", "meta": {"x": json.loads(EVIL)}}]
+    await mallory.says({"type": "message", "to": "victim", "data": "\n" + EVIL.decode() + "\n"})
+    assert (await victim.hears())["from"] == "mallory"
+    await victim.hears_nothing()
+
+
+@attack("what is delivered does not change with what comes after it")
+async def delivered_unchanged(scene: Scene) -> None:
+    """A Raw is a view of the bytes that came: they must be nobody else's by then."""
+    mallory, carol = await scene.mallory(), await scene.daemon.peer("carol", scene.framing)
+    for number in range(50):
+        await mallory.says(message(b'"%03d"' % number, b'"carol"'), message(b'"xyz"', b'"carol"'))
+    assert [(await carol.hears())["data"] for _ in range(100)] == [
+        data for number in range(50) for data in (f"{number:03}", "xyz")
+    ]
+
+
+# -- row 29
+
+
+@attack("an error answered with an error")
+async def error_loop(scene: Scene) -> None:
+    for client in (await scene.mallory(), await scene.stranger()):
+        for kind in ("error", "ok", "registered", "goingAway"):
+            await client.says({"type": kind, "ref": "1", "code": "internal", "to": "alice", "message": "?"})
+            await client.says({"type": kind, "ref": 5, "id": []})
+        await client.hears_nothing()
+        await client.is_served()
+
+
+async def wired(scene: Scene, first: bytes) -> int:
+    """How many bytes two daemons have said to each other when they fall silent, this having been said to one first."""
+    ends = [await scene.stranger() for _ in range(2)]
+    total = 0
+    await ends[0].sends(first)
+    for turn in range(20):
+        await scene.daemon.settles()
+        hearing, speaking = ends[turn % 2], ends[1 - turn % 2]
+        heard = hearing.has_heard()
+        if not heard:
+            break
+        total += len(heard)
+        await speaking.sends(heard)
+    else:
+        raise AssertionError(f"they go on for ever with {heard!r}")
+    for end in ends:
+        end.leaves()
+    return total
+
+
+def wire(name: str, first: bytes, framing: str) -> Attack:
+    """Two daemons fall silent after this, in good time."""
+
+    async def act(scene: Scene) -> None:
+        assert await wired(scene, first) <= 1_000
+
+    return Attack(f"two daemons wired together, after {name}", act, framings=(framing,))
+
+
+WIRED = [
+    *(
+        wire(f"{type(said).__name__} {number}", CLIENTS[framing].framed(frame), framing)
+        for number, (frame, said) in enumerate(SAID_BY_SERVERS)
+        for framing in FRAMINGS
+    ),
+    wire("help", HELP, "lines"),
+    wire("the answer to HTTP", NOT_HTTP, "lines"),
+    wire("the answer to TLS", TLS_ALERT + b"\n", "lines"),
+    wire("rubbish", b"rubbish\n", "lines"),
+]
+
+
+# -- row 30
+
+
+@attack("two hundred links that come, register, and go")
+async def comers_and_goers(scene: Scene) -> None:
+    """Nothing stays, and no garbage collection is needed for that."""
+
+    async def come_and_go(number: int) -> None:
+        client = await scene.daemon.peer(f"{number:064}", scene.framing, meta={"x": "y" * 900})
+        if number % 2:
+            await client.says({"type": "unregister"})
+            await client.hears_close()
+        client.leaves()
+
+    def kept() -> int:
+        """Bytes that the daemon's own lines have asked for, and not given back."""
+        own = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/sigd/*")])
+        return sum(each.size for each in own.statistics("filename"))
+
+    def links() -> int:
+        return sum(isinstance(found, Stream) for found in gc.get_objects())
+
+    logging.disable()  # what pytest keeps of the log is not the daemon's
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            await come_and_go(number)
+        await scene.daemon.settles()
+        before = kept()
+        for number in range(100, 200):
+            await come_and_go(number)
+        await scene.daemon.settles()
+        assert kept() - before < 16_384
+        assert links() == len(scene.daemon.reactor) == 2
+        assert sorted(scene.daemon.router.registry.holders) == ["alice", "bob"]
+        assert len(scene.daemon.router.admission.unregistered) == 0
+        assert len(scene.daemon.router.admission.origins) == 1
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+        logging.disable(logging.NOTSET)
+
+
+@attack("one link, and many IDs")
+async def many_ids(scene: Scene) -> None:
+    mallory = await scene.mallory()
+    for number in range(100):
+        await mallory.says({"type": "register", "id": f"mallory-{number}"})
+        assert await mallory.hears() == error("already-registered")
+    assert sorted(scene.daemon.router.registry.holders) == ["alice", "bob", "mallory"]
+
+
+# -- row 46
+
+
+@attack("a crowd from one address at once", limits={"max_unregistered_per_address": 16, "max_per_address": 256})
+async def herd(scene: Scene) -> None:
+    """Whoever has to make room for others comes again, as clients do; within a minute all are there."""
+    crowd = 40 if scene.framing == "tls" else 200
+
+    async def comes(name: str) -> None:
+        while True:
+            try:
+                client = await scene.stranger()
+                await client.registers(name, keepaliveMs=QUIET)
+            except (OSError, AssertionError):  # pushed out, be it in the middle of a handshake
+                await trio.sleep(1)
+            else:
+                return
+
+    names = [f"peer-{number}" for number in range(crowd)]
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for name in names:
+            nursery.start_soon(comes, name)
+    assert trio.current_time() - began < 60
+    assert sorted(scene.daemon.router.registry.holders) == sorted(["alice", "bob", *names])
+
+
+# -- row 47
+
+
+@attack("a bug that its message brings out", warnings=("bug",))
+async def bug(scene: Scene) -> None:
+    """It costs one link and one line of the log."""
+    mallory = await scene.mallory()
+    peers = Router.peers
+
+    def broken(self: Router, link: Link, message: Any) -> None:
+        if link.id == "mallory":
+            raise ZeroDivisionError
+        peers(self, link, message)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(Router, "peers", broken)
+        await mallory.says({"type": "peers"}, {"type": "bye", "to": "alice"})
+        assert await mallory.hears_all() == [error("internal")]
+        await scene.they_talk()
+    await (await scene.stranger()).registers("mallory")
+
+
+# -- fact 14
+
+
+@attack("a half-closed link is answered")
+async def half_closed(scene: Scene) -> None:
+    stranger = await scene.stranger()
+    await stranger.says({"type": "ping"})
+    stranger.finishes()
+    assert await stranger.hears_all() == [{"type": "pong"}]
