@@ -6,7 +6,6 @@ it must not give.
 
 import contextlib
 import itertools
-import os
 import random
 import signal
 import socket
@@ -17,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
@@ -27,6 +26,9 @@ from tests.crowd import ADDRESSES, Crowd, Crypt, address, reset
 from tests.fuzz_target import PIECES
 from tests.in_process import LinesClient, PrefixedClient, as_json
 
+if TYPE_CHECKING:
+    import subprocess
+
 GATEWAY: Final = "a-token-that-may-be-anybody"
 """Of a gateway that went over to the enemy: it may register any ID that nobody holds, and list peers."""
 
@@ -35,6 +37,9 @@ TRUSTED: Final = "127.2.0.0/16"
 
 STAYS_SECONDS: Final = 1.0
 """How long most acts go on, and how long one waits for anything: there are many of them in one storm."""
+
+MOST_LEFT: Final = 400
+"""Connections that are left open at a time: not many more than may be without an ID are a load of their own."""
 
 HANDSHAKE_READS: Final = 10
 """The server's part of a handshake comes in one or two."""
@@ -88,6 +93,7 @@ class Field:
 
     Attributes:
         folder: the daemon's files.
+        process: the daemon's, and the ports that it has for all and for TLS alone.
         victims: IDs of those who behave.
         acts: how many acts of each kind there were.
         heard: what the hostile were told, by code.
@@ -98,11 +104,11 @@ class Field:
         self.victims: Sequence[str] = ()
         self.acts: Counter[str] = Counter()
         self.heard: Counter[str] = Counter()
-        self.pid = 0
+        self.process: subprocess.Popen[str]
         self.port = 0
         self.tls_port = 0
         self.context = certificates.client_context()
-        self.left: list[socket.socket] = []
+        self._left: list[socket.socket] = []
         write_private(folder / "secret", SECRET)
         self.certify()
         self.configure()
@@ -122,35 +128,29 @@ class Field:
 
     def reload(self) -> None:
         """Have the daemon read its configuration."""
-        os.kill(self.pid, signal.SIGHUP)
+        self.process.send_signal(signal.SIGHUP)
 
     def leave_open(self, sock: socket.socket) -> None:
         """Leave a connection as it is until all are let go; there is an end to this too."""
-        self.left.append(sock)
-        if len(self.left) > 400:
-            self.left.pop(0).close()
+        self._left.append(sock)
+        if len(self._left) > MOST_LEFT:
+            self._left.pop(0).close()
 
     def let_go(self) -> None:
         """Close what was left open."""
-        for sock in self.left:
+        for sock in self._left:
             sock.close()
-        self.left.clear()
+        self._left.clear()
 
 
 class End:
-    """A hostile client's end of a connection.
-
-    Attributes:
-        name: the ID that it may have registered.
-    """
+    """A hostile client's end of a connection."""
 
     def __init__(self, field: Field, sock: trio.socket.SocketType, crypt: Crypt | None, framing: str) -> None:
         self.field = field
         self.sock = sock
         self.crypt = crypt
         self.framing = framing
-        self.name = ""
-        self._came = b""
 
     def framed(self, message: dict[str, Any] | bytes) -> bytes:
         """A message in the framing that is spoken here."""
@@ -179,7 +179,6 @@ class End:
 
     async def registers(self, chance: random.Random, name: str, shows: dict[str, str]) -> bool:
         """Register; whether that was allowed."""
-        self.name = name
         maximum = {"maxFrame": 1_024} if chance.random() < 0.1 else {}
         await self.sends(self.framed({"type": "register", "id": name, **shows, **maximum}))
         return b'"registered"' in await self.reads()

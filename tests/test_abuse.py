@@ -452,7 +452,7 @@ class TestGuesses:
                 # One in ten wants to be who is there, and shows his own credential again and again.
                 said = [
                     {"type": "register", "id": NAMES[number % 4] if number % 10 == 0 else f"p{number}"}
-                    | shows[number % len(shows)]
+                    | shows[number // 10 % len(shows)]
                     for number in numbers
                 ]
                 for heard in at_once(here, numbers, [PrefixedClient.framed(as_json(each)) for each in said]):

@@ -118,7 +118,8 @@ def test_check_reads_what_the_configuration_names_and_tells_nothing_of_it(tmp_pa
         "credential: a plain name is a credential from systemd, and it has handed over none ($CREDENTIALS_DIRECTORY is"
         " not set): write an absolute path, or LoadCredential=credential:/PATH into the unit",
         "/nowhere/cert.pem: no such file: create it, or correct the path",
-        "5 faults",
+        "/nowhere/key.pem: no such file: create it, or correct the path",
+        "6 faults",
     ]
     assert run(tmp_path, "--config", "sigd.toml") == (2, "", "".join(f"{line}\n" for line in err.splitlines()[:-1]))
 

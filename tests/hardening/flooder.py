@@ -1,6 +1,7 @@
-"""A peer that floods, in a process of its own: python -m tests.hardening.flooder PORT FRAMING CA PEER HEX
+"""A peer that floods, in a process of its own: flooder.py PORT CA REGISTER FLOOD
 
-It registers as PEER, says that it is ready, and sends what HEX stands for again and again, while it reads what comes.
+It says REGISTER, waits for the answer, says so itself, and sends FLOOD again and again, while it reads what comes. Both
+are hexadecimal, framed as they are to be; it speaks TLS where CA, a file, is not empty.
 """
 
 import contextlib
@@ -9,31 +10,28 @@ import socket
 import ssl
 import sys
 
-from tests.in_process import LinesClient, PrefixedClient
-
-_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-def main(port: str, framing: str, authority: str, peer: str, flood: str) -> None:
+def main(port: str, authority: str, register: str, flood: str) -> None:
     """Flood until killed."""
     sock = socket.create_connection(("127.0.0.1", int(port)))
-    if framing == "tls":
+    if authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(authority)
         sock = context.wrap_socket(sock, server_hostname="localhost")
-    framed = (LinesClient if framing == "lines" else PrefixedClient).framed
-    sock.sendall(framed(b'{"type":"register","id":"%s"}' % peer.encode()))
+    sock.sendall(bytes.fromhex(register))
     assert sock.recv(65_536)
+    print("ready", flush=True)
     once = bytes.fromhex(flood)
     data = memoryview(once * (65_536 // len(once) + 1))
-    print("ready", flush=True)
     sock.setblocking(False)
     sent = 0
     while True:
         select.select([sock], [sock], [])
-        with contextlib.suppress(*_WAIT):
+        with contextlib.suppress(*WAIT):
             sent = (sent + sock.send(data[sent:])) % len(data)
-        with contextlib.suppress(*_WAIT):
+        with contextlib.suppress(*WAIT):
             while sock.recv(1_000_000):
                 pass
 

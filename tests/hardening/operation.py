@@ -18,9 +18,8 @@ from typing import Any
 
 import trio
 
-import tests
 from tests import certificates
-from tests.hardening import credentials
+from tests.hardening import credentials, flooder
 from tests.hardening.processes import Ground, Pair, Process, started, trial
 from tests.hardening.scene import last_words
 from tests.in_process import CLIENTS, Client, error
@@ -77,7 +76,7 @@ async def _first(client: Client) -> object:
     return json.loads(data if data.startswith(b"{") else data[4:])
 
 
-@trial("more clients than descriptors at the start")
+@trial("more clients than descriptors at the start", "prefixed", "lines")
 async def few_descriptors(ground: Ground) -> None:
     ground.write(max_unregistered_per_address=0, max_per_address=0)
     async with ground.daemon(shell='ulimit -n 128; exec "$@"') as process:
@@ -85,7 +84,7 @@ async def few_descriptors(ground: Ground) -> None:
         await _more_than_fit(ground, process, 200, 62)
 
 
-@trial("descriptors that run out later")
+@trial("descriptors that run out later", "prefixed", "lines")
 async def fewer_descriptors(ground: Ground) -> None:
     ground.write(max_unregistered_per_address=0, max_per_address=0)
     async with ground.daemon() as process:
@@ -129,16 +128,13 @@ async def p99(alice: Client, bob: Client) -> float:
 async def flooding(process: Process, framing: str, flood: bytes) -> AsyncIterator[None]:
     """Mallory floods, from another process."""
     port = process.urls[1 if framing == "tls" else 0].rpartition(":")[2]
-    authority = certificates.folder() / "servers-ca.pem"
-    command = [sys.executable, "-m", "tests.hardening.flooder", port, framing, str(authority), "mallory"]
-    command.append(CLIENTS[framing].framed(flood).hex())
-    home = Path(tests.__file__).parent.parent
-    with started(command, stdout=subprocess.PIPE, cwd=home) as flooder:
-        assert flooder.stdout is not None
-        with flooder.stdout as said:
-            assert await trio.to_thread.run_sync(said.readline) == b"ready\n"
+    authority = str(certificates.folder() / "servers-ca.pem") if framing == "tls" else ""
+    said = [CLIENTS[framing].framed(each).hex() for each in (b'{"type":"register","id":"mallory"}', flood)]
+    with started([sys.executable, flooder.__file__, port, authority, *said], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert await trio.to_thread.run_sync(running.stdout.readline) == b"ready\n"
         yield
-        assert flooder.poll() is None
+        assert running.poll() is None
 
 
 async def stays_fast(ground: Ground, flood: bytes, **limits: int) -> None:
@@ -311,7 +307,7 @@ async def revoked(ground: Ground) -> None:
 async def stop(ground: Ground) -> None:
     """All are told, spread over `drain_ms`, and the process has ended within two seconds more."""
     ground.write(max_per_address=0, max_unregistered_per_address=0, drain_ms=2_000)
-    count = 100 if ground.framing == "tls" else 1_000
+    count = 300 if ground.framing == "tls" else 1_000
     async with ground.daemon() as process:
         peers = [await process.peer(f"peer-{number}", ground.framing) for number in range(count)]
         heard: list[Any] = []

@@ -179,10 +179,10 @@ class TestClaims:
         await trio.sleep(6)
         await eve.says(REGISTER)
         assert await eve.hears() == TAKEN
-        assert within(trio.current_time() - began, 9)
+        assert within(trio.current_time() - began, 6)
         alice.breaks_off()
         assert await eve.hears_all() == [error("register-timeout")]
-        assert within(trio.current_time() - began, 63 if framing == "lines" else 13)
+        assert within(trio.current_time() - began, 60 if framing == "lines" else 10)
 
     async def test_ones_own_id_again(self, daemon: Daemon, framing: str) -> None:
         alice = await daemon.peer("alice", framing, meta={"a": 1})
@@ -490,9 +490,7 @@ class TestStop:
         assert within(trio.current_time() - began, 1)
 
     async def test_row_44_spread_over_drain_ms(self, serving: Serving) -> None:
-        """Those whose turn has not come yet are served as before."""
         async with serving(drain_ms=5_000) as daemon:
-            alice, bob = await daemon.peer("alice"), await daemon.peer("bob")
             crowd = [await daemon.peer(f"peer-{number}", FRAMINGS[number % 3]) for number in range(50)]
             ends: list[float] = []
 
@@ -504,14 +502,10 @@ class TestStop:
             async with trio.open_nursery() as nursery:
                 began = trio.current_time()
                 daemon.is_told_to_stop()
-                for client in (*crowd, bob):
+                for client in crowd:
                     nursery.start_soon(hears_the_end, client)
-                await daemon.settles()
-                if daemon.router.registry.find("alice") is not None:
-                    await alice.is_served()
             assert max(ends) <= 5
             assert all(sum(second <= end < second + 1 for end in ends) >= 3 for second in range(5))
-            alice.leaves()
             await daemon.settles()
             assert len(daemon.reactor) == 0
 
