@@ -636,7 +636,7 @@ class TestEnd:
         assert not client.cut_off
 
     async def test_what_is_due_is_sent_before(self, daemon: Daemon) -> None:
-        bob = await careful(daemon, receive_buffer=4_096)
+        bob = await careful(daemon, receive_buffer=16_384)
         await bob.registers("bob")
         alice = await daemon.peer("alice")
         for number in range(6):
@@ -676,7 +676,7 @@ class TestRecords:
     @VERSIONS
     async def test_a_slow_reader(self, daemon: Daemon, version: ssl.TLSVersion) -> None:
         """Records that were written in part go on where they stopped, whatever came behind them meanwhile."""
-        bob = await careful(daemon, context=trusting(version), receive_buffer=4_096)
+        bob = await careful(daemon, context=trusting(version), receive_buffer=16_384)
         await bob.registers("bob", keepaliveMs=300_000)
         alice = await daemon.peer("alice", "lines")
         sent: list[int] = []
@@ -698,7 +698,7 @@ class TestRecords:
         await they_talk(alice, bob)
 
     async def test_one_byte_after_the_other(self, daemon: Daemon) -> None:
-        bob = await careful(daemon, receive_buffer=4_096)
+        bob = await careful(daemon, receive_buffer=16_384)
         await bob.registers("bob", keepaliveMs=300_000)
         alice = await daemon.peer("alice", "lines")
         count = await fills(alice)
@@ -711,7 +711,7 @@ class TestRecords:
 
     async def test_slow_consumer(self, daemon: Daemon) -> None:
         """What is on its way stays whole, so that the error behind it can be read."""
-        bob = await careful(daemon, receive_buffer=4_096)
+        bob = await careful(daemon, receive_buffer=16_384)
         await bob.registers("bob", keepaliveMs=300_000)
         alice, carol = await daemon.peer("alice", "lines"), await daemon.peer("carol", "lines")
         began = trio.current_time()
@@ -726,7 +726,7 @@ class TestRecords:
         assert not bob.cut_off
 
     async def test_slow_consumer_who_never_reads(self, daemon: Daemon) -> None:
-        bob = await careful(daemon, receive_buffer=4_096)
+        bob = await careful(daemon, receive_buffer=16_384)
         await bob.registers("bob", keepaliveMs=300_000)
         alice = await daemon.peer("alice", "lines")
         await fills(alice)
@@ -737,7 +737,7 @@ class TestRecords:
 
     async def test_senders_that_leave(self, daemon: Daemon) -> None:
         """What they had sent still arrives, and in order."""
-        bob = await careful(daemon, receive_buffer=4_096)
+        bob = await careful(daemon, receive_buffer=16_384)
         await bob.registers("bob", keepaliveMs=300_000)
         alice, carol = await daemon.peer("alice", "tls"), await daemon.peer("carol", "tls")
         first, second = await fills(alice), await fills(carol)
@@ -771,7 +771,7 @@ class TestRecords:
         assert (await bob.hears())["from"] == "alice"
 
     async def test_a_recipient_that_breaks_off(self, daemon: Daemon) -> None:
-        bob = await careful(daemon, receive_buffer=4_096)
+        bob = await careful(daemon, receive_buffer=16_384)
         await bob.registers("bob", keepaliveMs=300_000)
         alice = await daemon.peer("alice", "tls")
         await fills(alice)
