@@ -11,9 +11,9 @@ from typing import Final, NoReturn
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.errors import ErrorCode, Next, ProtocolError
 from sigd.wire.opaque import is_plain, passable
-from sigd.wire.said import ByeFrom, PeerEntry, ServerMessage
+from sigd.wire.said import ByeFrom, Error, PeerEntry, ServerMessage
 from sigd.wire.salvage import explain, is_name
 
 PROTOCOL: Final = 1
@@ -81,12 +81,16 @@ class Request(Struct, kw_only=True, omit_defaults=True, rename="camel"):
 
 
 class Register(Request, kw_only=True, tag="register"):
-    """Take an ID, or renew what is said of it and the credential: `token`, `user` and `token`, or `jwt`."""
+    """Take an ID, or renew what is said of it and the credential: `token`, `user` and `token`, or `jwt`.
+
+    In authenticated datagrams no `token` crosses the network: `user` stands with a mac there, or with `proof`.
+    """
 
     id: str | None = None
     user: str | None = None
     token: str | None = None
     jwt: str | None = None
+    proof: str | None = None
     meta: Raw | UnsetType = UNSET
     keepalive_ms: int | None = None
     max_frame: int | None = None
@@ -359,6 +363,18 @@ def encode_entry(entry: PeerEntry) -> bytes:
 def encode_string(text: str) -> Raw:
     """A text as the JSON string that a `message` may carry as its `data`."""
     return Raw(_encode(text))
+
+
+def error_of(fault: ProtocolError) -> Error:
+    """What a client is told."""
+    return Error(
+        code=fault.code.value,
+        message=fault.text[:MAX_REASON],
+        ref=fault.ref,
+        to=fault.to,
+        retry_after_ms=fault.retry_after_ms,
+        reconnect=False if fault.code.next is Next.NEVER and fault.retry_after_ms is None else None,
+    )
 
 
 def _end(session: str | None) -> bytes:

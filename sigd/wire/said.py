@@ -15,7 +15,10 @@ class Said(Struct, kw_only=True, omit_defaults=True, rename="camel"):
 
 
 class Registered(Said, kw_only=True, tag="registered"):
-    """The ID is yours, and these are the terms. Sizes in bytes, times in milliseconds."""
+    """The ID is yours, and these are the terms. Sizes in bytes, times in milliseconds.
+
+    In datagrams with the client's own `nonce`, and the name of the link that there is from now on, its `cid`.
+    """
 
     id: str
     server: str
@@ -25,6 +28,8 @@ class Registered(Said, kw_only=True, tag="registered"):
     max_frame: int
     expires_ms: int | None = None
     ice_servers: list[Any] | None = None
+    nonce: str | None = None
+    cid: str | None = None
 
 
 class OfferFrom(Said, kw_only=True, tag="offer"):
@@ -101,13 +106,17 @@ class Ok(Said, kw_only=True, tag="ok"):
 
 
 class Error(Said, kw_only=True, tag="error"):
-    """Something went wrong (protocol.md, section 7). `code` is a text, since a newer server may know more codes."""
+    """Something went wrong (protocol.md, section 7). `code` is a text, since a newer server may know more codes.
+
+    In datagrams it carries the `nonce` of a `register` that it answers.
+    """
 
     code: str
     message: str
     to: str | None = None
     retry_after_ms: int | None = None
     reconnect: bool | None = None
+    nonce: str | None = None
 
 
 class GoingAway(Said, kw_only=True, tag="goingAway"):
