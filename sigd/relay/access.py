@@ -14,18 +14,18 @@ from sigd.relay.credentials import (
     ExpiringToken,
     Grant,
     Proof,
+    Seal,
     StaticToken,
     UnixCaller,
     WebToken,
 )
 from sigd.relay.globs import allows, glob_matches
-from sigd.wire.messages import is_peer_id
+from sigd.wire.messages import Register, is_peer_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sigd.relay.limits import Rates
-    from sigd.wire.messages import Register
 
 RANDOM_ID_BYTES: Final = 8
 """Of an ID that the server picks: nobody guesses 64 bits, and two links never get the same."""
@@ -50,9 +50,11 @@ class Access:
         self.stranger = Grant(None, (), None, discover=self.open, rates=rates)
         """What a link may that has shown nothing."""
 
-    def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
+    def prove(self, register: Register, caller: Caller | None, unix_now: float) -> Proof | None:
         """What the client has shown; None: nothing that is true, or nothing at all."""
         kind: type[Credential]
+        if caller is not None and caller.sealed_only and _names_more_than_a_user(register):
+            return None
         if register.jwt is not None:
             kind = WebToken
         elif register.user is not None:
@@ -69,6 +71,14 @@ class Access:
                 if proof is not None:
                     return proof
         return None
+
+    def unseal(self, user: str, seal: Seal) -> None:
+        """Find out which token of this `user` a seal was made with, if any of them."""
+        caller = Caller(seal=seal)
+        register = Register(user=user)
+        for credential in self._credentials:
+            if isinstance(credential, ExpiringToken):
+                credential.prove(register, caller, 0.0)
 
     def grant(self, proof: Proof | None, peer: str | None) -> Grant | None:
         """What a proof is worth now for who wants to be `peer` (None: anybody); None: nothing."""
@@ -97,3 +107,8 @@ class Access:
                 if is_peer_id(peer) and allows(grant.register, peer) and not self.denies(peer):
                     return peer
         return None
+
+
+def _names_more_than_a_user(register: Register) -> bool:
+    """Whether it shows something that does not need the seal."""
+    return register.user is None or register.token is not None or register.jwt is not None

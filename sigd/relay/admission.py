@@ -1,5 +1,6 @@
 """Who gets in, under which ID, and for how long. No I/O, no clock: `now` is seconds on the caller's clock."""
 
+import functools
 import math
 from typing import TYPE_CHECKING, Final
 
@@ -83,6 +84,21 @@ class Admission:
         else:
             self._make_room(link.origin)
 
+    def enter_by_datagram(self, origin: "Origin") -> None:
+        """Count a new link over UDP, from who has shown that it receives there.
+
+        Raises:
+            ProtocolError: `server-full`; it is not counted.
+        """
+        limits = self._router.limits
+        if self.origins.udp_links >= limits.udp_links:
+            text = "the server has as many links over UDP as it may: try again later"
+            raise ProtocolError(ErrorCode.SERVER_FULL, text, limit="udp_links")
+        if origin.capped and 0 < limits.udp_links_per_address <= origin.udp_links:
+            text = "too many links over UDP from your address"
+            raise ProtocolError(ErrorCode.SERVER_FULL, text, limit="udp_links_per_address")
+        self.origins.join_by_datagram(origin)
+
     def excess(self, origin: "Origin") -> int:
         """How many more links than may come from there; up to 0: not too many."""
         cap = self._router.limits.max_per_address
@@ -128,7 +144,9 @@ class Admission:
             text = "this link has an ID already: close it to change"
             raise ProtocolError(ErrorCode.ALREADY_REGISTERED, text, ref=message.ref)
         if message.shows_credential:
-            self._trust(link, self._judge(link, message, now), now)
+            grant = self._judge(link, message, now)
+            link.allow(grant, now)
+            self._expire_with(link, grant, now)
         self._welcome(link, message, now)
         self._router.watch(link)  # it may want to be asked sooner than before
 
@@ -169,13 +187,14 @@ class Admission:
 
     def _probe(self, link: "Link", holder: "Link", message: "Register", now: float) -> None:
         # Who is sent more than it can take would be asked too late: `stall_timeout_ms` finds out whether it lives.
-        if holder.patient or holder.stuck or holder.challenge is not None:
+        if holder.patient or holder.asked_late or holder.challenge is not None:
             raise _id_taken(message)
         self._count_takeover(holder, message, now)
         claim = Claim(link, holder, message, now)
         link.claim = holder.challenge = claim
         link.held = True
-        holder.reply(said.PingSaid())
+        self.unregistered.setdefault(link)  # a datagram's link is nowhere else yet: new rules have to find it
+        holder.ping(now)
         self._router.watch(link)
 
     def _take_over(self, link: "Link", holder: "Link", grant: Grant, message: "Register", now: float) -> None:
@@ -198,9 +217,8 @@ class Admission:
         self._router.registry.claim(peer, link)
         self._forget(link)
         link.id = peer
-        link.id_bytes = peer.encode()
-        self._trust(link, grant, now)
-        link.begin_anew(now)
+        link.begin_anew(grant, now)
+        self._expire_with(link, grant, now)
         self._welcome(link, message, now)
         link.last_seen = now
         # Not by `next_deadline`: it was asked when it connected, and here it is known what comes first.
@@ -208,38 +226,40 @@ class Admission:
         self._router.deadlines.watch(link, min(silence, link.expires_at, link.renews_at))
         link.admitted()
 
-    def _trust(self, link: "Link", grant: Grant, now: float) -> None:
-        link.allow(grant, now)
+    def _expire_with(self, link: "Link", grant: Grant, now: float) -> None:
         expires = NEVER if grant.proof is None else grant.proof.expires
         link.expires_at = NEVER if expires == NEVER else self._ends(expires, now)
 
     def _welcome(self, link: "Link", message: "Register", now: float) -> None:
-        assert link.id is not None
-        limits = self._router.limits
         if message.max_frame is not None:
-            link.max_frame = min(message.max_frame, limits.max_frame)
+            link.max_frame = min(message.max_frame, link.largest_frame)
         if message.keepalive_ms is not None:
             keepalive_ms = max(messages.MIN_KEEPALIVE_MS, min(message.keepalive_ms, messages.MAX_KEEPALIVE_MS))
-            link.keepalive = keepalive_ms / 1000
+            link.keepalive = _seconds(keepalive_ms)
         elif link.keepalive == NEVER:
-            link.keepalive = limits.keepalive_ms / 1000
+            link.keepalive = _seconds(self._router.limits.keepalive_ms)
         if message.meta is not UNSET:
             link.meta = message.meta.copy()  # else the whole frame would stay in memory
+        link.reply(self.greeting(link, message.ref, now))
+
+    def greeting(self, link: "Link", ref: str | None, now: float) -> said.Registered:
+        """What a link is told that has registered."""
+        assert link.id is not None
         answer = said.Registered(
-            ref=message.ref,
+            ref=ref,
             id=link.id,
             server=SERVER,
             protocol=messages.PROTOCOL,
             features=FEATURES,
             keepalive_ms=round(link.keepalive * 1000),
-            max_frame=limits.max_frame,
+            max_frame=link.largest_frame,
             expires_ms=None if link.expires_at == NEVER else max(0, round((link.expires_at - now) * 1000)),
         )
         if not self.vendor.empty:
             answer.ice_servers = self._vended(link, now)
-            if len(messages.encode(answer)) > link.max_frame:
+            if len(messages.encode(answer)) > link.room_for_greeting:
                 answer.ice_servers = None  # there is no room for them: they come when asked for
-        link.reply(answer)
+        return answer
 
     # -- claims that wait
 
@@ -248,7 +268,7 @@ class Admission:
         claim = holder.challenge
         if claim is not None:
             self._conclude(claim)
-            claim.link.registering_since += now - claim.asked
+            claim.link.opened += now - claim.asked  # it has the rest of its time to register
             claim.link.refuse(_id_taken(claim.message))
 
     def _conclude(self, claim: Claim) -> None:
@@ -358,6 +378,12 @@ def _auth_failed(message: "Register", text: str, locked: float = 0.0, limit: str
     return ProtocolError(
         ErrorCode.AUTH_FAILED, text, ref=message.ref, retry_after_ms=_milliseconds(locked), limit=limit
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _seconds(milliseconds: int) -> float:
+    # One number for all links that have the same keepalive.
+    return milliseconds / 1000
 
 
 def _milliseconds(seconds: float) -> int | None:

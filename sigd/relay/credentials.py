@@ -36,6 +36,23 @@ OWN_NAME: Final = "{name}"
 """In a rule for certificates: the very name that matched."""
 
 
+class Seal:
+    """What stands in for a token that is not to be seen: something that only who has the token could have made.
+
+    Attributes:
+        token: the token that it was made with, once that is known.
+    """
+
+    __slots__ = ("token",)
+
+    def __init__(self) -> None:
+        self.token = b""
+
+    def made_with(self, token: bytes, register: "Register") -> bool:
+        """Whether who sent this `register` has the token."""
+        raise NotImplementedError
+
+
 class Caller:
     """What the transport knows of its client.
 
@@ -44,9 +61,11 @@ class Caller:
         expires: when that certificate does.
         uid: on a Unix socket.
         groups: all of them.
+        seal: instead of the token of `user`.
+        sealed_only: no credential that others could have seen counts.
     """
 
-    __slots__ = ("expires", "groups", "names", "uid")
+    __slots__ = ("expires", "groups", "names", "seal", "sealed_only", "uid")
 
     def __init__(
         self,
@@ -54,8 +73,13 @@ class Caller:
         expires: float = NEVER,
         uid: int | None = None,
         groups: frozenset[int] = frozenset(),
+        seal: Seal | None = None,
+        *,
+        sealed_only: bool = False,
     ) -> None:
         self.names = names
+        self.seal = seal
+        self.sealed_only = sealed_only
         self.expires = expires
         self.uid = uid
         self.groups = groups
@@ -212,12 +236,17 @@ class ExpiringToken(_WithSecrets):
         super().__init__("hmac", file, rule, secret_values)
 
     def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
-        """What `user` says, if `token` is its HMAC."""
+        """What `user` says, if `token` is its HMAC, or there is a seal that was made with it."""
         assert register.user is not None
+        seal = caller.seal if caller is not None and register.token is None else None
         shown = (register.token or "").encode()
         proved = b""
         for digest, secret in self._secrets.items():
-            if hmac.compare_digest(token_for(secret, register.user), shown):
+            token = token_for(secret, register.user)
+            if seal is not None and seal.made_with(token, register):
+                seal.token = token
+                proved = digest
+            elif hmac.compare_digest(token, shown):
                 proved = digest
         parts = _USER.match(register.user)
         if not proved or parts is None:

@@ -43,7 +43,7 @@ def next_deadline(link: "Link", limits: "Limits") -> float:
         return when if link.patient else min(when, silence)
     if link.claim is not None:
         return min(when, link.claim.asked + PROBE_SECONDS)
-    return min(when, link.registering_since + register_timeout_ms(link, limits) / 1000)
+    return min(when, link.opened + register_timeout_ms(link, limits) / 1000)
 
 
 def frame_timeout_ms(link: "Link", limits: "Limits") -> int:
@@ -56,19 +56,34 @@ def register_timeout_ms(link: "Link", limits: "Limits") -> int:
     return limits.register_timeout_lines_ms if link.patient or not link.overhead else limits.register_timeout_ms
 
 
+class Bucket:
+    """Links that are due within one tick.
+
+    Attributes:
+        tick: its number.
+        links: in no order that matters. (A set of a thousand takes twice as much.)
+    """
+
+    __slots__ = ("links", "tick")
+
+    def __init__(self, tick: int) -> None:
+        self.tick = tick
+        self.links: dict[Link, None] = {}
+
+
 class Deadlines:
     """Links by the time at which each has to be looked at again."""
 
     __slots__ = ("_buckets", "_new", "earliest")
 
     def __init__(self) -> None:
-        self._buckets: dict[int, set[Link]] = {}
+        self._buckets: dict[int, Bucket] = {}
         self._new: dict[Link, float] = {}  # in the order in which they are due, since all get the same time
         self.earliest = NEVER
         """When the first link comes due."""
 
     def __len__(self) -> int:
-        return len(self._new) + sum(map(len, self._buckets.values()))
+        return len(self._new) + sum(len(bucket.links) for bucket in self._buckets.values())
 
     def welcome(self, link: "Link", when: float) -> None:
         """Look at a new link at `when`, if nobody watches it before: most register, and get a later deadline then."""
@@ -79,25 +94,25 @@ class Deadlines:
         """Look at the link at `when`, or earlier where it was to be looked at earlier anyway."""
         if when == NEVER:
             return
-        bucket = math.ceil(when / TICK)
-        if link.bucket:
-            if link.bucket <= bucket:
+        tick = math.ceil(when / TICK)
+        if link.bucket is not None:
+            if link.bucket.tick <= tick:
                 return
-            self._buckets[link.bucket].discard(link)
+            del link.bucket.links[link]
         else:
             self._new.pop(link, None)
+        bucket = self._buckets.get(tick)
+        if bucket is None:
+            bucket = self._buckets[tick] = Bucket(tick)
+            self.earliest = min(self.earliest, tick * TICK)
+        bucket.links[link] = None
         link.bucket = bucket
-        if bucket in self._buckets:
-            self._buckets[bucket].add(link)
-        else:
-            self._buckets[bucket] = {link}
-            self.earliest = min(self.earliest, bucket * TICK)
 
     def forget(self, link: "Link") -> None:
         """Look at the link no more."""
-        if link.bucket:
-            self._buckets[link.bucket].discard(link)
-            link.bucket = 0
+        if link.bucket is not None:
+            del link.bucket.links[link]
+            link.bucket = None
         else:
             self._new.pop(link, None)
 
@@ -110,9 +125,9 @@ class Deadlines:
             found.append(link)
         for link in found:
             del self._new[link]
-        for bucket in [bucket for bucket in self._buckets if bucket * TICK <= now]:
-            found += self._buckets.pop(bucket)
+        for tick in [tick for tick in self._buckets if tick * TICK <= now]:
+            found += self._buckets.pop(tick).links
         for link in found:
-            link.bucket = 0
+            link.bucket = None
         self.earliest = min(min(self._buckets, default=NEVER) * TICK, next(iter(self._new.values()), NEVER))
         return found

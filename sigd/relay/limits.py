@@ -70,6 +70,9 @@ class Offences:
         self.missed_until = 0.0
 
 
+HOSTS_METERED: Final = 20_000
+"""Addresses that are told apart within one second: as many as are answered in it, unless the bound was raised."""
+
 Name = TypeVar("Name")
 
 
@@ -114,6 +117,48 @@ class _Strike:
         self.locked_until = 0.0
 
 
+class Meter:
+    """How much is done within a second for those who have shown nothing yet: in all, and for each address.
+
+    Whole seconds, each beginning with nothing: what was done is forgotten with them, and so has a fixed size.
+    """
+
+    __slots__ = ("_by_host", "_ends", "_total")
+
+    def __init__(self) -> None:
+        self._ends = 0.0
+        self._total = 0
+        self._by_host: dict[str, int] = {}
+
+    def hit(self, host: str, most: int, most_per_host: int, now: float) -> str:
+        """Count one more, or say which bound is reached.
+
+        Args:
+            host: an IP address.
+            most: in all; 0: no bound.
+            most_per_host: for one address; 0: no bound.
+            now: seconds.
+
+        Returns:
+            The key of the limit that was hit; nothing if there is room.
+        """
+        if now >= self._ends:
+            self._ends = now + 1
+            self._total = 0
+            self._by_host = {}
+        if most and self._total >= most:
+            return "udp_unproven_per_second"
+        if most_per_host:
+            key = origin_key(host)
+            count = self._by_host.get(key, 0)
+            if count >= most_per_host:
+                return "udp_unproven_per_second_per_address"
+            if count or len(self._by_host) < HOSTS_METERED:
+                self._by_host[key] = count + 1
+        self._total += 1
+        return ""
+
+
 class Origin:
     """Where links come from: one IPv4 address, one IPv6 /64, or a place without per-address caps.
 
@@ -121,17 +166,18 @@ class Origin:
         key: the address or network, for logs and tables.
         capped: whether the per-address caps hold.
         trusted: whether it may say in a PROXY header whom it speaks for.
-        links: how many there are, those included that are ending.
+        links: how many there are, those included that are ending; `udp_links`: the same over UDP.
         unregistered: those that have no ID yet, the oldest first.
     """
 
-    __slots__ = ("capped", "key", "links", "trusted", "unregistered")
+    __slots__ = ("capped", "key", "links", "trusted", "udp_links", "unregistered")
 
     def __init__(self, key: str, *, capped: bool, trusted: bool) -> None:
         self.key = key
         self.capped = capped
         self.trusted = trusted
         self.links = 0
+        self.udp_links = 0
         self.unregistered: dict[Link, None] = {}
 
 
@@ -140,12 +186,14 @@ class Origins:
 
     Attributes:
         local: where links over Unix sockets come from: only this machine, so that there are no caps.
+        udp_links: how many links over UDP there are.
     """
 
-    __slots__ = ("_known", "_trusted", "local")
+    __slots__ = ("_known", "_trusted", "local", "udp_links")
 
     def __init__(self, trusted: "Sequence[str]") -> None:
         self._known: dict[str, Origin] = {}
+        self.udp_links = 0
         self.local = Origin("unix", capped=False, trusted=False)
         self.trust(trusted)
 
@@ -178,7 +226,22 @@ class Origins:
     def leave(self, origin: Origin) -> None:
         """A link that came from there is gone."""
         origin.links -= 1
-        if not origin.links:
+        self._forget(origin)
+
+    def join_by_datagram(self, origin: Origin) -> None:
+        """One more link over UDP comes from there."""
+        origin.udp_links += 1
+        self.udp_links += 1
+        self._known[origin.key] = origin
+
+    def leave_by_datagram(self, origin: Origin) -> None:
+        """A link over UDP that came from there is gone."""
+        origin.udp_links -= 1
+        self.udp_links -= 1
+        self._forget(origin)
+
+    def _forget(self, origin: Origin) -> None:
+        if not origin.links and not origin.udp_links:
             self._known.pop(origin.key, None)
 
     def _is_trusted(self, key: str) -> bool:

@@ -6,11 +6,11 @@ No sockets, no clock. A transport subclasses `Link`, writes what the outbox hold
 import enum
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sigd.relay.limits import SETTLE_SECONDS, Offences
-from sigd.wire import messages, said
-from sigd.wire.errors import ErrorCode, Next, ProtocolError
+from sigd.wire import messages
+from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.said import ServerMessage
 
 if TYPE_CHECKING:
@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 
     from sigd.relay.admission import Claim
     from sigd.relay.credentials import Caller, Grant
+    from sigd.relay.deadlines import Bucket
     from sigd.relay.limits import Origin
     from sigd.relay.router import Router
 
 NEVER: Final = math.inf
+
+_NOTHING: Final = cast("list[Any]", ())
+"""An empty outbox, the same for all: two lists of its own would be an eighth of what an idle link takes."""
+
+_LONG_AGO: Final = -math.inf  # one for all links: each minus makes another
 
 NOTICE_SECONDS: Final = 10.0
 """How often at most a link is told that it sends too fast: so that nobody floods it with our answers."""
@@ -45,7 +51,6 @@ class Link:
         host, port: the same, precisely.
         grant: what it may be and may do.
         id: the peer ID that it holds or, once closing, held.
-        id_bytes: the same for the wire.
         generation: the number of its claim, rising over all claims.
         meta: what its peer says about itself, a JSON object.
         max_frame: the longest message that it takes.
@@ -60,11 +65,11 @@ class Link:
         outbox: what is due to it, framed; the first may be the rest of one whose beginning was written.
         stuck: the transport could not write all that was due.
         queued: bytes in the outbox, `own` of them replies to itself.
-        registering_since: from when on the time to register counts: it rests while a claim waits.
         messages_left, bytes_left: what it may send at once, as of `settled_at`; below 0: it has sent too much.
         offences: what it has done too often, if it ever has.
-        opened, last_seen, pinged_at, frame_since, stalled_since, resumes_at, expires_at, renews_at, ends_at: `NEVER`
-            where it does not apply. It sends too fast until `resumes_at`; its credential ends at `expires_at`, and what
+        opened: when it came; while a claim of its own waited, time stood still for it.
+        last_seen, pinged_at, frame_since, stalled_since, resumes_at, expires_at, renews_at, ends_at: `NEVER` where it
+            does not apply. It sends too fast until `resumes_at`; its credential ends at `expires_at`, and what
             it was given for TURN is renewed at `renews_at`.
         bucket: where `Deadlines` keeps it.
     """
@@ -85,7 +90,6 @@ class Link:
         "held",
         "host",
         "id",
-        "id_bytes",
         "keepalive",
         "last_seen",
         "max_frame",
@@ -102,7 +106,6 @@ class Link:
         "port",
         "queued",
         "reason",
-        "registering_since",
         "renews_at",
         "resumes_at",
         "router",
@@ -128,10 +131,9 @@ class Link:
         self.grant = router.admission.access.stranger
         self.wrap = wrap
         self.id: str | None = None
-        self.id_bytes = b""
         self.generation = 0
         self.meta: Raw | None = None
-        self.max_frame: int = router.limits.max_frame
+        self.max_frame = self.largest_frame
         self.keepalive = NEVER
         self.overhead = 0
         self.patient = False
@@ -140,19 +142,18 @@ class Link:
         self.closing = False
         self.reason = ""
         self.held = False
-        self.outbox: list[bytes] = []
-        self._owners: list[Link | None] = []
+        self.outbox: list[bytes] = _NOTHING
+        self._owners: list[Link | None] = _NOTHING
         self._shares: dict[Link, int] | None = None
         self.queued = 0
         self.own = 0
         self.stuck = False
         self.opened = now
-        self.registering_since = now
         self.last_seen = now
         self.frame_since = NEVER
         self.stalled_since = NEVER
         self.ends_at = NEVER
-        self.pinged_at = -NEVER
+        self.pinged_at = _LONG_AGO
         self.resumes_at = NEVER
         self.expires_at = NEVER
         self.renews_at = NEVER
@@ -160,7 +161,7 @@ class Link:
         self.bytes_left = self.grant.rates.bytes_burst
         self.settled_at = now
         self.offences: Offences | None = None
-        self.bucket = 0
+        self.bucket: Bucket | None = None
 
     # -- what a transport provides
 
@@ -180,6 +181,10 @@ class Link:
         """Read again after having been held."""
         raise NotImplementedError
 
+    def ping(self, now: float) -> None:
+        """Ask for a sign of life."""
+        raise NotImplementedError
+
     def abort(self, reason: str) -> None:
         """End at once, whatever is still due."""
         raise NotImplementedError
@@ -187,6 +192,21 @@ class Link:
     def sever(self) -> None:
         """Give up what the system holds for the link, after a bug in everything else that could end it."""
         raise NotImplementedError
+
+    @property
+    def largest_frame(self) -> int:
+        """The longest message that may be sent over it at all, in bytes."""
+        return self.router.limits.max_frame
+
+    @property
+    def room_for_greeting(self) -> int:
+        """How many bytes `registered` may have."""
+        return self.max_frame
+
+    @property
+    def asked_late(self) -> bool:
+        """Whether a ping would stand behind much else, so that no answer in time would mean nothing."""
+        return self.stuck
 
     @property
     def committed(self) -> int:
@@ -270,10 +290,11 @@ class Link:
             self.resumes_at = now + self._settle(now)
             self.router.watch(self)
 
-    def begin_anew(self, now: float) -> None:
-        """Let it send as if it had sent nothing yet: with a credential its rates may be its own."""
-        self.messages_left = self.grant.rates.messages_burst
-        self.bytes_left = self.grant.rates.bytes_burst
+    def begin_anew(self, grant: "Grant", now: float) -> None:
+        """Have a grant hold as if the link had sent nothing yet: its rates may be its own."""
+        self.grant = grant
+        self.messages_left = grant.rates.messages_burst
+        self.bytes_left = grant.rates.bytes_burst
         self.settled_at = now
 
     def pause(self, now: float) -> None:
@@ -316,10 +337,12 @@ class Link:
             refusal = self._make_room(size, sender)
             if refusal is not None:
                 return refusal
-        if not self.queued:
+        if self.queued:
+            self.outbox.append(data)
+            self._owners.append(sender)
+        else:
+            self.outbox, self._owners = [data], [sender]
             self.router.due.append(self)
-        self.outbox.append(data)
-        self._owners.append(sender)
         self.queued += size
         return None
 
@@ -330,10 +353,12 @@ class Link:
     def reply_text(self, data: bytes) -> None:
         """Queue bytes that are framed already."""
         size = len(data)
-        if not self.queued:
+        if self.queued:
+            self.outbox.append(data)
+            self._owners.append(None)
+        else:
+            self.outbox, self._owners = [data], [None]
             self.router.due.append(self)
-        self.outbox.append(data)
-        self._owners.append(None)
         self.queued += size
         self.own += size
         if self.stuck:
@@ -344,26 +369,11 @@ class Link:
 
     def refuse(self, fault: ProtocolError) -> None:
         """Answer with an `error`, and close the link where the code says so."""
-        self.router.errors[fault.code] += 1
-        if fault.limit is not None:
-            self.router.limits_hit[fault.limit] += 1
+        self.router.count(fault)
         if fault.code.closes:
             self.close(fault.code, fault)
         else:
-            self._reply_error(fault)
-
-    def _reply_error(self, fault: ProtocolError) -> None:
-        reconnect = False if fault.code.next is Next.NEVER and fault.retry_after_ms is None else None
-        self.reply(
-            said.Error(
-                code=fault.code.value,
-                message=fault.text[: messages.MAX_REASON],
-                ref=fault.ref,
-                to=fault.to,
-                retry_after_ms=fault.retry_after_ms,
-                reconnect=reconnect,
-            )
-        )
+            self.reply(messages.error_of(fault))
 
     def _make_room(self, size: int, sender: "Link") -> ErrorCode | None:
         """Account for `size` bytes more from a sender, which may be too many; or say why not."""
@@ -408,8 +418,7 @@ class Link:
             self.router.outbox_bytes -= count
             self.stalled_since = now
         if count == self.queued:
-            self.outbox.clear()
-            self._owners.clear()
+            self.outbox = self._owners = _NOTHING
             self._shares = None
             self.queued = self.own = 0
             if self.stuck:
@@ -452,12 +461,12 @@ class Link:
             size += len(self.outbox[kept])
             kept += 1
         senders = {owner for owner in self._owners if owner is not None and owner is not self}
-        del self.outbox[kept:], self._owners[kept:]
+        # What stays counts as the link's own: its sender has been told.
+        self.outbox = self.outbox[:kept] if kept else _NOTHING
+        self._owners = [None for _ in self.outbox] if kept else _NOTHING
         if self.stuck:
             self.router.outbox_bytes -= self.queued - size
         self.queued = size
-        # What stays counts as the link's own: its sender has been told.
-        self._owners[:] = [None] * kept
         self.own = self.queued
         self._shares = None
         for sender in senders:
@@ -475,7 +484,7 @@ class Link:
         self.reason = reason
         self.router.admission.release(self)
         if fault is not None:
-            self._reply_error(fault)
+            self.reply(messages.error_of(fault))
         # A transport acts on what is due: an empty outbox has to be noticed too.
         self.router.due.append(self)
 

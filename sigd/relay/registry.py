@@ -1,8 +1,8 @@
 """Peer IDs and the links that hold them."""
 
-from bisect import bisect_left, bisect_right, insort
 from typing import TYPE_CHECKING, Final
 
+from sigd.relay.sorted_ids import SortedIds
 from sigd.wire.said import PeerEntry
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.holders: dict[str, Link] = {}
-        self._sorted: list[str] = []
+        self._sorted = SortedIds()
         self._generation = 0
 
     def __len__(self) -> int:
@@ -32,7 +32,7 @@ class Registry:
     def claim(self, peer: str, link: "Link") -> None:
         """Give an ID to a link; whoever held it holds it no more."""
         if peer not in self.holders:
-            insort(self._sorted, peer)
+            self._sorted.add(peer)
         self.holders[peer] = link
         self._generation += 1
         link.generation = self._generation
@@ -42,14 +42,14 @@ class Registry:
         if self.holders.get(peer) is not link:
             return False
         del self.holders[peer]
-        del self._sorted[bisect_left(self._sorted, peer)]
+        self._sorted.remove(peer)
         return True
 
     def listed(self, prefix: str, after: str) -> tuple[list[PeerEntry], bool]:
         """The first peers in byte order behind `after` whose IDs begin with `prefix`, and whether there are more."""
-        start = bisect_right(self._sorted, after) if after >= prefix else bisect_left(self._sorted, prefix)
+        begins_behind = after >= prefix
         found: list[PeerEntry] = []
-        for peer in self._sorted[start : start + MAX_LISTED + 1]:
+        for peer in self._sorted.after(after if begins_behind else prefix, included=not begins_behind):
             if not peer.startswith(prefix):
                 break
             if len(found) == MAX_LISTED:

@@ -147,8 +147,9 @@ class Router:
         Raises:
             ProtocolError: `not-registered`, `forbidden`, or why the recipient cannot have it.
         """
-        if link.id is None:
-            _need_registered(link, message)
+        sender = link.id
+        if sender is None:
+            raise _not_registered(message)
         talk = link.grant.talk
         if talk is not None and not allows(talk, message.to):
             # Before the look-up: it says nothing about who is here.
@@ -159,7 +160,7 @@ class Router:
         if recipient is None:
             self.absent(link, message, now)
         else:
-            refusal = recipient.deliver(message.delivered(link.id_bytes), link)
+            refusal = recipient.deliver(message.delivered(sender.encode()), link)
             if refusal is not None:
                 raise ProtocolError(refusal, _REFUSALS[refusal], ref=message.ref, to=message.to)
             self.relayed += 1
@@ -220,6 +221,12 @@ class Router:
             room -= size
         link.reply(said.PeerList(ref=message.ref, peers=found, more=more))
 
+    def count(self, fault: ProtocolError) -> None:
+        """Count an error that somebody is answered with."""
+        self.errors[fault.code] += 1
+        if fault.limit is not None:
+            self.limits_hit[fault.limit] += 1
+
     # -- time
 
     def welcome(self, link: "Link") -> None:
@@ -263,7 +270,7 @@ class Router:
             link.drop_unsent(keep=link.committed)
             text = "what was due was not read in time"
             link.refuse(ProtocolError(ErrorCode.SLOW_CONSUMER, text, limit="stall_timeout_ms"))
-        elif link.state is State.NEW and now >= link.registering_since + register_timeout_ms(link, limits) / 1000:
+        elif link.state is State.NEW and now >= link.opened + register_timeout_ms(link, limits) / 1000:
             text = f"no register came within {register_timeout_ms(link, limits) / 1000:g} s"
             key = "register_timeout_ms" if link.overhead and not link.patient else "register_timeout_lines_ms"
             link.refuse(ProtocolError(ErrorCode.REGISTER_TIMEOUT, text, limit=key))
@@ -289,7 +296,7 @@ class Router:
             link.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text, limit="keepalive_ms"))
         else:
             link.pinged_at = now
-            link.reply(said.PingSaid())
+            link.ping(now)
 
     def _renew_ice_servers(self, link: "Link", now: float) -> None:
         try:
@@ -307,7 +314,11 @@ _REFUSALS: Final = {
 
 def _need_registered(link: "Link", message: Request) -> None:
     if link.id is None:
-        raise ProtocolError(ErrorCode.NOT_REGISTERED, "register first", ref=message.ref)
+        raise _not_registered(message)
+
+
+def _not_registered(message: Request) -> ProtocolError:
+    return ProtocolError(ErrorCode.NOT_REGISTERED, "register first", ref=message.ref)
 
 
 def _confirm(link: "Link", message: Request) -> None:

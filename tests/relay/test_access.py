@@ -5,7 +5,7 @@ import re
 import pytest
 
 from sigd.relay.access import Access
-from sigd.relay.credentials import Caller, Proof
+from sigd.relay.credentials import Caller, Proof, Seal
 from sigd.relay.globs import allows
 from sigd.wire.messages import is_peer_id
 from tests.relay.issued import (
@@ -70,7 +70,7 @@ BY_CERTIFICATE, BY_KERNEL = Caller(["alice"]), Caller(uid=1000)
         ({"jwt": TOKEN, "token": "wrong"}, None, "jwt"),
         ({"jwt": TOKEN, "user": "x", "token": "wrong"}, None, "jwt"),
     ],
-    ids=str,
+    ids=lambda value: f"{value.names or value.uid}" if isinstance(value, Caller) else str(value),
 )
 def test_what_is_shown_says_which_credential_is_asked(members, caller, kind):
     """And no other: a wrong token is not made good by the certificate below it, nor is it tried as two things."""
@@ -229,3 +229,78 @@ def test_a_list_of_ids_is_tried_in_order():
     rules = access(web(claim="peers"), deny=["cam1"])
     assert picked(rules, jwt=jwt_of(NORTH, claims(peers=["cam1", "cam2", "cam3"]))) == "cam2"
     assert picked(rules, jwt=jwt_of(NORTH, claims(peers=[]))) is None
+
+
+# -- seals: what stands in for a token that is not to be seen
+
+
+class Made(Seal):
+    """A seal that was made with this token."""
+
+    def __init__(self, token: bytes) -> None:
+        super().__init__()
+        self._token = token
+
+    def made_with(self, token: bytes, register) -> bool:
+        return token == self._token
+
+
+def sealed(shown, *, only: bool = True) -> Caller:
+    """Who has the token of what is shown, and does not show it."""
+    return Caller(seal=Made(shown["token"].encode()), sealed_only=only)
+
+
+def test_a_seal_stands_in_for_the_token():
+    shown = user("alice")
+    caller = sealed(shown)
+    assert grants(access(expiring()), "alice", caller, user=shown["user"])
+    assert caller.seal is not None
+    assert caller.seal.token == shown["token"].encode()
+    assert not grants(access(expiring()), "bob", caller, user=shown["user"])
+
+
+def test_a_seal_with_another_token_proves_nothing():
+    caller = sealed(user("alice", secret=SOUTH))
+    assert proves(access(expiring()), caller, user=user("alice")["user"]) is None
+    assert caller.seal is not None
+    assert caller.seal.token == b""
+
+
+def test_a_seal_does_not_stand_beside_a_token():
+    shown = user("alice")
+    assert proves(access(expiring()), sealed(shown), **shown) is None
+    assert proves(access(expiring()), sealed(shown, only=False), **shown | {"token": "wrong"}) is None
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"token": "a-good-long-token"},
+        {"jwt": jwt_of(NORTH, claims("alice"))},
+        user("alice"),
+        {"user": user("alice")["user"]},
+        {},
+    ],
+    ids=["token", "jwt", "hmac in plain text", "user alone", "nothing"],
+)
+def test_where_only_seals_count_nothing_else_does(members):
+    rules = access(static("a-good-long-token"), expiring(), web())
+    assert proves(rules, Caller(sealed_only=True), **members) is None
+    assert proves(rules, Caller(seal=Made(b"another"), sealed_only=True), **members) is None
+
+
+def test_nor_a_web_token_behind_a_user():
+    """Else who shows one beside any `user` would have a link whose datagrams nobody has authenticated."""
+    rules = access(expiring(), web())
+    members = {"user": user("alice")["user"], "jwt": jwt_of(NORTH, claims("alice"))}
+    assert proves(rules, Caller(sealed_only=True), **members) is None
+
+
+def test_which_token_a_seal_was_made_with_can_be_found_out_alone():
+    shown = user("alice")
+    seal = Made(shown["token"].encode())
+    access(static("a-good-long-token"), expiring()).unseal(shown["user"], seal)
+    assert seal.token == shown["token"].encode()
+    seal = Made(b"another")
+    access(expiring()).unseal(shown["user"], seal)
+    assert seal.token == b""

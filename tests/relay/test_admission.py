@@ -54,7 +54,6 @@ def test_each_kind_lets_its_owner_in(shown, caller, lines):
         ({}, Caller(uid=65534, groups=frozenset({65534}))),
         ({"token": "wrong"}, Caller(["alice"])),
     ],
-    ids=repr,
 )
 def test_whatever_is_wrong_the_answer_is_the_same_row_17(shown, caller):
     world = World(credentials=EVERY_KIND)

@@ -162,7 +162,9 @@ class Relay(RuleBasedStateMachine):
                 assert not peer.bucket
                 assert peer not in deadlines._new
             elif due < NEVER:
-                looked_at = min(peer.bucket * TICK or NEVER, deadlines._new.get(peer, NEVER))
+                looked_at = min(
+                    NEVER if peer.bucket is None else peer.bucket.tick * TICK, deadlines._new.get(peer, NEVER)
+                )
                 assert looked_at < due + TICK
                 assert deadlines.earliest <= looked_at
 

@@ -7,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sigd.config import Limits
-from sigd.relay.limits import LOCK_SECONDS, STRIKES_KEPT, Origin, Origins, Rates, Strikes, origin_key
+from sigd.relay.limits import (
+    HOSTS_METERED,
+    LOCK_SECONDS,
+    STRIKES_KEPT,
+    Meter,
+    Origin,
+    Origins,
+    Rates,
+    Strikes,
+    origin_key,
+)
 
 # -- strikes
 
@@ -270,3 +280,65 @@ def test_rates_are_those_of_the_limits():
     rates = Rates.of(Limits(messages_per_second=7, messages_burst=8, bytes_per_second=9, bytes_burst=70_000))
     assert (rates.messages_per_second, rates.messages_burst) == (7, 8)
     assert (rates.bytes_per_second, rates.bytes_burst) == (9, 70_000)
+
+
+# -- the meter
+
+IN_ALL, FROM_ONE = "udp_unproven_per_second", "udp_unproven_per_second_per_address"
+
+
+def test_a_meter_counts_in_all_and_for_each_address():
+    meter = Meter()
+    assert [meter.hit("192.0.2.1", 3, 2, 0.0) for _ in range(3)] == ["", "", FROM_ONE]
+    assert [meter.hit("192.0.2.2", 3, 2, 0.5) for _ in range(2)] == ["", IN_ALL]
+
+
+def test_after_a_second_it_begins_with_nothing():
+    meter = Meter()
+    assert [meter.hit("192.0.2.1", 0, 1, now) for now in (10.0, 10.99, 11.0, 11.5, 99.0)] == [
+        "",
+        FROM_ONE,
+        "",
+        FROM_ONE,
+        "",
+    ]
+
+
+def test_a_meter_without_bounds():
+    meter = Meter()
+    assert {meter.hit("192.0.2.1", 0, 0, 0.0) for _ in range(1_000)} == {""}
+
+
+@pytest.mark.parametrize("other", ["2001:db8::2", "2001:db8::ffff:1"])
+def test_a_network_of_ipv6_is_one_address(other):
+    meter = Meter()
+    assert [meter.hit(host, 0, 1, 0.0) for host in ("2001:db8::1", other, "2001:db8:1::1")] == ["", FROM_ONE, ""]
+
+
+def test_what_was_refused_does_not_count_in_all():
+    meter = Meter()
+    assert [meter.hit("192.0.2.1", 2, 1, 0.0) for _ in range(5)] == ["", *[FROM_ONE] * 4]
+    assert meter.hit("192.0.2.2", 2, 1, 0.0) == ""
+
+
+def test_a_meter_tells_so_many_addresses_apart_and_no_more():
+    meter = Meter()
+    for number in range(HOSTS_METERED + 100):
+        assert meter.hit(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 0, 1, 0.0) == ""
+    assert len(meter._by_host) == HOSTS_METERED
+
+
+# -- links in datagrams
+
+
+def test_links_in_datagrams_are_counted_beside_the_others():
+    origins = Origins(())
+    origin = origins.of("192.0.2.1")
+    origins.join_by_datagram(origin)
+    origins.join(origin)
+    assert (origin.links, origin.udp_links, origins.udp_links) == (1, 1, 1)
+    origins.leave(origin)
+    assert origins.of("192.0.2.1") is origin
+    origins.leave_by_datagram(origin)
+    assert (origins.udp_links, len(origins._known)) == (0, 0)
+    assert origins.of("192.0.2.1") is not origin

@@ -73,3 +73,14 @@ def test_order_is_that_of_the_bytes():
     for peer in ("a", "B", "~", "-", "9"):
         registry.claim(peer, world.connects("x"))
     assert [entry.id for entry in registry.listed("", "")[0]] == ["-", "9", "B", "a", "~"]
+
+
+def test_who_has_lost_an_id_frees_nothing():
+    world, registry = World(), Registry()
+    old, new = world.connects("x"), world.connects("x")
+    registry.claim("a", old)
+    registry.claim("a", new)
+    assert not registry.release("a", old)
+    assert registry.find("a") is new
+    assert registry.release("a", new)
+    assert not registry.release("a", new)

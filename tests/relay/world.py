@@ -12,6 +12,7 @@ from sigd.relay.ice import Vendor
 from sigd.relay.limits import Rates
 from sigd.relay.link import Link
 from sigd.relay.router import Router
+from sigd.wire import said
 from sigd.wire.errors import ProtocolError
 from sigd.wire.framing import Lines, Prefixed
 
@@ -76,6 +77,9 @@ class Peer(Link):
     def hears_nothing(self) -> bool:
         """Whether everything that came has been heard."""
         return not self.wire
+
+    def ping(self, now: float) -> None:
+        self.reply(said.PingSaid())
 
     def leaves(self) -> None:
         """Close the connection."""
