@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from bench.measure import SCENARIOS, BuildError, Results, Scenario, build, measure
-from bench.report import BASELINE, connection_table, noise_line, rates_line, scenario_table, summary_table
+from bench.measure import LOAD, LOAD_TLS, SCENARIOS, BuildError, Results, Scenario, build, measure
+from bench.report import BASELINE, connection_table, million_line, noise_line, rates_line, scenario_table, summary_table
 from bench.servers import KNOWN, NotInstalledError, Server, require_openssl, sigd_like
 from bench.targets import target_table
 
@@ -76,20 +76,23 @@ def _scenarios(options: argparse.Namespace) -> list[Scenario]:
     return [scenario for scenario in SCENARIOS if scenario.name in wanted]
 
 
-def _programs(scenarios: Sequence[Scenario]) -> dict[bool, Path]:
-    """The load generators that are needed, by whether they speak TLS; without the one for TLS the rest goes on.
+def _programs(scenarios: Sequence[Scenario]) -> dict[str, Path]:
+    """The load generators that are needed, by name; without those that need OpenSSL the rest goes on.
 
     Raises:
-        BuildError: not even plain text can be measured.
+        BuildError: not even plain text can be spoken.
     """
-    programs = {False: build()}
-    tls = [scenario.name for scenario in scenarios if scenario.tls]
-    if tls:
+    programs = {LOAD: build()}
+    for name in dict.fromkeys(scenario.program for scenario in scenarios):
         try:
-            require_openssl()
-            programs[True] = build(tls=True)
+            if name == LOAD_TLS:
+                require_openssl()
+            programs[name] = build(name)
         except (BuildError, NotInstalledError) as error:
-            print(f"{', '.join(tls)}: left out ({error})", flush=True)
+            if name == LOAD:
+                raise
+            left_out = ", ".join(scenario.name for scenario in scenarios if scenario.program == name)
+            print(f"{left_out}: left out ({error})", flush=True)
     return programs
 
 
@@ -110,7 +113,7 @@ def _print_all(results: Results, scenarios: Sequence[Scenario], servers: Sequenc
     for scenario in scenarios:
         print(f"\n{scenario.title}\n{scenario_table(results, scenario, servers).text()}")
     print(f"\nConnections (in the crowd) and start\n{connection_table(results, servers).text()}")
-    if line := rates_line(results):
+    for line in filter(None, (rates_line(results), million_line(results))):
         print(f"\n{line}")
     ours = [server.name for server in servers if server.protocol == "sigd"]
     if ours:
@@ -130,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
-    scenarios = [scenario for scenario in scenarios if scenario.tls in programs]
+    scenarios = [scenario for scenario in scenarios if scenario.program in programs]
     if not servers or not scenarios:
         print("nothing to measure", file=sys.stderr)
         return 1
@@ -145,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         seconds=options.seconds,
         rounds=options.rounds,
         core=server_core,
-        rates=not options.sigd_command and "sigd" in (server.name for server in servers),
+        own=not options.sigd_command and "sigd" in (server.name for server in servers),
         progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
     if options.markdown:

@@ -35,6 +35,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bodies.h"
+#include "meter.h"
+
 #ifdef TLS
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -51,45 +54,7 @@ enum {
     BEAT_SECONDS = 20,           /* PeerJS drops who was silent for 60 s; its own client beats every 5 s */
 };
 
-__attribute__((noreturn, format(printf, 1, 2))) static void die(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    fputs("load: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    exit(1);
-}
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec t;
-    if (clock_gettime(clock, &t))
-        die("clock: %s", strerror(errno));
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static uint64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
-
-/* ---- text: bytes that grow ---- */
-
-struct text {
-    char *at;
-    size_t len, room;
-};
-
-static void add_bytes(struct text *t, const void *bytes, size_t n)
-{
-    if (t->len + n + 1 > t->room) {
-        t->room = 2 * (t->len + n + 1);
-        t->at = realloc(t->at, t->room);
-        if (!t->at)
-            die("out of memory");
-    }
-    memcpy(t->at + t->len, bytes, n);
-    t->len += n;
-    t->at[t->len] = '\0';
-}
+/* ---- text and bodies that are needed here alone ---- */
 
 static void add_byte(struct text *t, unsigned value)
 {
@@ -101,36 +66,6 @@ static void add_be16(struct text *t, size_t value)
 {
     add_byte(t, (unsigned)(value >> 8));
     add_byte(t, (unsigned)(value & 255));
-}
-
-__attribute__((format(printf, 2, 3))) static void add(struct text *t, const char *format, ...)
-{
-    char line[1024];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    if (n < 0 || (size_t)n >= sizeof line)
-        die("line too long");
-    add_bytes(t, line, (size_t)n);
-}
-
-/* ---- what peers say to each other ---- */
-
-struct body {
-    const char *type;      /* "candidate" or "offer" */
-    const char *member;    /* the member that carries it */
-    struct text value;     /* its JSON */
-    const char *probe;     /* near its end: seen once per connection, the message is believed whole */
-};
-
-static struct body candidate_body(void)
-{
-    struct body b = {.type = "candidate", .member = "candidate", .probe = "\"sdpMLineIndex\":0"};
-    add(&b.value, "{\"candidate\":\"candidate:842163049 1 udp 1677729535 203.0.113.77 46154 typ srflx "
-                  "raddr 10.0.0.17 rport 46154 generation 0 ufrag EEtu network-cost 999\","
-                  "\"sdpMid\":\"0\",\"sdpMLineIndex\":0}");
-    return b;
 }
 
 /* Lines as a browser writes them, codec after codec until it is 3 kB: as many line ends, so JSON escapes, as usual. */
@@ -149,16 +84,6 @@ static struct body offer_body(void)
             codec, codec, codec, codec);
     add(&b.value, "a=x-last:1\\r\\n\"");
     return b;
-}
-
-/* sigd's message; for every other relay but PeerJS, which has its own JSON, these same bytes are the payload. */
-static struct text sigd_json(const char *to, const struct body *b)
-{
-    struct text json = {0};
-    add(&json, "{\"type\":\"%s\",\"to\":\"%s\",\"%s\":", b->type, to, b->member);
-    add_bytes(&json, b->value.at, b->value.len);
-    add(&json, "}");
-    return json;
 }
 
 /* ---- drivers ---- */
@@ -475,72 +400,6 @@ static const struct driver DRIVERS[] = {
     {"mqtt", mqtt_hello, mqtt_message, mqtt_next, NULL, NULL, false},
     {"peerjs", peerjs_hello, peerjs_message, peerjs_next, NULL, peerjs_beat, false},
 };
-
-/* ---- the relay's meter ---- */
-
-static pid_t relay_pid;
-static clockid_t relay_clock;
-
-static void meter_attach(pid_t pid)
-{
-    relay_pid = pid;
-    if (pid && clock_getcpuclockid(pid, &relay_clock))
-        die("no process %d", (int)pid);
-}
-
-/* All threads, ended ones too, to the nanosecond: the same counter as the first field of schedstat, in one call. */
-static uint64_t relay_cpu_ns(void) { return relay_pid ? clock_ns(relay_clock) : 0; }
-
-static uint64_t own_cpu_ns(void) { return clock_ns(CLOCK_PROCESS_CPUTIME_ID); }
-
-/* smaps_rollup counts pages; VmRSS in status is allowed to lag behind by some dozen pages per core. */
-static double relay_rss_kib(void)
-{
-    static const char *const FILES[] = {"smaps_rollup", "status"};
-    static const char *const FIELDS[] = {"Rss:", "VmRSS:"};
-    for (size_t i = 0; relay_pid && i < 2; i++) {
-        char path[64], line[256];
-        snprintf(path, sizeof path, "/proc/%d/%s", (int)relay_pid, FILES[i]);
-        FILE *f = fopen(path, "r");
-        double kib = -1;
-        while (f && kib < 0 && fgets(line, sizeof line, f))
-            if (!strncmp(line, FIELDS[i], strlen(FIELDS[i])))
-                kib = atof(line + strlen(FIELDS[i]));
-        if (f)
-            fclose(f);
-        if (kib >= 0)
-            return kib;
-    }
-    return 0;
-}
-
-/* ---- latencies: 128 buckets per octave, so a percentile is right within 0.8 % ---- */
-
-enum { STEPS = 128, BUCKETS = 58 * STEPS };
-
-static uint64_t buckets[BUCKETS], bucketed;
-
-static void record_latency(uint64_t ns)
-{
-    unsigned shift = ns < STEPS ? 0 : 63u - 7u - (unsigned)__builtin_clzll(ns);
-    size_t i = ns < STEPS ? ns : (shift + 1) * STEPS + (ns >> shift) - STEPS;
-    buckets[i]++;
-    bucketed++;
-}
-
-static double percentile_us(double p)
-{
-    uint64_t wanted = (uint64_t)(p * (double)bucketed), seen = 0;
-    for (size_t i = 0; i < BUCKETS; i++) {
-        seen += buckets[i];
-        if (seen > wanted) {
-            unsigned shift = i < STEPS ? 0 : (unsigned)(i / STEPS - 1);
-            double low = i < STEPS ? (double)i : (double)((uint64_t)(STEPS + i % STEPS) << shift);
-            return (low + (double)(1ull << shift) / 2) / 1000;
-        }
-    }
-    return 0;
-}
 
 /* ---- connections ---- */
 

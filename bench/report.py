@@ -4,7 +4,20 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.measure import CROWD, OFFER, ONE_PAIR, WINDOW_1, WINDOW_1_TLS, WINDOW_16, Results, Sample, Scenario
+from bench.measure import (
+    CROWD,
+    MILLION,
+    OFFER,
+    ONE_PAIR,
+    WINDOW_1,
+    WINDOW_1_MAC,
+    WINDOW_1_TLS,
+    WINDOW_1_UDP,
+    WINDOW_16,
+    Results,
+    Sample,
+    Scenario,
+)
 from bench.servers import Server
 
 BASELINE = "nats-server"
@@ -162,6 +175,7 @@ def summary_table(results: Results, servers: Sequence[Server]) -> Table:
         "relay",
         "CPU µs per message, window 1",
         "window 1, TLS",
+        "window 1, UDP / with mac",
         "window 16",
         "3 kB offer",
         "messages/s, window 1",
@@ -177,7 +191,12 @@ def summary_table(results: Results, servers: Sequence[Server]) -> Table:
         rows.append(
             [
                 f"{name} {server.version}".strip(),
-                *(_with_ratio(results, scenario, name) for scenario in (WINDOW_1, WINDOW_1_TLS, WINDOW_16, OFFER)),
+                *(_with_ratio(results, scenario, name) for scenario in (WINDOW_1, WINDOW_1_TLS)),
+                " / ".join(
+                    number(median(results.rounds(scenario, name).values(), cpu))
+                    for scenario in (WINDOW_1_UDP, WINDOW_1_MAC)
+                ),
+                *(_with_ratio(results, scenario, name) for scenario in (WINDOW_16, OFFER)),
                 number(median(busy, rate)),
                 f"{number(median(one, p50))} / {number(median(one, p99))}",
                 number(median(results.rounds(CROWD, name).values(), rss)),
@@ -198,6 +217,18 @@ def rates_line(results: Results) -> str:
     """What rates cost, with its spread; nothing if it was not measured."""
     costs = [f"{name} {_spread(costs)}" for name, costs in results.rates.items()]
     return f"What its rates cost sigd, in CPU us per message: {', '.join(costs)}" if costs else ""
+
+
+def million_line(results: Results) -> str:
+    """What a million peers take; nothing if it was not measured."""
+    sample = results.rounds(MILLION, "sigd").get(0)
+    if sample is None or results.pauses is None:
+        return ""
+    return (
+        f"A million peers over UDP: {sample.rss_kib / 1024**2:.2f} GiB resident, {number(sample.connect_cpu_us)} us of"
+        f" CPU to register each; the collector took {results.pauses.collector_ms:.1f} ms at most, a list of peers"
+        f" {results.pauses.peers_ms:.1f} ms."
+    )
 
 
 def noise_line(results: Results) -> str:

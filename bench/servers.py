@@ -4,6 +4,7 @@ Every measurement gets a fresh process in a temporary directory, on a port that 
 """
 
 import contextlib
+import enum
 import importlib
 import importlib.util
 import json
@@ -27,6 +28,7 @@ BUILD = ROOT / ".bench"
 HOST = "127.0.0.1"
 PEERJS_VERSION = "1.0.2"
 RATES = "rates"
+PAUSES = "pauses"
 START_DEADLINE = 15.0
 STOP_DEADLINE = 5.0
 
@@ -47,6 +49,33 @@ _SIGD_PROBE = b'\x00\x00\x00\x0f{"type":"ping"}'
 _MQTT_PROBE = b"\x10\x11\x00\x04MQTT\x04\x02\x00\x00\x00\x05probe"
 
 
+UDP_SETTINGS = [
+    # As many as the million needs, from as many addresses as there are, faster than anybody may who is not known yet.
+    "limits.udp_links=1100000",
+    "limits.udp_links_per_address=0",
+    "limits.udp_unproven_per_second=0",
+    "limits.udp_unproven_per_second_per_address=0",
+]
+"""What follows further `--set` where it is to speak UDP; an older daemon knows none of them."""
+
+UDP_SECRET = "what-only-the-daemon-and-the-load-generator-know"
+"""Of the tokens with which datagrams are authenticated."""
+
+
+class Transport(enum.StrEnum):
+    """What carries the messages."""
+
+    TCP = "tcp"
+    TLS = "tls"
+    UDP = "udp"
+    UDP_MAC = "udp-mac"
+
+    @property
+    def datagrams(self) -> bool:
+        """Whether it is UDP."""
+        return self in {Transport.UDP, Transport.UDP_MAC}
+
+
 class NotInstalledError(Exception):
     """This server is not here; the text says what was looked for."""
 
@@ -61,7 +90,7 @@ class Place:
 
     port: int
     folder: Path  # its own, temporary
-    tls: bool = False  # it is to speak TLS, and nothing else
+    transport: Transport = Transport.TCP  # what it is to speak; over UDP it answers on TCP too
 
     @property
     def certificate(self) -> Path:
@@ -84,7 +113,7 @@ class Server:
     command: Callable[[Place], list[str]]  # its argv
     probe: bytes
     in_repository: bool = False  # runs there, to find the sigd package
-    tls: bool = False  # it can
+    transports: frozenset[Transport] = frozenset({Transport.TCP})
 
 
 @dataclass(frozen=True)
@@ -124,18 +153,34 @@ def sigd_like(name: str, command: str, version: str = "") -> Server:
         parts = {"{listen}": _sigd_listen(place), "{port}": str(place.port), "{settings}": settings}
         return shlex.split(re.sub(r"\{(listen|port|settings)\}", lambda found: parts[found.group()], command))
 
-    return Server(name, version, "sigd", argv, _SIGD_PROBE, in_repository=True, tls="{listen}" in command)
+    transports = frozenset(Transport) if "{listen}" in command else frozenset({Transport.TCP})
+    return Server(name, version, "sigd", argv, _SIGD_PROBE, in_repository=True, transports=transports)
 
 
 def _sigd_listen(place: Place) -> str:
-    if not place.tls:
-        return f"--listen tcp://{HOST}:{place.port}"
-    lines = [
-        "[[listen]]",
-        f'url = "tls://{HOST}:{place.port}"',
-        f"certificate = {json.dumps(str(place.certificate))}",
-        f"key = {json.dumps(str(place.key))}",
-    ]
+    tcp = f"--listen tcp://{HOST}:{place.port}"
+    udp = f"{tcp} --listen udp://{HOST}:{place.port} {' '.join(f'--set {setting}' for setting in UDP_SETTINGS)}"
+    match place.transport:
+        case Transport.TCP:
+            return tcp
+        case Transport.UDP:
+            return udp
+        case Transport.UDP_MAC:
+            secret = place.folder / "secret"
+            secret.touch(mode=0o600)
+            secret.write_text(UDP_SECRET)
+            return f"{udp} {_config(place, '[[auth.hmac]]', f'secret_file = {json.dumps(str(secret))}')}"
+        case Transport.TLS:
+            return _config(
+                place,
+                "[[listen]]",
+                f'url = "tls://{HOST}:{place.port}"',
+                f"certificate = {json.dumps(str(place.certificate))}",
+                f"key = {json.dumps(str(place.key))}",
+            )
+
+
+def _config(place: Place, *lines: str) -> str:
     config = place.folder / "sigd.toml"
     config.write_text("\n".join(lines) + "\n")
     return f"--config {shlex.quote(str(config))}"
@@ -159,16 +204,34 @@ def sigd_rated() -> Server:
     return Server("sigd, what rates cost", "", "sigd", argv, _SIGD_PROBE, in_repository=True)
 
 
+def sigd_watched() -> Server:
+    """The same over UDP, and in the file PAUSES of its folder it says at its end for how long it stood still."""
+    command = f"{shlex.quote(sys.executable)} -m bench.pauses {{folder}}/{PAUSES} {{listen}} {{settings}}"
+
+    def argv(place: Place) -> list[str]:
+        return sigd_like("", command.replace("{folder}", shlex.quote(str(place.folder)))).command(place)
+
+    transports = frozenset({Transport.UDP})
+    return Server("sigd among a million", "", "sigd", argv, _SIGD_PROBE, in_repository=True, transports=transports)
+
+
+TCP_AND_TLS = frozenset({Transport.TCP, Transport.TLS})
+
+
 def nats() -> Server:
     """NATS with its defaults: no accounts, no JetStream."""
     program = _program("nats-server")
 
     def argv(place: Place) -> list[str]:
         options = ["-a", HOST, "-p", str(place.port), "-l", str(place.folder / "log")]
-        tls = ["--tls", "--tlscert", str(place.certificate), "--tlskey", str(place.key)] if place.tls else []
+        tls = (
+            ["--tls", "--tlscert", str(place.certificate), "--tlskey", str(place.key)]
+            if place.transport is Transport.TLS
+            else []
+        )
         return [program, *options, *tls]
 
-    return Server("nats-server", _version([program, "--version"]), "nats", argv, b"", tls=True)
+    return Server("nats-server", _version([program, "--version"]), "nats", argv, b"", transports=TCP_AND_TLS)
 
 
 def redis() -> Server:
@@ -232,15 +295,15 @@ KNOWN: dict[str, Callable[[], Server]] = {
 
 
 @contextlib.contextmanager
-def running(server: Server, core: int, *, tls: bool = False) -> Generator[Running]:
+def running(server: Server, core: int, transport: Transport = Transport.TCP) -> Generator[Running]:
     """A fresh server on its own core, until the block ends.
 
     Raises:
         ServerError: it ended, or did not answer in time.
     """
     with tempfile.TemporaryDirectory(prefix="sigd-bench-") as name:
-        place = Place(_free_port(), Path(name), tls)
-        if tls:
+        place = Place(_free_port(), Path(name), transport)
+        if transport is Transport.TLS:
             _make_certificate(place)
         errors = place.folder / "stderr"
         began = time.perf_counter()
@@ -321,7 +384,7 @@ def _await_answer(server: Server, child: subprocess.Popen[bytes], place: Place, 
 def _answers(server: Server, place: Place) -> bool:
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(socket.create_connection((HOST, place.port), timeout=2))
-        if place.tls and server.probe:  # who speaks first does so before its TLS begins
+        if place.transport is Transport.TLS and server.probe:  # who speaks first does so before its TLS begins
             connection = stack.enter_context(_trusting().wrap_socket(connection))
         connection.sendall(server.probe)
         return bool(connection.recv(1))

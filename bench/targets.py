@@ -4,7 +4,21 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.measure import CROWD, ONE_PAIR, WINDOW_1, WINDOW_1_TLS, WINDOW_16, Results, Scenario
+from bench.measure import (
+    CROWD,
+    CROWD_UDP,
+    MILLION,
+    ONE_PAIR,
+    WINDOW_1,
+    WINDOW_1_MAC,
+    WINDOW_1_TLS,
+    WINDOW_1_UDP,
+    WINDOW_16,
+    Pauses,
+    Results,
+    Sample,
+    Scenario,
+)
 from bench.report import BASELINE, Figure, Table, connect_cpu, cpu, median, p50, ratio, rss
 
 
@@ -48,6 +62,23 @@ def _start(results: Results, name: str) -> float | None:
     return statistics.median(starts) if starts else None
 
 
+def _of_the_million(figure: Figure) -> Callable[[Results, str], float | None]:
+    return lambda results, name: median(results.rounds(MILLION, name).values(), figure)
+
+
+def _among_a_million(results: Results, name: str) -> float | None:
+    among, alone = (median(results.rounds(each, name).values(), cpu) for each in (MILLION, WINDOW_1_UDP))
+    return among / alone if among and alone else None
+
+
+def _paused(figure: Callable[[Pauses], float]) -> Callable[[Results, str], float | None]:
+    return lambda results, name: figure(results.pauses) if name == "sigd" and results.pauses else None
+
+
+def _total_gb(sample: Sample) -> float:
+    return sample.rss_kib * 1024 / 1e9
+
+
 TARGETS = [
     Target("CPU per message, window 1, against nats-server", 1.1, _against(BASELINE, WINDOW_1, cpu)),
     Target("CPU per message, window 1, against peerjs", 0.5, _against("peerjs", WINDOW_1, cpu), below=True),
@@ -56,6 +87,13 @@ TARGETS = [
     Target("idle registered connection at 8 000, RSS", 1.2, _median(CROWD, rss), " KiB"),
     Target("CPU per message among 8 000 connections, against among 100", 1.3, _between(CROWD, WINDOW_1)),
     Target("CPU per message over TLS, window 1, against plain", 2.2, _between(WINDOW_1_TLS, WINDOW_1)),
+    Target("CPU per message over UDP, window 1, against TCP", 2.0, _between(WINDOW_1_UDP, WINDOW_1)),
+    Target("CPU per message over UDP, authenticated, against TCP", 3.0, _between(WINDOW_1_MAC, WINDOW_1)),
+    Target("idle registered peer over UDP at 8 000, RSS", 1.0, _median(CROWD_UDP, rss), " KiB"),
+    Target("a million peers over UDP, RSS", 1.2, _of_the_million(_total_gb), " GB"),
+    Target("CPU per message among a million over UDP, against among 100", 1.5, _among_a_million),
+    Target("the collector's longest pause among a million", 10.0, _paused(lambda pauses: pauses.collector_ms), " ms"),
+    Target("the longest list of peers among a million", 5.0, _paused(lambda pauses: pauses.peers_ms), " ms"),
     Target("CPU per message that rates cost, window 1", 0.5, _rates(WINDOW_1), " us"),
     Target("CPU per message that rates cost, window 16", 0.5, _rates(WINDOW_16), " us"),
     Target("connect and register, CPU", 80.0, _median(CROWD, connect_cpu), " us"),
