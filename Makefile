@@ -11,11 +11,12 @@ run: .venv/run
 	@printf '%s\n' 'In a second terminal:   nc 127.0.0.1 7337' '  and type:             register bob' \
 	  'In a third:             nc 127.0.0.1 7337' '  and type:             register alice' \
 	  '                        send bob hello' 'The second terminal shows the message; help lists what else there is.' ''
-	@exec $(BIN)/sigd
+	@exec $(BIN)/sigd --listen tcp://127.0.0.1:7337 --listen udp://127.0.0.1:7337
 
+# What takes long measures times too, and so is alone on the machine.
 test: .venv/dev
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --cov --cov-report= --cov-fail-under=0
+	$(BIN)/python -m pytest -m slow
 	$(BIN)/coverage report
 
 test-fast: .venv/dev

@@ -4,7 +4,7 @@ import hashlib
 import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sigd import secret_files
 from sigd.config import Config, ConfigError, Fault, Listener, StartError
@@ -24,6 +24,9 @@ from sigd.relay.credentials import (
 from sigd.relay.ice import Vendor
 from sigd.relay.limits import Rates
 
+if TYPE_CHECKING:
+    from OpenSSL import SSL
+
 Given = TypeVar("Given")
 Found = TypeVar("Found")
 
@@ -31,6 +34,8 @@ ListenerKey = tuple[str, int]
 """A listener's URL, and how many with the same stand before it: with port 0 that is two different ones."""
 
 NO_JWT: Final = "PyJWT is not installed: pip install 'sigd[jwt]'"
+
+NO_DTLS: Final = "pyOpenSSL is not installed: pip install 'sigd[dtls]'"
 
 
 class Rules:
@@ -41,6 +46,7 @@ class Rules:
         access: who may be whom.
         vendor: of STUN and TURN servers.
         contexts: for TLS, by `listeners_of`; None where there is no certificate.
+        dtls_contexts: for DTLS, by the same, where that is spoken.
         files: digests of the files that they were read from, by path.
     """
 
@@ -59,6 +65,12 @@ class Rules:
         self.access = Access(credentials, config.auth.deny, Rates.of(config.limits))
         self.vendor = self._or_fault(self._vendor, config.ice) or Vendor((), (), None, 0)
         self.contexts = {key: self._or_fault(self._context, listener) for key, listener in listeners_of(config)}
+        self.dtls_contexts: dict[ListenerKey, SSL.Context] = {}
+        for key, listener in listeners_of(config):
+            if listener.address.scheme == "dtls" and self.contexts[key] is not None:
+                context = self._or_fault(self._dtls_context, listener)
+                if context is not None:
+                    self.dtls_contexts[key] = context
         if self._faults:
             raise ConfigError(self._faults)
 
@@ -159,6 +171,18 @@ class Rules:
             secret_files.locate(listener.key),
             None if listener.client_ca is None else secret_files.locate(listener.client_ca),
             client_required=listener.client_certificate == "required",
+        )
+
+    def _dtls_context(self, listener: Listener) -> "SSL.Context":
+        """The same for DTLS; that its files are sound was found out by the other."""
+        assert listener.certificate is not None
+        assert listener.key is not None
+        try:
+            from sigd.net.dtls import certificate_context
+        except ImportError as fault:
+            raise StartError(listener.url, NO_DTLS) from fault
+        return certificate_context(
+            listener.url, secret_files.locate(listener.certificate), secret_files.locate(listener.key)
         )
 
     def changed_files(self, other: "Rules") -> list[str]:

@@ -4,18 +4,21 @@ import contextlib
 import gc
 import resource
 import signal
+import socket
 import time
 from collections.abc import Callable, Generator
 
 import trio
 
 from sigd import __version__, log
-from sigd.config import Config, ConfigError, Fault
+from sigd.config import Config, ConfigError, Fault, StartError
 from sigd.net import listeners
+from sigd.net.entrance import RESERVED_DESCRIPTORS
 from sigd.net.listeners import Door
-from sigd.net.reactor import RESERVED_DESCRIPTORS, Reactor
+from sigd.net.ports import Port
+from sigd.net.reactor import Reactor
 from sigd.relay.router import Router
-from sigd.rules import Rules, listeners_of
+from sigd.rules import ListenerKey, Rules, listeners_of
 from sigd.toml_changes import changes
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -50,14 +53,15 @@ async def serve(
     Raises:
         StartError: an address cannot be listened on.
     """
-    with _listening(rules) as doors, trio.open_signal_receiver(*SIGNALS) as signals:
-        limits = rules.config.limits
-        router = Router(limits, rules.access, rules.vendor, time.time)
-        server = Server(rules, router, Reactor(router, _max_connections(limits.max_connections)), doors)
+    limits = rules.config.limits
+    router = Router(limits, rules.access, rules.vendor, time.time)
+    reactor = Reactor(router, _max_connections(limits.max_connections))
+    with _listening(rules, reactor) as doors, trio.open_signal_receiver(*SIGNALS) as signals:
+        server = Server(rules, router, reactor, doors)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.reactor.run)
+            nursery.start_soon(reactor.run)
             for door in doors:
-                server.reactor.listen(door)
+                reactor.listen(door)
                 log.info("listening", url=door.url)
             log.info("ready", version=__version__)
             task_status.started(server)
@@ -65,10 +69,10 @@ async def serve(
                 if number == signal.SIGHUP:
                     server.reload(load)
                     continue
-                log.info("stopping", signal=signal.Signals(number).name, links=len(server.reactor))
-                if server.reactor.stopping:
+                log.info("stopping", signal=signal.Signals(number).name, links=len(reactor))
+                if reactor.stopping:
                     break
-                nursery.start_soon(_stop, server.reactor, nursery.cancel_scope)
+                nursery.start_soon(_stop, reactor, nursery.cancel_scope)
             nursery.cancel_scope.cancel()
         log.info("stopped", relayed=router.relayed, **{f"hit.{key}": count for key, count in router.limits_hit.items()})
 
@@ -84,12 +88,12 @@ class Server:
     Attributes:
         rules: what holds.
         router: who is registered.
-        reactor: the stream links.
+        reactor: their links.
         doors: where they come from.
         urls: where it listens.
     """
 
-    def __init__(self, rules: Rules, router: Router, reactor: Reactor, doors: list[Door]) -> None:
+    def __init__(self, rules: Rules, router: Router, reactor: Reactor, doors: list[Door | Port]) -> None:
         self.rules = rules
         self._started_with = rules.config
         self.router = router
@@ -120,8 +124,14 @@ class Server:
             log.info(f"reloaded: {name}")
         log.set_level(rules.config.log.level)
         self.router.limits = rules.config.limits
+        listeners_now = dict(listeners_of(rules.config))
         for door in self.doors:
-            door.context = rules.contexts.get(door.key, door.context)
+            if isinstance(door, Door):
+                door.context = rules.contexts.get(door.key, door.context)
+            elif door.key in listeners_now:
+                door.sealed_only = rules.config.needs_seal(listeners_now[door.key]) and not door.is_local
+        if self.reactor.sessions is not None:
+            self.reactor.sessions.change(rules.dtls_contexts)
         vendor = rules.vendor if before.vends_otherwise(rules) else self.router.admission.vendor
         ended = self.reactor.change(rules.access, vendor)
         log.info("reloaded", links=len(self.reactor), ended=ended)
@@ -143,28 +153,50 @@ class Server:
 
 
 @contextlib.contextmanager
-def _listening(rules: Rules) -> Generator[list[Door]]:
-    doors: list[Door] = []
+def _listening(rules: Rules, reactor: Reactor) -> Generator[list[Door | Port]]:
+    doors: list[Door | Port] = []
     config = rules.config
     try:
         for key, listener in listeners_of(config):
             for sock in listeners.open_listeners(listener.address, config.why_loopback_only(listener)):
-                doors.append(Door(sock, key, rules.contexts[key]))  # noqa: PERF401 - closed if one fails
+                if listener.address.scheme == "dtls":
+                    doors.append(_dtls_port(sock, key, rules, reactor))
+                elif sock.type == socket.SOCK_DGRAM:
+                    doors.append(Port(sock, key, reactor.datagrams.links, sealed_only=config.needs_seal(listener)))
+                else:
+                    doors.append(Door(sock, key, rules.contexts[key]))
         yield doors
     finally:
         for door in doors:
             listeners.close_listener(door.sock)
 
 
-def _spare_the_collector() -> None:
-    """Have the garbage collector look at little, and seldom.
+def _dtls_port(sock: socket.socket, key: ListenerKey, rules: Rules, reactor: Reactor) -> Port:
+    # What they know is in an extra, which `Rules` has found installed.
+    from sigd.net.dtls import DTLSPort
+    from sigd.net.dtls_session import Sessions
 
-    Links are freed by reference counting: they leave no cycles. Walking all of them (and all modules) at every
-    quarter more of them costs a tenth of what connecting and registering cost, and pauses that grow with their number.
+    try:
+        port = DTLSPort(sock, key, rules.dtls_contexts[key])
+    except StartError:
+        sock.close()
+        raise
+    if reactor.sessions is None:
+        reactor.sessions = Sessions(reactor)
+    reactor.sessions.ports.append(port)
+    return port
+
+
+def _spare_the_collector() -> None:
+    """Have the garbage collector look at little, and at nothing twice.
+
+    Links are freed by reference counting: they leave no cycles. A walk over all of them, and all modules, would take a
+    second with a million peers, and everybody would wait for it. So what has outlived two looks at the youngest few
+    thousand objects, 1 or 2 ms each, is not looked at again; what a fault leaves behind in cycles is found before that.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 50, 1_000)
+    gc.set_threshold(5_000, 1, 1_000_000_000)
 
 
 def _max_connections(wanted: int) -> int:

@@ -40,6 +40,8 @@ UNCAPPED = {
     "bytes_per_second": 0,
     "misses_per_minute": 0,
     "takeovers_per_minute": 0,
+    "udp_links_per_address": 0,
+    "udp_unproven_per_second_per_address": 0,
 }
 """Limits on single clients and addresses, switched off."""
 
@@ -72,6 +74,7 @@ class Client:
     """One client's end of a connection."""
 
     framing: ClassVar[str]
+    kind: ClassVar[socket.SocketKind] = socket.SOCK_STREAM
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self.sock = sock
@@ -135,6 +138,9 @@ class Client:
 
     async def opens(self) -> None:
         """Do what comes before the first message."""
+
+    async def runs(self) -> None:
+        """Do what has to be done beside the test, until the socket is closed; over streams the kernel does it."""
 
     async def hears_all(self) -> list[Any]:
         """Every message up to the daemon's end of file."""
@@ -346,11 +352,12 @@ def within(seconds: float, expected: float) -> bool:
 class Daemon:
     """A running daemon, and everybody who has connected to it."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, nursery: trio.Nursery) -> None:
         self.server = server
+        self._nursery = nursery
         self.router = server.router
         self.reactor = server.reactor
-        *self.urls, self.tls_url = server.urls
+        *self.urls, self.udp_url, self.tls_url = server.urls
         self._clients: list[Client] = []
         self.was_stopped = False
         self.reads: Config = server.rules.config
@@ -367,23 +374,25 @@ class Daemon:
             receive_buffer: bytes that the client's kernel keeps; few for one that is to read slowly.
             source: the address to connect from, in 127.0.0.0/8.
         """
-        listen = parse_listen(url or (self.tls_url if framing == "tls" else self.urls[0]))
+        usual = {"tls": self.tls_url, "udp": self.udp_url}
+        listen = parse_listen(url or usual.get(framing, self.urls[0]))
         address: str | tuple[str, int] = (listen.host, listen.port)
         if listen.scheme == "unix":
             family, address = socket.AF_UNIX, listen.path
         else:
             family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-        client = CLIENTS[framing](trio.socket.socket(family, socket.SOCK_STREAM))
+        client = CLIENTS[framing](trio.socket.socket(family, CLIENTS[framing].kind))
         self._clients.append(client)
         if receive_buffer is not None:
             client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        if family != socket.AF_UNIX:
+        if family != socket.AF_UNIX and client.kind == socket.SOCK_STREAM:
             # Else small pieces would wait for acknowledgements, which the kernel delays for longer than the clock does.
             client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if source:
             await client.sock.bind((source, 0))
         await client.sock.connect(address)
         await client.opens()
+        self._nursery.start_soon(client.runs)
         return client
 
     async def peer(self, peer: str, framing: str = "prefixed", *, url: str | None = None, **members: object) -> Client:
@@ -451,11 +460,11 @@ async def serving(
 ) -> AsyncIterator[Daemon]:
     """A daemon on ports that the system picks, with these limits; it ends with the block, and leaves nothing behind.
 
-    It listens for TLS as well, last. One at a time: it receives the signals of this process.
+    It listens for datagrams and TLS as well, last. One at a time: it receives the signals of this process.
     """
     doors = [Listener(door) if isinstance(door, str) else door for door in listen or ("tcp://127.0.0.1:0",)]
     config = Config(
-        listen=(*doors, certificates.listener("tls://127.0.0.1:0")),
+        listen=(*doors, Listener("udp://127.0.0.1:0"), certificates.listener("tls://127.0.0.1:0")),
         insecure=insecure,
         auth=auth or Auth(),
         ice=ice or Ice(),
@@ -464,8 +473,8 @@ async def serving(
         limits=msgspec.structs.replace(Limits(), **(UNCAPPED | {"max_connections": 500} | limits)),
     )
     running: list[Daemon] = []
-    async with trio.open_nursery() as nursery:
-        daemon = Daemon(await nursery.start(serve, Rules(config), lambda: running[0].reads))
+    async with trio.open_nursery() as clients, trio.open_nursery() as nursery:
+        daemon = Daemon(await nursery.start(serve, Rules(config), lambda: running[0].reads), clients)
         running.append(daemon)
         await wait_all_tasks_blocked()
         tasks = _tasks_in(nursery)
@@ -476,6 +485,7 @@ async def serving(
         finally:
             daemon.close()
             nursery.cancel_scope.cancel()
+            clients.cancel_scope.cancel()
 
 
 def _tasks_in(nursery: trio.Nursery) -> list[str]:

@@ -36,7 +36,7 @@ BEYOND = (
     " --set insecure=true) to let everybody be anybody, or use 127.0.0.1, [::1] or a unix: path"
 )
 
-NEITHER = "is neither tcp://HOST:PORT, as in tcp://127.0.0.1:7337, nor tls://HOST:PORT, nor unix:/PATH"
+NEITHER = "is neither tcp://HOST:PORT, as in tcp://127.0.0.1:7337, nor the same with tls, udp or dtls, nor unix:/PATH"
 A_SIZE = "an integer from 1 to 1099511627776 (bytes)"
 NO_HOST = "is no host name or address; all addresses are 0.0.0.0 and [::]"
 
@@ -95,6 +95,11 @@ def test_defaults_are_those_of_the_table_of_limits() -> None:
             keepalive_ms=30_000,
             linger_ms=5_000,
             drain_ms=0,
+            udp_links=65_536,
+            udp_links_per_address=256,
+            udp_reassembly_bytes=8_388_608,
+            udp_unproven_per_second=20_000,
+            udp_unproven_per_second_per_address=10,
         ),
     )
 
@@ -399,7 +404,7 @@ def test_render_explains_every_key() -> None:
     assert '\n# Takes one of "debug", "info", "warning", "error"; default "info".\nlevel = "info"\n' in text
     assert "\n# Takes true or false; default false.\ninsecure = false\n" in text
     assert max(map(len, text.splitlines())) <= 80
-    assert text.endswith("\ndrain_ms = 0\n")
+    assert text.endswith("\nudp_unproven_per_second_per_address = 10\n")
 
 
 def tables(kind: type[Table]) -> Iterator[type[Table]]:

@@ -18,6 +18,9 @@ OFF = [
     "takeovers_per_minute",
     "misses_per_minute",
     "drain_ms",
+    "udp_links_per_address",
+    "udp_unproven_per_second",
+    "udp_unproven_per_second_per_address",
 ]
 """What 0 switches off: caps per address, rates, and the only time that may be none."""
 

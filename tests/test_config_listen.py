@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sigd.config import Listen, Listener, is_loopback, load, parse_listen
 from tests.configs import faults_in, faults_of, loaded
 
-NEITHER = "is neither tcp://HOST:PORT, as in tcp://127.0.0.1:7337, nor tls://HOST:PORT, nor unix:/PATH"
+NEITHER = "is neither tcp://HOST:PORT, as in tcp://127.0.0.1:7337, nor the same with tls, udp or dtls, nor unix:/PATH"
 NO_HOST = "is no host name or address; all addresses are 0.0.0.0 and [::]"
 
 
@@ -27,6 +27,10 @@ NO_HOST = "is no host name or address; all addresses are 0.0.0.0 and [::]"
         ("tls://127.0.0.1", ("tls", "127.0.0.1", 7337, "", None)),
         ("tls://[::1]:0", ("tls", "::1", 0, "", None)),
         ("tls://Sigd.Example.net:443", ("tls", "sigd.example.net", 443, "", None)),
+        ("udp://127.0.0.1", ("udp", "127.0.0.1", 7337, "", None)),
+        ("udp://[::1]:0", ("udp", "::1", 0, "", None)),
+        ("udp://:1", ("udp", "", 1, "", None)),
+        ("dtls://LocalHost:1", ("dtls", "localhost", 1, "", None)),
         ("unix:/run/sigd/sigd.sock", ("unix", "", 0, "/run/sigd/sigd.sock", None)),
         ("unix:///run/sigd.sock", ("unix", "", 0, "/run/sigd.sock", None)),
         ("unix:/run/a b.sock?mode=0660", ("unix", "", 0, "/run/a b.sock", 0o660)),
@@ -58,6 +62,12 @@ MODES = "only ?mode=0000 to ?mode=0777, in octal, may follow the path"
         ("tls:127.0.0.1", f'"tls:127.0.0.1" {NEITHER}'),
         ("tls://127.0.0.1:1/", PORTS.replace("tcp", "tls")),
         ("tls://::1", "an IPv6 address goes in brackets, as in tls://[::1]:7337"),
+        ("UDP://h", f'"UDP://h" {NEITHER}'),
+        ("udp:127.0.0.1", f'"udp:127.0.0.1" {NEITHER}'),
+        ("udp4://127.0.0.1", f'"udp4://127.0.0.1" {NEITHER}'),
+        ("udp://127.0.0.1:65536", PORTS.replace("tcp", "udp")),
+        ("dtls://127.0.0.1:1?mode=0660", PORTS.replace("tcp", "dtls")),
+        ("udp://::1", "an IPv6 address goes in brackets, as in udp://[::1]:7337"),
         ("tcp://127.0.0.1:65536", PORTS),
         ("tcp://127.0.0.1:-1", PORTS),
         ("tcp://127.0.0.1:", PORTS),
@@ -236,6 +246,30 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
             "F:6:1: a unix: listener speaks no TLS: remove `client_ca`, or listen on tls://",
         ],
     ),
+    "udp with all of it": (
+        '[[auth.certificate]]\n[[listen]]\nurl = "udp://[::1]"\nkey = "/k"\ncertificate = "/c"\nclient_ca = "/ca"',
+        [
+            "F:4:1: a udp: listener speaks no TLS: remove `key`, or listen on dtls://",
+            "F:5:1: a udp: listener speaks no TLS: remove `certificate`, or listen on dtls://",
+            "F:6:1: a udp: listener speaks no TLS: remove `client_ca`, or listen on dtls://",
+        ],
+    ),
+    "dtls without certificate and key, as a string": (
+        'listen = ["udp://127.0.0.1:2", "dtls://127.0.0.1:1"]',
+        ['F:1:32: "dtls://127.0.0.1:1" speaks nothing but DTLS: give it a `certificate` and a `key`'],
+    ),
+    "dtls with a key alone": (
+        '[[listen]]\nurl = "dtls://127.0.0.1"\nkey = "/k"',
+        ["F:3:1: `key` is of no use without `certificate`: add that, or remove this"],
+    ),
+    "authorities for dtls": (
+        '[[auth.certificate]]\n[[listen]]\nurl = "dtls://[::1]"\ncertificate = "/c"\nkey = "/k"\nclient_ca = "/ca"',
+        ["F:6:1: client certificates are not asked for in DTLS: remove `client_ca`, or listen on tls://"],
+    ),
+    "plaintext in dtls": (
+        'listen = [{url = "dtls://127.0.0.1", certificate = "/c", key = "/k", plaintext = true}]',
+        ["F:1:70: a dtls:// listener takes no plain text: remove `plaintext`"],
+    ),
     "plaintext where there is none": (
         'listen = [{url = "tls://127.0.0.1", certificate = "/c", key = "/k", plaintext = true}]',
         ["F:1:69: a tls:// listener takes no plain text: remove `plaintext`"],
@@ -277,12 +311,29 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
         'listen = ["tcp://127.0.0.1:1", {url = "tls://127.0.0.1:1", certificate = "/c", key = "/k"}]',
         ['F:1:32: "tls://127.0.0.1:1" is the same address as "tcp://127.0.0.1:1": remove one'],
     ),
+    "the same address twice in datagrams": (
+        'listen = ["udp://[::1]:1", {url = "dtls://[0::1]:1", certificate = "/c", key = "/k"}]',
+        ['F:1:28: "dtls://[0::1]:1" is the same address as "udp://[::1]:1": remove one'],
+    ),
 }
 
 
 @pytest.mark.parametrize(("text", "expected"), FAULTS.values(), ids=FAULTS.keys())
 def test_faults(text, expected):
     assert faults_in(text) == expected
+
+
+def test_tcp_and_udp_have_ports_of_their_own():
+    urls = ("tcp://127.0.0.1:1", "udp://127.0.0.1:1", "tcp://[::1]:1", "udp://[::1]:1")
+    assert load(None, urls).listen == tuple(map(Listener, urls))
+
+
+def test_datagrams_may_be_mixed_with_all_others():
+    dtls = '[[listen]]\nurl = "dtls://127.0.0.1:1"\ncertificate = "/c"\nkey = "/k"\n'
+    assert loaded(dtls + '[[listen]]\nurl = "udp://127.0.0.1:2"\nplaintext = true\n').listen == (
+        Listener("dtls://127.0.0.1:1", "/c", "/k"),
+        Listener("udp://127.0.0.1:2", plaintext=True),
+    )
 
 
 def test_faults_of_a_url_on_the_command_line_have_its_name():

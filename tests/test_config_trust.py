@@ -2,13 +2,13 @@
 
 import pytest
 
-from sigd.config import Auth, Config, HmacEntry, Listener, load
-from sigd.config.trust import INSECURE_ADVICE, MIXED_ADVICE, PLAINTEXT_ADVICE
+from sigd.config import Auth, Config, HmacEntry, Listener, TokenEntry, load
+from sigd.config.trust import DATAGRAM_ADVICE, INSECURE_ADVICE, MIXED_ADVICE, PLAINTEXT_ADVICE
 from tests.configs import faults_in, faults_of, loaded
 
 CREDENTIALS = {
     "token": '[[auth.token]]\nsecret_file = "/s"\nregister = ["*"]\n',
-    "hmac": '[[auth.hmac]]\nsecret_file = "/s"\n',
+    "hmac": '[[auth.hmac]]\nsecret_file = "/h"\n',
     "jwt": '[[auth.jwt]]\nalgorithm = "ES256"\nkey_file = "/k"\nissuer = "i"\naudience = "a"\n',
 }
 BEYOND = "tcp://192.0.2.1:1"
@@ -32,12 +32,17 @@ def test_the_advice_says_what_to_write_where():
         "credentials could cross the network unencrypted, since tcp:// with a certificate takes plain text as well:"
         " write tls:// instead of tcp://, or set `plaintext = true` in this [[listen]]"
     )
+    assert DATAGRAM_ADVICE == (
+        "datagrams can be forged by anybody, and only those of [[auth.hmac]] are authenticated: add such a credential,"
+        " or listen on dtls:// or tls://, or set `plaintext = true` in this [[listen]]"
+    )
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "", "192.0.2.1", "[2001:db8::1]"])
 @pytest.mark.parametrize("deny", ["", '[auth]\ndeny = ["*"]\n'])
-def test_beyond_loopback_without_credentials_only_where_insecure_is_set(host, deny):
-    url = f"tcp://{host}:1"
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_beyond_loopback_without_credentials_only_where_insecure_is_set(scheme, host, deny):
+    url = f"{scheme}://{host}:1"
     assert faults_in(listener(url) + deny) == [f'F:1:3: "{url}" is no loopback address: {INSECURE_ADVICE}']
     assert loaded("insecure = true\n" + listener(url) + deny).listen == (Listener(url),)
     assert faults_of(lambda: load(None, [url])) == [
@@ -47,7 +52,7 @@ def test_beyond_loopback_without_credentials_only_where_insecure_is_set(host, de
 
 
 def test_loopback_and_unix_need_no_leave():
-    urls = ("tcp://127.0.0.1:1", "tcp://[::1]:1", "tcp://localhost:2", "unix:/run/x?mode=0666")
+    urls = ("tcp://127.0.0.1:1", "tcp://[::1]:1", "tcp://localhost:2", "udp://[::1]:1", "unix:/run/x?mode=0666")
     assert load(None, urls).listen == tuple(map(Listener, urls))
 
 
@@ -80,6 +85,46 @@ class TestBearerCredentials:
         ]
         assert faults_in("insecure = true\n" + credential) == expected
         assert faults_in("insecure = true\n" + listener(BEYOND) + credential) == expected
+
+
+IN_DATAGRAMS = BEYOND.replace("tcp", "udp")
+OVER_DTLS = BEYOND.replace("tcp", "dtls")
+
+
+class TestDatagrams:
+    @pytest.mark.parametrize("kind", ["token", "jwt"])
+    def test_beyond_loopback_need_a_credential_that_authenticates_them(self, kind):
+        text = listener(IN_DATAGRAMS) + CREDENTIALS[kind]
+        assert faults_in(text) == [f'F:1:3: "{IN_DATAGRAMS}" is no loopback address: {DATAGRAM_ADVICE}']
+        assert faults_in(text + CREDENTIALS["hmac"]) == []
+
+    def test_certificates_are_none(self):
+        tls = listener("tls://127.0.0.1:2", CERTIFIED, 'client_ca = "/ca"')
+        (fault,) = faults_in(listener(IN_DATAGRAMS) + tls + "[[auth.certificate]]\n")
+        assert fault == f'F:1:3: "{IN_DATAGRAMS}" is no loopback address: {DATAGRAM_ADVICE}'
+
+    @pytest.mark.parametrize("credential", CREDENTIALS.values(), ids=CREDENTIALS.keys())
+    def test_may_be_plain_where_it_is_said_encrypted_or_in_this_machine(self, credential):
+        assert faults_in(listener(IN_DATAGRAMS, "plaintext = true") + credential) == []
+        assert faults_in(listener(OVER_DTLS, CERTIFIED) + credential) == []
+        assert faults_in('listen = ["udp://127.0.0.1:1", "udp://[::1]:1"]\n' + credential) == []
+
+    @pytest.mark.parametrize(
+        ("text", "sealed"),
+        [
+            (listener(IN_DATAGRAMS) + CREDENTIALS["hmac"], True),
+            (listener(IN_DATAGRAMS) + CREDENTIALS["hmac"] + CREDENTIALS["token"], True),
+            (listener("udp://127.0.0.1:1") + CREDENTIALS["token"], True),
+            (listener(IN_DATAGRAMS, "plaintext = true") + CREDENTIALS["hmac"], False),
+            (listener(OVER_DTLS, CERTIFIED) + CREDENTIALS["hmac"], False),
+            (listener(BEYOND, "plaintext = true") + CREDENTIALS["hmac"], False),
+            ("insecure = true\n" + listener(IN_DATAGRAMS), False),
+        ],
+        ids=["hmac", "hmac and token", "loopback, judged where it is bound", "plaintext", "dtls", "tcp", "insecure"],
+    )
+    def test_count_only_when_they_are_authenticated(self, text, sealed):
+        config = loaded(text)
+        assert config.needs_seal(config.listen[0]) is sealed
 
 
 def test_credentials_that_never_cross_may_be_shown_beside_plain_text():
@@ -135,8 +180,10 @@ def test_no_guess_about_a_listener_that_is_faulty():
         (Config(insecure=True), BEYOND, ""),
         (Config(auth=Auth(hmac=(HmacEntry("/s"),))), BEYOND, PLAINTEXT_ADVICE),
         (Config(auth=Auth(hmac=(HmacEntry("/s"),))), BEYOND.replace("tcp", "tls"), ""),
+        (Config(auth=Auth(hmac=(HmacEntry("/s"),))), BEYOND.replace("tcp", "udp"), ""),
+        (Config(auth=Auth(token=(TokenEntry("/s", ("*",)),))), BEYOND.replace("tcp", "udp"), DATAGRAM_ADVICE),
     ],
-    ids=["none", "insecure", "hmac", "hmac and tls"],
+    ids=["none", "insecure", "hmac", "hmac and tls", "hmac and udp", "token and udp"],
 )
 def test_a_name_that_resolves_otherwise_later_is_judged_alike(config, text, expected):
     assert config.why_loopback_only(Listener(text, "/c" if "tls" in text else None)) == expected

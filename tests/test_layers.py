@@ -44,6 +44,7 @@ THIRD_PARTY = {
     "msgspec": None,
     "trio": {"net", "server"},
     "jwt": {"relay"},
+    "OpenSSL": {"net"},
     "anyio": {"client"},
     "aiortc": {"client"},
     "av": {"client"},

@@ -17,7 +17,7 @@ from sigd.net import listeners, reactor
 from sigd.relay import access, admission, credentials, deadlines, ice, limits, link, registry, router
 from sigd.rules import Rules
 from sigd.secret_files import LEAST_SECRET
-from sigd.wire import commands, framing, messages, said, salvage
+from sigd.wire import commands, framing, greeting, messages, said, salvage
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
 from tests.daemon import Daemon, running_daemon
 from tests.protocol_md import configured, play
@@ -33,6 +33,9 @@ RUNS: Final[dict[str, Callable[[play.Scene], None]]] = {
     "console": play.run_console,
 }
 
+OPENING: Final = "opening"
+"""Who a member of `register` is for that only datagrams have."""
+
 DIAGRAM: Final = "diagram"
 CONFIGURATION: Final = "toml"
 
@@ -43,7 +46,8 @@ NEVER_PROVOKED: Final = {ErrorCode.INTERNAL}
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Daemon]]:
     path = tmp_path_factory.mktemp("run") / "sigd.sock"
-    with running_daemon("--listen", "tcp://127.0.0.1:0", "--listen", f"unix:{path}") as daemon:
+    listen = ("--listen", "tcp://127.0.0.1:0", "--listen", "udp://127.0.0.1:0", "--listen", f"unix:{path}")
+    with running_daemon(*listen) as daemon:
         yield lambda: daemon
 
 
@@ -132,7 +136,7 @@ def _objects(texts: list[str]) -> list[dict[str, Any]]:
 def test_every_message_and_error_that_can_be_shown_is_shown():
     heard = _objects(_heard())
     assert len(heard) == len(_heard())
-    assert {message["type"] for message in heard} == messages.SERVER_TYPES
+    assert {message["type"] for message in heard} == messages.SERVER_TYPES | {_tag(greeting.Challenge)}
     assert {message["type"] for message in _objects(_said())} >= messages.CLIENT_TYPES
     shown = {message["code"] for message in heard if message["type"] == "error"}
     sent = {code(row["code"]) for row in SECTIONS["7"].table("code").rows if row["sent"] == "yes"}
@@ -186,7 +190,8 @@ def _tag(struct: type[msgspec.Struct]) -> str:
     "struct", [pytest.param(struct, id=_tag(struct)) for struct in _structs(messages.ClientMessage, messages.Request)]
 )
 def test_members_from_a_client(struct: type[msgspec.Struct]):
-    documented = {code(row["member"]): row["client"] for row in _fields(_tag(struct)) if row["client"] != "no"}
+    rows = [row for row in _fields(_tag(struct)) if row["client"] not in {"no", OPENING}]
+    documented = {code(row["member"]): row["client"] for row in rows}
     expected = {
         field.encode_name: "required" if field.required else "optional" for field in msgspec.structs.fields(struct)
     }
@@ -203,6 +208,15 @@ def test_members_from_the_server(struct: type[msgspec.Struct]):
         assert _tag(struct) in relayed | {"goingAway"}
         del expected["ref"]
     assert documented == expected
+
+
+def test_members_that_datagrams_add():
+    """`pad` is for nobody: it is a member that the server does not know."""
+    added = {code(row["member"]) for row in _fields("register") if row["client"] == OPENING}
+    registers = {field.encode_name for field in msgspec.structs.fields(messages.Register)}
+    assert added == {field.encode_name for field in msgspec.structs.fields(greeting.Greeting)} - registers | {"pad"}
+    challenge = {code(row["member"]): row["server"] for row in _fields(_tag(greeting.Challenge))}
+    assert challenge == _said_members(greeting.Challenge)
 
 
 def _said_members(struct: type[msgspec.Struct], path: str = "") -> dict[str, str]:
@@ -495,8 +509,8 @@ def test_commands():
 
 def test_sections_are_numbered_in_order():
     numbers = [section.number for section in SECTIONS.values() if "." not in section.number]
-    assert numbers == [str(number) for number in range(14)]
-    assert [int(number) for number in re.findall(r"^(\d+)\. \[", TEXT, re.MULTILINE)] == list(range(1, 14))
+    assert numbers == [str(number) for number in range(15)]
+    assert [int(number) for number in re.findall(r"^(\d+)\. \[", TEXT, re.MULTILINE)] == list(range(1, 15))
 
 
 def test_every_section_that_is_named_exists():

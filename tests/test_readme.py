@@ -18,11 +18,16 @@ import pytest
 
 from sigd import log
 from sigd.client import OfferFrom, connect
-from sigd.config import Config, Entry, Limits, Listener
+from sigd.config import Config, Entry, Limits, Listener, load
 from sigd.relay import limits
 from sigd.relay.credentials import LEEWAY_SECONDS, NOBODY, WebToken
+from sigd.rules import Rules
 from sigd.secret_files import LEAST_SECRET
 from sigd.toml_tables import toml_text
+from sigd.wire import cookies
+from sigd.wire.datagram import LEAST_SLICE, MAX_MESSAGE, MAX_SLICES
+from sigd.wire.greeting import LEAST_REGISTER
+from sigd.wire.receiving import WHOLE_SECONDS
 from tests import certificates
 from tests.daemon import Daemon, running_daemon
 
@@ -185,10 +190,12 @@ def test_members_of_credentials_are_those_that_sigctl_makes(tmp_path):
     assert "credentials={" + ", ".join(f'"{member}": ...' for member in token) + "}" in README
 
 
-def test_the_python_example_answers_a_call():
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_the_python_example_answers_a_call(scheme):
     namespace: dict[str, object] = {}
 
     async def call(url: str) -> str:
+        assert f'connect("{scheme}://127.0.0.1:7337", id="cam1")' in README
         source = blocks("python")[0].replace("tcp://127.0.0.1:7337", url)
         exec(compile(source, "README.md", "exec"), namespace)
         camera = asyncio.create_task(namespace["main"]())  # type: ignore[operator]  # what exec defines has no type
@@ -202,10 +209,34 @@ def test_the_python_example_answers_a_call():
         assert not isinstance(answer, OfferFrom)
         return f"{answer}"
 
-    with running_daemon() as daemon:
+    with running_daemon("--listen", f"{scheme}://127.0.0.1:0") as daemon:
         answer = asyncio.run(asyncio.wait_for(call(daemon.url), 20))
     assert "sender='cam1'" in answer
     assert "v=0 ..." in answer
+
+
+def test_the_listener_for_devices_goes_beside_the_public_one_and_takes_macs_alone(tmp_path):
+    Public(tmp_path)
+    public, devices = blocks("toml")
+    listener, _, credential = devices.partition("\n[[auth.hmac]]")
+    assert credential in public, "the same secret"
+    file = tmp_path / "sigd.toml"
+    file.write_text(f"{listener}\n{public}".replace("/etc/sigd/", f"{tmp_path}/"))
+    config = load(str(file))
+    assert [config.needs_seal(each) for each in config.listen] == [True, False]
+    Rules(config)
+
+
+def test_make_run_listens_as_it_is_said():
+    (command,) = re.findall(r"exec \$\(BIN\)/sigd(.*)", MAKEFILE)
+    assert shlex.split(command) == [
+        word for scheme in ("tcp", "udp") for word in ("--listen", f"{scheme}://127.0.0.1:7337")
+    ]
+    assert "`make run` listens on TCP and UDP" in README
+
+
+def test_the_longest_message_over_udp():
+    assert f"{MAX_MESSAGE} bytes are the longest message" in README
 
 
 def test_the_usage_is_that_of_the_program():
@@ -293,6 +324,11 @@ def test_no_limit_that_a_client_can_meet_is_left_out():
         f"at most once in {log.REPEAT_SECONDS:g} s",
         f"after {Limits().misses_per_minute} messages to absent peers in a minute",
         f"After {Limits().auth_failures_per_minute} failures within a minute",
+        f"a `register` below {LEAST_REGISTER} bytes gets none",
+        f"drawn anew each {cookies.TICK_SECONDS:g} s and counts for {cookies.TICK_SECONDS:g} to "
+        f"{2 * cookies.TICK_SECONDS:g} s",
+        f"at most {MAX_SLICES} with at least {LEAST_SLICE} bytes; what is not whole after {WHOLE_SECONDS:g} s",
+        f"again for {Limits().udp_unproven_per_second_per_address} a second behind one NAT",
     ],
 )
 def test_numbers_in_the_text(claim):

@@ -165,9 +165,9 @@ class TestWhatTheLogSays:
             before = daemon.reads
             listen = (*before.listen, Listener("tcp://127.0.0.1:1"))
             await daemon.is_told_to_reload(replace(before, listen=listen))
-            assert said() == ["WARNING needs restart: listen[2] added", "INFO reloaded links=0 ended=0"]
+            assert said() == ["WARNING needs restart: listen[3] added", "INFO reloaded links=0 ended=0"]
             await daemon.is_told_to_reload(daemon.reads)  # as long as it is so, each reload says it
-            assert said() == ["WARNING needs restart: listen[2] added", "INFO reloaded links=0 ended=0"]
+            assert said() == ["WARNING needs restart: listen[3] added", "INFO reloaded links=0 ended=0"]
             await daemon.is_told_to_reload(before)
             assert said() == ["INFO reloaded links=0 ended=0"]
             await daemon.peer("alice")

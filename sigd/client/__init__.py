@@ -5,9 +5,9 @@
         async for message in peer:
             ...
 
-Reading order: errors, conversation (the rules, without I/O) with pending, renewal and backoff; credentials; dial and
-carrier (sockets and tasks); peer (the face). aiortc, for programs written for its own signaling classes, is imported
-only by who wants it.
+Reading order: errors, conversation (the rules, without I/O) with pending, renewal and backoff; credentials; greeting
+and datagram_link (the same over UDP); dial, stream, datagrams and carrier (sockets and tasks); peer (the face). aiortc,
+for programs written for its own signaling classes, is imported only by who wants it.
 """
 
 from sigd.client.conversation import Received

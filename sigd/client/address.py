@@ -20,17 +20,24 @@ class Tcp(NamedTuple):
         return self.host.partition("%")[0]
 
 
+class Udp(NamedTuple):
+    """A UDP port."""
+
+    host: str
+    port: int
+
+
 class Unix(NamedTuple):
     """A Unix socket."""
 
     path: str
 
 
-Address = Tcp | Unix
+Address = Tcp | Udp | Unix
 
 
 def parse(url: str) -> Address:
-    """The address that a URL names: `tls://host[:port]`, `tcp://host[:port]` or `unix:/path`.
+    """The address that a URL names: `tls://host[:port]`, `tcp://host[:port]`, `udp://host[:port]` or `unix:/path`.
 
     Raises:
         ValueError: it is none of these.
@@ -38,14 +45,16 @@ def parse(url: str) -> Address:
     scheme, _, rest = url.partition(":")
     match scheme:
         case "tls" | "tcp":
-            return _tcp(url, scheme)
+            return Tcp(*_host_and_port(url, scheme), scheme == "tls")
+        case "udp":
+            return Udp(*_host_and_port(url, scheme))
         case "unix" if rest.startswith("/") and not rest.startswith("//"):
             return Unix(rest)
         case _:
-            raise ValueError("no address of a server: expected tls://host, tcp://host or unix:/path")
+            raise ValueError("no address of a server: expected tls://host, tcp://host, udp://host or unix:/path")
 
 
-def _tcp(url: str, scheme: str) -> Tcp:
+def _host_and_port(url: str, scheme: str) -> tuple[str, int]:
     # The URL is not quoted: somebody may have put a secret into it, as other protocols have it.
     fault = ValueError(f"no address of a server: expected {scheme}://host:port")
     try:
@@ -55,4 +64,4 @@ def _tcp(url: str, scheme: str) -> Tcp:
         raise fault from None
     if not parts.hostname or parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc:
         raise fault
-    return Tcp(parts.hostname, port, scheme == "tls")
+    return parts.hostname, port

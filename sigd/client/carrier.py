@@ -1,21 +1,19 @@
-"""Carries a conversation over sockets: connects, reads, writes, connects again. What is said is not its concern."""
+"""Keeps a conversation going: connects, registers, renews, connects again. How bytes travel is its connection's affair.
+
+Over a byte stream that is `stream`, in datagrams `datagrams`.
+"""
 
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
-from anyio.abc import ByteStream
 
 from sigd.client.conversation import Conversation
-from sigd.client.credentials import Wallet
-from sigd.client.dial import HANG_UP_SECONDS, LOST, hang_up, why
-from sigd.client.errors import Disconnected, NoCredentials, SignalingError
-
-RECEIVE_BYTES: Final = 65_536
-"""What one read takes: a frame of the default size in one go."""
+from sigd.client.credentials import Credentials, Wallet
+from sigd.client.dial import HANG_UP_SECONDS, why
+from sigd.client.errors import NoCredentials, SignalingError
 
 _log: Final = logging.getLogger(__name__)
 
@@ -23,40 +21,66 @@ _TO_BE_MENDED: Final = (ssl.SSLCertVerificationError, NoCredentials)
 """What somebody has to mend: told once per outage, to programs that would only wait."""
 
 
+class Connection(Protocol):
+    """One connection to a server, and the conversation over it."""
+
+    async def register(self, credentials: Credentials) -> None:
+        """Ask for the ID, and return once it is ours.
+
+        Raises:
+            OSError: the server cannot be reached.
+            SignalingError: it did not register this peer.
+        """
+        ...
+
+    async def converse(self) -> str:
+        """Say and hear until the connection is over; a few words why, where nothing that was said tells."""
+        ...
+
+    def shown(self, credentials: Credentials) -> Credentials:
+        """What of fresh credentials is said when they are renewed."""
+        ...
+
+    async def hang_up(self, *, within: float = 0) -> None:
+        """Close, with a goodbye where so many seconds suffice for it, even in a program that is being cancelled."""
+        ...
+
+
 class Carrier:
     """The tasks around a conversation.
 
     Attributes:
         conversation: what is said.
+        changed: is set when somebody has done something to the conversation; another one is here after that.
     """
 
     def __init__(
         self,
         conversation: Conversation,
-        dial: Callable[[], Awaitable[ByteStream]],
+        dial: "Callable[[Carrier], Awaitable[Connection]]",
         wallet: Wallet,
         connect_timeout: float,
     ) -> None:
         self.conversation = conversation
+        self.changed = anyio.Event()
         self._dial = dial
         self._wallet = wallet
         self._connect_timeout = connect_timeout
-        self._changed = anyio.Event()
         self._scope = anyio.CancelScope()
 
     def tell(self) -> None:
         """Have everybody who waits look at the conversation again."""
-        self._changed.set()
-        self._changed = anyio.Event()
+        self.changed.set()
+        self.changed = anyio.Event()
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until something is the case."""
         while not condition():
-            await self._changed.wait()
+            await self.changed.wait()
 
     # -- one connection
 
-    async def establish(self) -> ByteStream:
+    async def establish(self) -> Connection:
         """Connect and register.
 
         Raises:
@@ -65,73 +89,30 @@ class Carrier:
         """
         self.conversation.begin(anyio.current_time())
         with anyio.move_on_after(self._connect_timeout):
-            stream = await self._dial()
+            connection = await self._dial(self)
             try:
                 # Not before there is somebody to show them to: who makes them may have to do with thousands of peers.
-                self.conversation.register(await self._wallet.fresh())
-                await self._register(stream)
+                await connection.register(await self._wallet.fresh())
             except BaseException:
-                await hang_up(stream)
+                await connection.hang_up()
                 raise
-            return stream
+            return connection
+        if self.conversation.fault is not None:
+            raise self.conversation.fault
         raise TimeoutError(f"the server did not register this peer within {self._connect_timeout:g} s")
 
-    async def _register(self, stream: ByteStream) -> None:
-        conversation = self.conversation
-        # Where a server refused the connection at once, writing fails, and what it said is still there to be read.
-        with suppress(*LOST):
-            await stream.send(conversation.take_due())
-        while not (conversation.registered or conversation.over):
-            try:
-                chunk = await stream.receive(RECEIVE_BYTES)
-            except LOST as fault:
-                raise conversation.fault or Disconnected(why(fault), sent=True) from None
-            conversation.receive(chunk, anyio.current_time())
-        if not conversation.registered:
-            raise conversation.fault or AssertionError("over, and nothing says why")
-
-    async def _converse(self, stream: ByteStream) -> str:
-        """Read and write until the connection is over; a few words why, where nothing that was said tells."""
+    async def _converse(self, connection: Connection) -> str:
         reason = ""
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._write, stream)
-                group.start_soon(self._renew)
-                reason = await self._read(stream)
+                group.start_soon(self._renew, connection)
+                reason = await connection.converse()
                 group.cancel_scope.cancel()
         finally:
-            await hang_up(stream, within=HANG_UP_SECONDS)
+            await connection.hang_up(within=HANG_UP_SECONDS)
         return reason
 
-    async def _read(self, stream: ByteStream) -> str:
-        conversation = self.conversation
-        while not conversation.over:
-            if not conversation.wants_more:
-                await self.wait_for(lambda: conversation.wants_more)
-                conversation.resume(anyio.current_time())
-            chunk = b""
-            with anyio.move_on_after(conversation.deadline - anyio.current_time()):
-                try:
-                    chunk = await stream.receive(RECEIVE_BYTES)
-                except LOST as fault:
-                    return why(fault)
-            if chunk:
-                conversation.receive(chunk, anyio.current_time())
-            else:
-                conversation.expire(anyio.current_time())
-            self.tell()
-        return ""
-
-    async def _write(self, stream: ByteStream) -> None:
-        conversation = self.conversation
-        # The reader finds out by itself that the connection is gone, after all that was still to be read.
-        with suppress(*LOST):
-            while True:
-                await self.wait_for(lambda: conversation.has_due)
-                await stream.send(conversation.take_due())
-                self.tell()
-
-    async def _renew(self) -> None:
+    async def _renew(self, connection: Connection) -> None:
         conversation = self.conversation
         while True:
             await self.wait_for(lambda: conversation.renewal.wanted)
@@ -141,15 +122,15 @@ class Carrier:
                 _log.warning("%s; the old ones are still good", fault.text)
                 conversation.renew(None)
             else:
-                conversation.renew(credentials)
+                conversation.renew(connection.shown(credentials))
             self.tell()
 
     # -- one after another
 
-    async def run(self, stream: ByteStream) -> None:
+    async def run(self, connection: Connection) -> None:
         """Converse, and connect again whenever the connection is lost, until the conversation has ended."""
         conversation = self.conversation
-        current: ByteStream | None = stream
+        current: Connection | None = connection
         try:
             with self._scope:
                 while current is not None:
@@ -167,13 +148,13 @@ class Carrier:
         """Close the connection, and make no other."""
         self._scope.cancel()
 
-    async def _establish_again(self) -> ByteStream | None:
+    async def _establish_again(self) -> Connection | None:
         conversation = self.conversation
         told = False
         while conversation.ended is None:
             await anyio.sleep(max(0, conversation.retry_at - anyio.current_time()))
             try:
-                stream = await self.establish()
+                connection = await self.establish()
             except (OSError, SignalingError) as fault:
                 conversation.lose(why(fault), anyio.current_time())
                 if not told and isinstance(fault, _TO_BE_MENDED):
@@ -181,6 +162,6 @@ class Carrier:
                     _log.warning("%s; it is tried again", why(fault))
             else:
                 self.tell()
-                return stream
+                return connection
             self.tell()
         return None

@@ -3,7 +3,7 @@
 Whoever has a socket calls `begin`, connects, fetches credentials (`register`), writes what `take_due` returns, passes
 on what comes (`receive`), lets time pass (`expire` at `deadline`), fetches credentials again when they are wanted
 (`renewal.wanted`, then `renew`) and says when the connection is gone (`lose`). From `retry_at` on all this begins
-again, until `ended`.
+again, until `ended`. Where messages travel whole it is one at a time: `next_due`, and `receive_message`.
 """
 
 import math
@@ -20,6 +20,7 @@ from sigd.client.errors import Disconnected, SignalingError
 from sigd.client.pending import Answer, Pending
 from sigd.client.renewal import Renewal
 from sigd.wire import messages
+from sigd.wire.datagram import MAX_MESSAGE
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
 from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, framing_of
 from sigd.wire.messages import ClientMessage, Ping, Pong, Register, Relayed
@@ -85,12 +86,16 @@ _ALL: Final = 1 << 30
 class Conversation:
     """What one peer says to a server and hears from it. Times are seconds on the caller's clock.
 
+    Args:
+        framing: of what is written to a stream; None: there are no frames, messages travel whole.
+
     Attributes:
         id: the peer ID: as asked for, then as the server gave it, and asked for again with each connection.
         registered: whether the server has registered this peer over this connection.
         terms: what it said when it last did.
         ice_servers: the STUN and TURN servers that it last told of, as RTCConfiguration has them.
         over: nothing more comes over this connection: it is to be closed.
+        pinged: whether the server, after a long silence, has to show that it is there; over a stream it was asked.
         fault: why this connection is over, or why this peer was not registered.
         left: this peer wants no further connection.
         ended: why there is to be none.
@@ -101,7 +106,7 @@ class Conversation:
     def __init__(
         self,
         register: Register,
-        framing: Framing,
+        framing: Framing | None,
         jitter: random.Random,
         *,
         reconnect: bool,
@@ -120,7 +125,8 @@ class Conversation:
         self.renewal = Renewal(renewable=renewable)
         self._register = register
         self._register_ref = ""
-        self._wrap = Lines.wrap if framing is Framing.LINES else Prefixed.wrap
+        self._framed = framing is not None
+        self._wrap = _WRAPS[framing]
         self._overhead = len(self._wrap(b""))
         self._reconnect = reconnect
         self._max_frame = max_frame
@@ -128,12 +134,13 @@ class Conversation:
         self._split: Splitter | None = None
         self._refs = 0
         self._pending: dict[str, Pending[Any]] = {}
-        self._due = bytearray()
+        self._due: deque[bytes] = deque()
+        self._due_bytes = 0
         self._backlog: deque[tuple[int, Received]] = deque()
         self._backlog_bytes = 0
         self._heard_at = -math.inf
         self._registered_at = math.inf
-        self._pinged = False
+        self.pinged = False
 
     # -- a connection
 
@@ -142,8 +149,7 @@ class Conversation:
         self.over = False
         self.fault = None
         self._split = None
-        self._heard_at = now
-        self._pinged = False
+        self.alive(now)
 
     def register(self, credentials: Credentials = NONE) -> None:
         """Ask for the ID, before anything else is said over a connection."""
@@ -162,8 +168,7 @@ class Conversation:
             # An error before the server knew our framing comes as a line.
             prefixed = framing_of(chunk[0]) is Framing.PREFIXED
             split = self._split = Prefixed(self._max_frame) if prefixed else Lines(self._max_frame)
-        self._heard_at = now
-        self._pinged = False
+        self.alive(now)
         more = True
         while more and not self.over:
             try:
@@ -178,6 +183,11 @@ class Conversation:
             chunk = b""
             more = split.more
 
+    def receive_message(self, message: bytes, now: float) -> None:
+        """Act on a message that came whole."""
+        if not self.over:
+            self._hear(message, now)
+
     def lose(self, text: str, now: float) -> None:
         """The connection is gone, or was never made; `text` says why if nothing that came did."""
         if self.left:
@@ -191,6 +201,7 @@ class Conversation:
         self.renewal.stop()
         self.over = True
         self._due.clear()
+        self._due_bytes = 0
         pending, self._pending = self._pending, {}
         for request in pending.values():
             request.fail(Disconnected(f"lost while the answer was awaited ({self.fault})", sent=True))
@@ -207,7 +218,7 @@ class Conversation:
     @property
     def ready(self) -> bool:
         """Whether a request can be made now."""
-        return self.registered and not self.over and len(self._due) < DUE_BYTES
+        return self.registered and not self.over and self._due_bytes < DUE_BYTES
 
     def ask(self, message: Asking, expected: type[Answer], settled: Callable[[], None]) -> Pending[Answer]:
         """Say something, once `ready`; `settled` is called when the answer is there.
@@ -220,11 +231,12 @@ class Conversation:
         message.ref = self._next_ref()
         data = self._wrap(messages.encode(message))
         size = len(data) - self._overhead
-        if size > self.terms.max_frame:
-            text = f"{size} bytes: this server takes {self.terms.max_frame}"
+        most = self.terms.max_frame if self._framed else min(self.terms.max_frame, MAX_MESSAGE)
+        if size > most:
+            text = f"{size} bytes: this server takes {most}"
             raise SignalingError(ErrorCode.TOO_LARGE, text, to=message.to if isinstance(message, Relayed) else None)
         pending = self._pending[message.ref] = Pending(message.ref, expected, settled)
-        self._due += data
+        self._put(data)
         return pending
 
     def forget(self, pending: Pending[Any]) -> None:
@@ -237,10 +249,21 @@ class Conversation:
         return bool(self._due)
 
     def take_due(self) -> bytes:
-        """What is to be written now."""
-        due = bytes(self._due)
+        """All that is to be written now."""
+        due = b"".join(self._due)
         self._due.clear()
+        self._due_bytes = 0
         return due
+
+    def next_due(self) -> bytes:
+        """The next message that is to go, where there is one."""
+        message = self._due.popleft()
+        self._due_bytes -= len(message)
+        return message
+
+    def _put(self, data: bytes) -> None:
+        self._due.append(data)
+        self._due_bytes += len(data)
 
     def _say_register(self, register: Register, credentials: Credentials) -> None:
         self._register_ref = self._next_ref()
@@ -252,7 +275,7 @@ class Conversation:
         return str(self._refs)
 
     def _say(self, message: ClientMessage) -> None:
-        self._due += self._wrap(messages.encode(message))
+        self._put(self._wrap(messages.encode(message)))
 
     # -- what is heard
 
@@ -291,7 +314,7 @@ class Conversation:
             case Error():
                 self._hear_error(message, len(frame), now)
             case PingSaid():
-                if len(self._due) < DUE_BYTES:  # what is due already says as much
+                if self._due_bytes < DUE_BYTES:  # what is due already says as much
                     self._say(Pong())
             case Registered():
                 if message.ref == self._register_ref:
@@ -368,23 +391,41 @@ class Conversation:
         self.renewal.expire(now)
         if now < self._silent_at:
             return
-        if self._pinged:
+        if self.pinged:
             self._finish(Disconnected("nothing was heard from the server for too long", sent=True))
         else:
-            self._pinged = True
-            self._say(Ping())
+            self.pinged = True
+            if self._framed:
+                self._say(Ping())
+
+    @property
+    def keepalive(self) -> float:
+        """After how many seconds of silence the server asks, once there are terms, and is asked."""
+        if self.terms is None:
+            return math.inf
+        return max(SHORTEST_KEEPALIVE_SECONDS, min(self.terms.keepalive_ms, messages.MAX_KEEPALIVE_MS) / 1000)
 
     @property
     def _silent_at(self) -> float:
-        if self.terms is None or not self.registered or self.over:
+        if not self.registered or self.over:
             return math.inf
-        keepalive = max(SHORTEST_KEEPALIVE_SECONDS, min(self.terms.keepalive_ms, messages.MAX_KEEPALIVE_MS) / 1000)
-        return self._heard_at + keepalive * (SILENCE if self._pinged else 1)
+        return self._heard_at + self.keepalive * (SILENCE if self.pinged else 1)
 
-    def resume(self, now: float) -> None:
-        """Begin to read again: the silence was of our own making."""
+    def alive(self, now: float) -> None:
+        """The server has been heard, or the silence was of our own making."""
         self._heard_at = now
-        self._pinged = False
+        self.pinged = False
+
+
+def _whole(message: bytes) -> bytes:
+    return message
+
+
+_WRAPS: Final[dict[Framing | None, Callable[[bytes], bytes]]] = {
+    Framing.PREFIXED: Prefixed.wrap,
+    Framing.LINES: Lines.wrap,
+    None: _whole,
+}
 
 
 def _known(code: str) -> ErrorCode | None:

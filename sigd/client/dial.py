@@ -34,7 +34,7 @@ def context_for(where: Address, wanted: ssl.SSLContext | None) -> ssl.SSLContext
     return context
 
 
-async def dial(where: Address, context: ssl.SSLContext | None) -> ByteStream:
+async def dial(where: Tcp | Unix, context: ssl.SSLContext | None) -> ByteStream:
     """Connect; `context` is that of `context_for`.
 
     Raises:

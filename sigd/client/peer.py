@@ -2,7 +2,7 @@
 
 import random
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
@@ -13,11 +13,13 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from sigd.client import address
-from sigd.client.carrier import Carrier
+from sigd.client.carrier import Carrier, Connection
 from sigd.client.conversation import Asking, Conversation, Received
 from sigd.client.credentials import CredentialsSource, Wallet
-from sigd.client.dial import context_for, dial
+from sigd.client.datagrams import connect_datagrams
+from sigd.client.dial import context_for
 from sigd.client.errors import Disconnected, SignalingError
+from sigd.client.stream import connect_stream
 from sigd.wire import messages
 from sigd.wire.framing import Framing
 from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid, Registered, Said
@@ -65,7 +67,7 @@ async def connect(
     Credentials that expire are renewed in good time, if a function makes them. Without one `auth-expired` is the end.
 
     Args:
-        url: `tls://host[:port]`, `tcp://host[:port]` or `unix:/path`.
+        url: `tls://host[:port]`, `tcp://host[:port]`, `udp://host[:port]` or `unix:/path`.
         id: the peer ID; None: the server picks one (`Peer.id`).
         meta: what other peers see of this one in a list: a JSON object of at most 1 KiB.
         credentials: members of `register`: `{"token": ...}`, `{"user": ..., "token": ...}` or `{"jwt": ...}`; or a
@@ -73,7 +75,7 @@ async def connect(
             connected, one that raises is called again later.
         ssl_context: for `tls://`: whom to trust, and the client's certificate; None: whom the system trusts. The name
             in the URL is checked against the server's certificate, as the context says.
-        framing: length-prefixed, or lines of JSON, which are easier to read in a trace.
+        framing: length-prefixed, or lines of JSON, which are easier to read in a trace; datagrams need neither.
         keepalive_ms: after how much silence each side asks whether the other is there; None: as the server likes it.
         max_frame: bytes of the longest message that is taken.
         reconnect: False: a lost connection is the end.
@@ -89,6 +91,7 @@ async def connect(
     """
     where = address.parse(url)
     context = context_for(where, ssl_context)
+    chance = jitter or random.Random()
     wallet = Wallet(credentials)
     register = messages.Register(
         id=id,
@@ -96,19 +99,25 @@ async def connect(
         keepalive_ms=keepalive_ms,
         max_frame=max_frame,
     )
+    dial: Callable[[Carrier], Awaitable[Connection]]
+    if isinstance(where, address.Udp):
+        dial, frames = partial(connect_datagrams, where, chance), None
+    else:
+        dial = partial(connect_stream, where, context)
+        frames = Framing.LINES if framing == "lines" else Framing.PREFIXED
     conversation = Conversation(
         register,
-        Framing.LINES if framing == "lines" else Framing.PREFIXED,
-        jitter or random.Random(),
+        frames,
+        chance,
         reconnect=reconnect,
         max_frame=max_frame,
         renewable=wallet.renewable,
     )
-    carrier = Carrier(conversation, partial(dial, where, context), wallet, connect_timeout)
-    stream = await carrier.establish()
+    carrier = Carrier(conversation, dial, wallet, connect_timeout)
+    connection = await carrier.establish()
     fault: Exception | None = None
     async with anyio.create_task_group() as group:
-        group.start_soon(carrier.run, stream)
+        group.start_soon(carrier.run, connection)
         peer = Peer(carrier)
         try:
             yield peer

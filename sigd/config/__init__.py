@@ -12,14 +12,15 @@ import msgspec
 from sigd.config.auth import Auth, CertificateEntry, Entry, HmacEntry, JwtEntry, TokenEntry, UnixEntry
 from sigd.config.ice import Ice
 from sigd.config.limits import LARGEST_FRAME, LEAST_FRAME, LENGTH_PREFIX, Limits, parse_network
-from sigd.config.listen import DEFAULT_PORT, Listen, Listener, is_loopback, parse_listen
-from sigd.config.trust import INSECURE_ADVICE, address_conflicts, credential_conflicts, why_loopback_only
+from sigd.config.listen import DATAGRAM_SCHEMES, DEFAULT_PORT, Listen, Listener, is_loopback, parse_listen
+from sigd.config.trust import INSECURE_ADVICE, address_conflicts, credential_conflicts, needs_seal, why_loopback_only
 from sigd.toml_changes import Change, changes
 from sigd.toml_places import Fault, Source, shown
 from sigd.toml_render import render
 from sigd.toml_tables import ConfigError, Conflict, Table, read
 
 __all__ = [
+    "DATAGRAM_SCHEMES",
     "DEFAULT_PORT",
     "INSECURE_ADVICE",
     "LARGEST_FRAME",
@@ -106,6 +107,10 @@ class Config(Table, frozen=True):
     def why_loopback_only(self, listener: Listener) -> str:
         """Say why this listener may not be reached from other machines, and what to do; nothing if it may."""
         return why_loopback_only(listener, self.auth, insecure=self.insecure)
+
+    def needs_seal(self, listener: Listener) -> bool:
+        """Tell whether what comes to this listener from other machines counts only when it is authenticated."""
+        return needs_seal(listener, self.auth)
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong between tables: whom strangers reach, and what needs what."""

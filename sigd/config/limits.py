@@ -18,6 +18,8 @@ LEAST_FRAME = 1024
 LARGEST_FRAME = (1 << 24) - 1
 # Bytes before a length-prefixed frame; an outbox holds them too.
 LENGTH_PREFIX = 4
+# The longest message over UDP, which must find room at least when nothing else needs it.
+LARGEST_DATAGRAM_MESSAGE = 16_000
 # Bits before the IPv4 address in an IPv6 address that means one (::ffff:0:0/96 of RFC 4291).
 _MAPPED_PREFIX = 96
 
@@ -102,7 +104,7 @@ class Limits(Table, frozen=True):
     ] = 1
     tls_handshake_timeout_ms: Annotated[
         Milliseconds,
-        msgspec.Meta(ge=1, le=DAY_MS, description="How long a TLS handshake may take. Past it: close."),
+        msgspec.Meta(ge=1, le=DAY_MS, description="How long a TLS or DTLS handshake may take. Past it: close."),
     ] = 5_000
     register_timeout_ms: Annotated[
         Milliseconds,
@@ -260,6 +262,54 @@ class Limits(Table, frozen=True):
             " once. systemd's TimeoutStopSec must be longer.",
         ),
     ] = 0
+    udp_links: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=MOST_CONNECTIONS, description="Most links over UDP and DTLS. Past it: server-full."),
+    ] = 65_536
+    udp_links_per_address: Annotated[
+        Rate,
+        msgspec.Meta(
+            description="Most of them from one address (IPv6: one /64); 0: no limit. Not from `trusted`. Past it:"
+            " server-full."
+        ),
+    ] = 256
+    dtls_sessions: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=MOST_CONNECTIONS,
+            description="Most conversations in DTLS, each of which has links of its own. Past it: silence.",
+        ),
+    ] = 4_096
+    dtls_handshakes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1,
+            le=MOST_CONNECTIONS,
+            description="Most of them that have not registered, of one address at most max_unregistered_per_address."
+            " Past it the oldest of them ends, or, if that is younger than 1 s, the newest gets silence.",
+        ),
+    ] = 64
+    udp_reassembly_bytes: Annotated[
+        Bytes,
+        msgspec.Meta(
+            ge=LARGEST_DATAGRAM_MESSAGE,
+            le=LARGEST_SIZE,
+            description="Most that is kept, over all links, of messages that have come over UDP in part. Past it:"
+            " slices of further ones are not acknowledged, and so are sent again, until there is room.",
+        ),
+    ] = 8_388_608
+    udp_unproven_per_second: Annotated[
+        Rate,
+        msgspec.Meta(
+            description="Datagrams a second that are answered although their sender has not shown that it receives"
+            " where they come from; 0: no limit. Past it: silence."
+        ),
+    ] = 20_000
+    udp_unproven_per_second_per_address: Annotated[
+        Rate,
+        msgspec.Meta(description="The same for one address (IPv6: one /64); 0: no limit. Past it: silence."),
+    ] = 10
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what would leave a limit unreachable, or a frame without room."""

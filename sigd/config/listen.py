@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import typing
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -24,15 +25,26 @@ _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^][:/?#@]*)(?::(?P<port>[0-9]
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
 
+Scheme = Literal["tcp", "tls", "udp", "dtls", "unix"]
+
+DATAGRAM_SCHEMES = frozenset({"udp", "dtls"})
+ENCRYPTED_SCHEMES = frozenset({"tls", "dtls"})
+
+
 class Listen(msgspec.Struct, frozen=True):
-    """One listen URL: `host` (empty: all addresses) and `port` are of tcp and tls, `path` and `mode` of unix."""
+    """One listen URL: `path` and `mode` are of unix, `host` (empty: all addresses) and `port` of all others."""
 
     url: str
-    scheme: Literal["tcp", "tls", "unix"]
+    scheme: Scheme
     host: str = ""
     port: int = 0
     path: str = ""
     mode: int | None = None
+
+    @property
+    def socket_key(self) -> tuple[bool, str, int, str]:
+        """Equal for URLs that cannot be listened on at once: TCP and UDP have ports of their own."""
+        return self.scheme in DATAGRAM_SCHEMES, self.host, self.port, self.path
 
 
 def parse_listen(url: str) -> Listen:
@@ -46,10 +58,12 @@ def parse_listen(url: str) -> Listen:
         raise ValueError("a listen URL holds no control characters")
     if scheme == "unix":
         return _parse_unix(url, rest)
-    if scheme in {"tcp", "tls"} and rest.startswith("//"):
-        return _parse_tcp(url, "tls" if scheme == "tls" else "tcp", rest.removeprefix("//"))
+    for known in typing.get_args(Scheme):
+        if scheme == known and rest.startswith("//"):
+            return _parse_internet(url, known, rest.removeprefix("//"))
     raise ValueError(
-        f'"{shown(url)}" is neither tcp://HOST:PORT, as in tcp://127.0.0.1:7337, nor tls://HOST:PORT, nor unix:/PATH'
+        f'"{shown(url)}" is neither tcp://HOST:PORT, as in tcp://127.0.0.1:7337, nor the same with tls, udp or dtls,'
+        " nor unix:/PATH"
     )
 
 
@@ -68,7 +82,7 @@ def _parse_unix(url: str, rest: str) -> Listen:
     return Listen(url, "unix", path=path, mode=int(digits[1], 8))
 
 
-def _parse_tcp(url: str, scheme: Literal["tcp", "tls"], rest: str) -> Listen:
+def _parse_internet(url: str, scheme: Scheme, rest: str) -> Listen:
     host, port = parse_host_and_port(rest, scheme + "://", DEFAULT_PORT, "; all addresses are 0.0.0.0 and [::]")
     return Listen(url, scheme, host=host, port=DEFAULT_PORT if port is None else port)
 
@@ -140,7 +154,8 @@ class Listener(Table, frozen=True):
         str,
         msgspec.Meta(
             description="tcp://HOST:PORT (IPv6 in brackets; port 0: the system picks one); tls://HOST:PORT, which"
-            " speaks nothing but TLS; or unix:/PATH, behind which ?mode=0660 sets the permissions of the socket.",
+            " speaks nothing but TLS; udp://HOST:PORT for datagrams, dtls://HOST:PORT for encrypted ones (the extra"
+            " `dtls`); or unix:/PATH, behind which ?mode=0660 sets the permissions of the socket.",
             extra={"check": parse_listen, "restart": True},  # it would be another listener
         ),
     ]
@@ -174,7 +189,8 @@ class Listener(Table, frozen=True):
         bool,
         msgspec.Meta(
             description="Allow credentials to cross the network unencrypted to a listener beyond loopback:"
-            " whoever sees them on their way can use them."
+            " whoever sees them on their way can use them. To udp:// listeners those of [[auth.hmac]] do not cross"
+            " it, and are all that counts there without this."
         ),
     ] = False
 
@@ -187,12 +203,16 @@ class Listener(Table, frozen=True):
         """Yield what TLS lacks, and what would have no effect."""
         scheme = self.address.scheme
         tls_keys = [key for key in ("certificate", "key", "client_ca") if getattr(self, key) is not None]
-        if scheme == "unix":
+        if scheme in {"unix", "udp"}:
             for key in tls_keys:
-                yield ((key,), ("url",)), f"a unix: listener speaks no TLS: remove `{key}`, or listen on tls://"
+                instead = "dtls://" if scheme == "udp" else "tls://"
+                yield ((key,), ("url",)), f"a {scheme}: listener speaks no TLS: remove `{key}`, or listen on {instead}"
             return
-        if scheme == "tls" and "certificate" not in tls_keys and "key" not in tls_keys:
-            what = f'"{shown(self.url)}" speaks nothing but TLS: give it a `certificate` and a `key`'
+        if scheme == "dtls" and "client_ca" in tls_keys:
+            what = "client certificates are not asked for in DTLS: remove `client_ca`, or listen on tls://"
+            yield (("client_ca",), ("url",)), what
+        if scheme in ENCRYPTED_SCHEMES and "certificate" not in tls_keys and "key" not in tls_keys:
+            what = f'"{shown(self.url)}" speaks nothing but {scheme.upper()}: give it a `certificate` and a `key`'
             yield (("url",), ("certificate",), ("key",)), what
         for given, missing in (("certificate", "key"), ("key", "certificate"), ("client_ca", "certificate")):
             if given in tls_keys and missing not in tls_keys:
@@ -200,5 +220,5 @@ class Listener(Table, frozen=True):
         if self.client_certificate == "optional" and "client_ca" not in tls_keys:
             what = "`client_certificate` is of no use without `client_ca`: add that, or remove this"
             yield (("client_certificate",), ("client_ca",)), what
-        if scheme == "tls" and self.plaintext:
-            yield (("plaintext",), ("url",)), "a tls:// listener takes no plain text: remove `plaintext`"
+        if scheme in ENCRYPTED_SCHEMES and self.plaintext:
+            yield (("plaintext",), ("url",)), f"a {scheme}:// listener takes no plain text: remove `plaintext`"

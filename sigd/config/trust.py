@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from sigd.config.auth import Auth
-from sigd.config.listen import Listener, is_loopback
+from sigd.config.listen import ENCRYPTED_SCHEMES, Listener, is_loopback
 from sigd.toml_places import Path, shown
 from sigd.toml_tables import Conflict
 
@@ -20,6 +20,16 @@ MIXED_ADVICE = (
     " write tls:// instead of tcp://, or set `plaintext = true` in this [[listen]]"
 )
 
+DATAGRAM_ADVICE = (
+    "datagrams can be forged by anybody, and only those of [[auth.hmac]] are authenticated: add such a credential,"
+    " or listen on dtls:// or tls://, or set `plaintext = true` in this [[listen]]"
+)
+
+
+def needs_seal(listener: Listener, auth: Auth) -> bool:
+    """Tell whether datagrams from other machines count only when they are authenticated."""
+    return listener.address.scheme == "udp" and auth.configured and not listener.plaintext
+
 
 def why_loopback_only(listener: Listener, auth: Auth, *, insecure: bool) -> str:
     """Say why a listener may not be reached from other machines, and what to do; nothing if it may."""
@@ -27,18 +37,23 @@ def why_loopback_only(listener: Listener, auth: Auth, *, insecure: bool) -> str:
         return ""
     if not auth.configured:
         return INSECURE_ADVICE
-    if not auth.bearer or listener.plaintext or listener.address.scheme == "tls":
+    scheme = listener.address.scheme
+    if listener.plaintext or scheme in ENCRYPTED_SCHEMES:
+        return ""
+    if scheme == "udp":
+        return "" if auth.hmac else DATAGRAM_ADVICE
+    if not auth.bearer:
         return ""
     return MIXED_ADVICE if listener.certificate else PLAINTEXT_ADVICE
 
 
 def address_conflicts(listen: Sequence[Listener], auth: Auth, *, insecure: bool) -> Iterator[Conflict]:
     """Yield listeners that name an address again, that resolve to nothing, or that strangers reach."""
-    first: dict[tuple[str, int, str], str] = {}
+    first: dict[tuple[bool, str, int, str], str] = {}
     for number, listener in enumerate(listen):
         key = ("listen", number)
         url, at = shown(listener.url), listener.address
-        address = (at.host, at.port, at.path)
+        address = at.socket_key
         if address in first and (at.port or at.path):
             yield (key,), f'"{url}" is the same address as "{first[address]}": remove one'
         first.setdefault(address, url)

@@ -8,7 +8,8 @@ import ssl
 import stat
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sigd.config import Listen, StartError, is_loopback
+from sigd.config import DATAGRAM_SCHEMES, Listen, StartError, is_loopback
+from sigd.net.ports import open_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +87,11 @@ def open_listeners(listen: Listen, loopback_only: str = "") -> list[socket.socke
         StartError: an address cannot be listened on.
     """
     try:
-        return [_unix(listen)] if listen.scheme == "unix" else _tcp(listen, loopback_only)
+        if listen.scheme == "unix":
+            return [_unix(listen)]
+        if listen.scheme in DATAGRAM_SCHEMES:
+            return open_ports(listen.url, listen.host, listen.port, loopback_only)
+        return _tcp(listen, loopback_only)
     except socket.gaierror as fault:
         raise StartError(listen.url, "the name has no address: correct it, or give an address") from fault
     except OSError as fault:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from sigd import log
 from sigd.net.callers import caller_of
+from sigd.net.closing import say_closing
 from sigd.net.tls import RECORD_BYTES, TLSSocket
 from sigd.relay.link import NEVER, Link
-from sigd.wire import framing, proxy
+from sigd.wire import framing, proxy, said
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Framing, Lines, Prefixed, Splitter
 
@@ -226,6 +227,10 @@ class Stream(Link):
             self._reactor.busy.append(self)
         self.rearm()
 
+    def ping(self, now: float) -> None:
+        """Ask for a sign of life."""
+        self.reply(said.PingSaid())
+
     def has_unread(self) -> bool:
         """Whether something has come that was not read yet."""
         try:
@@ -255,7 +260,7 @@ class Stream(Link):
         """Write what the kernel takes; what it does not take waits for `writable`."""
         outbox = self.outbox
         self._write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
-        if self.queued and not self._over:
+        if self.queued and not self.over:
             self.get_stuck(self._reactor.now)
             self.rearm()
 
@@ -291,7 +296,7 @@ class Stream(Link):
         interest = 0 if self._ended or (self.held and not self.closing) else IN
         if self.stuck:
             interest |= OUT
-        if interest != self.interest and not self._over:
+        if interest != self.interest and not self.over:
             self._reactor.watch_for(self.fd, self.interest, interest)
             self.interest = interest
 
@@ -305,7 +310,7 @@ class Stream(Link):
             return
         if self.queued and not self.stuck:
             self.push()
-        if self.closing and not self._over:
+        if self.closing and not self.over:
             self._wind_up(now)
 
     def _wind_up(self, now: float) -> None:
@@ -329,12 +334,7 @@ class Stream(Link):
 
     def close(self, reason: str, fault: ProtocolError | None = None) -> None:
         """End the conversation: the ID is free at once; what is due, the error last, is still flushed."""
-        if not self.closing and self.id is not None:
-            seconds = f"{self._reactor.now - self.opened:.1f}"
-            by = {"by": fault.by} if fault is not None and fault.by is not None else {}
-            log.info("closed", peer=self.id, reason=reason, address=self.address, **by, seconds=seconds)
-        elif fault is not None and fault.code is ErrorCode.AUTH_FAILED:
-            self._reactor.say_failure(self)
+        say_closing(self, reason, fault, self._reactor)
         super().close(reason, fault)
 
     def abort(self, reason: str) -> None:
@@ -343,11 +343,12 @@ class Stream(Link):
         self._finish()
 
     @property
-    def _over(self) -> bool:
+    def over(self) -> bool:
+        """Whether nothing is held for it any more."""
         return self.fd < 0
 
     def _finish(self) -> None:
-        if self._over:
+        if self.over:
             return
         self.router.closed[self.reason] += 1
         self.ends_at = NEVER
@@ -356,7 +357,7 @@ class Stream(Link):
 
     def sever(self) -> None:
         """Give up what the system and the reactor hold for the link."""
-        if self._over:
+        if self.over:
             return
         self.router.deadlines.forget(self)
         self._reactor.remove(self.fd, self.interest)

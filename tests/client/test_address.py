@@ -2,7 +2,7 @@
 
 import pytest
 
-from sigd.client.address import Tcp, Unix, parse
+from sigd.client.address import Tcp, Udp, Unix, parse
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,8 @@ from sigd.client.address import Tcp, Unix, parse
         ("tcp://[fe80::1%eth0]", Tcp("fe80::1%eth0", 7337)),
         ("tls://example.org", Tcp("example.org", 7337, tls=True)),
         ("tls://[::1]:9/", Tcp("::1", 9, tls=True)),
+        ("udp://example.org", Udp("example.org", 7337)),
+        ("udp://[::1]:9/", Udp("::1", 9)),
         ("unix:/run/sigd/sigd.sock", Unix("/run/sigd/sigd.sock")),
         ("unix:/a?b#c d", Unix("/a?b#c d")),
     ],
@@ -30,7 +32,10 @@ def test_an_address(url: str, address: object):
         "",
         "example.org:7337",
         "http://example.org",
-        "udp://example.org",
+        "dtls://example.org",
+        "udp:example.org",
+        "udp://",
+        "udp://user:secret@example.org",
         "tcp:example.org",
         "tcp://",
         "tcp://:7337",
@@ -54,6 +59,11 @@ def test_no_address(url: str):
     with pytest.raises(ValueError, match="no address of a server") as caught:
         parse(url)
     assert "secret" not in str(caught.value)
+
+
+def test_what_is_not_spoken_is_refused_with_what_is():
+    with pytest.raises(ValueError, match="expected tls://host, tcp://host, udp://host or unix:/path"):
+        parse("dtls://example.org")
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_any_byte_is_a_sign_of_life():
 
 def test_a_silence_of_our_own_making_is_none():
     bench = Bench().registers()
-    bench.client.resume(bench.now + 1000)
+    bench.client.alive(bench.now + 1000)
     assert bench.client.deadline == bench.now + 1000 + KEEPALIVE
 
 

@@ -1,8 +1,9 @@
-"""The client and the daemon, TLS and credentials, hours in a moment: in this process, on a clock that jumps."""
+"""The client and the daemon, TLS, UDP and credentials, hours in a moment: in this process, on a clock that jumps."""
 
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from tests.certificates import listener
 from tests.client import certificates
 from tests.client.backends import Brief
 from tests.conftest import Serving
+from tests.in_process import Daemon
+from tests.lossy_proxy import lossy_proxy
 
 TTL = 60
 """Of tokens, in seconds: the daemon adds 30, and the client renews half way, after 45."""
@@ -38,12 +41,24 @@ def fresh(globs: str) -> Callable[[], dict[str, str]]:
     return lambda: token(f"{int(time.time()) + TTL}:{globs}")
 
 
-def trusting(**more: Any) -> dict[str, Any]:
-    return {"ssl_context": certificates.client(), "jitter": Brief(), **more}
+def reach(daemon: Daemon, over: str, **options: Any) -> AbstractAsyncContextManager[Peer]:
+    """Connect over `tls`, in length-prefixed frames or in `lines`, or over `udp`."""
+    if over == "udp":
+        return connect(daemon.udp_url, jitter=Brief(), **options)
+    framing: Any = "lines" if over == "lines" else "prefixed"
+    return connect(daemon.tls_url, framing=framing, ssl_context=certificates.client(), jitter=Brief(), **options)
 
 
-@pytest.mark.parametrize("framing", ["prefixed", "lines"])
-async def test_a_link_lives_on_as_its_tokens_are_renewed(serving: Serving, auth: Auth, framing: Any):
+def link_of(daemon: Daemon, peer: str) -> object:
+    """The daemon's end of a peer's link, of whatever kind."""
+    return daemon.router.registry.holders[peer]
+
+
+OVER_BOTH = pytest.mark.parametrize("over", ["tls", "udp"])
+
+
+@pytest.mark.parametrize("over", ["tls", "lines", "udp"])
+async def test_a_link_lives_on_as_its_tokens_are_renewed(serving: Serving, auth: Auth, over: str):
     asked = 0
 
     def counted() -> dict[str, str]:
@@ -51,28 +66,27 @@ async def test_a_link_lives_on_as_its_tokens_are_renewed(serving: Serving, auth:
         asked += 1
         return fresh("alice")()
 
-    async with serving(auth=auth) as daemon:
-        url = daemon.tls_url
-        assert url.startswith("tls://")
-        async with connect(url, id="alice", credentials=counted, framing=framing, **trusting()) as alice:
-            link = daemon.link("alice")
-            assert 60_000 < (alice.registered.expires_ms or 0) <= 90_000
-            await trio.sleep(900)
-            assert 19 <= asked <= 22
-            assert daemon.link("alice") is link
-            await alice.send("alice", "still here")
-            assert await anext(alice) == MessageFrom(sender="alice", data="still here")
+    async with serving(auth=auth) as daemon, reach(daemon, over, id="alice", credentials=counted) as alice:
+        link = link_of(daemon, "alice")
+        assert 60_000 < (alice.registered.expires_ms or 0) <= 90_000
+        await trio.sleep(900)
+        assert 19 <= asked <= 22
+        assert link_of(daemon, "alice") is link
+        await alice.send("alice", "still here")
+        assert await anext(alice) == MessageFrom(sender="alice", data="still here")
 
 
-async def test_a_token_that_cannot_be_renewed_ends_it(serving: Serving, auth: Auth):
+@OVER_BOTH
+async def test_a_token_that_cannot_be_renewed_ends_it(serving: Serving, auth: Auth, over: str):
     async with serving(auth=auth) as daemon:
         start = trio.current_time()
-        async with connect(daemon.tls_url, id="alice", credentials=fresh("alice")(), **trusting()) as alice:
+        async with reach(daemon, over, id="alice", credentials=fresh("alice")()) as alice:
             with pytest.raises(SignalingError, match="auth-expired"):
                 await anext(alice)
         assert 80 <= trio.current_time() - start <= 92
 
 
+@OVER_BOTH
 @pytest.mark.parametrize(
     ("peer", "credentials", "code"),
     [
@@ -84,33 +98,38 @@ async def test_a_token_that_cannot_be_renewed_ends_it(serving: Serving, auth: Au
     ],
 )
 async def test_who_cannot_be_who_it_wants_to_be_is_told(
-    serving: Serving, auth: Auth, peer: str, credentials: dict[str, str] | None, code: str
+    serving: Serving, auth: Auth, peer: str, credentials: dict[str, str] | None, code: str, over: str
 ):
     async with serving(auth=auth) as daemon:
         with pytest.raises(SignalingError, match=code):
-            async with connect(daemon.tls_url, id=peer, credentials=credentials, **trusting()):
+            async with reach(daemon, over, id=peer, credentials=credentials):
                 pass
 
 
-async def test_the_same_credential_takes_over_and_the_old_link_stays_away(serving: Serving, auth: Auth):
+@OVER_BOTH
+@pytest.mark.parametrize("first", ["tls", "udp"])
+async def test_the_same_credential_takes_over_and_the_old_link_stays_away(
+    serving: Serving, auth: Auth, first: str, over: str
+):
     async with serving(auth=auth) as daemon:
-        options = trusting(id="alice", credentials=fresh("alice"))
-        async with connect(daemon.tls_url, **options) as old, connect(daemon.tls_url, **options) as new:
+        options: dict[str, Any] = {"id": "alice", "credentials": fresh("alice")}
+        async with reach(daemon, first, **options) as old, reach(daemon, over, **options) as new:
             with pytest.raises(SignalingError, match="replaced"):
                 await anext(old)
-            link = daemon.link("alice")
+            link = link_of(daemon, "alice")
             await trio.sleep(1000)
-            assert daemon.link("alice") is link
+            assert link_of(daemon, "alice") is link
             assert (old.connected, new.connected) == (False, True)
             with pytest.raises(Disconnected, match="replaced"):
                 await old.ping()
 
 
-async def test_whom_a_token_does_not_name_is_not_talked_to(serving: Serving, auth: Auth):
+@OVER_BOTH
+async def test_whom_a_token_does_not_name_is_not_talked_to(serving: Serving, auth: Auth, over: str):
     async with serving(auth=auth) as daemon:
 
         def peer(name: str, other: str) -> Any:
-            return connect(daemon.tls_url, id=name, credentials=fresh(f"{name}:{other}"), **trusting())
+            return reach(daemon, over, id=name, credentials=fresh(f"{name}:{other}"))
 
         async with peer("alice", "bob") as alice, peer("bob", "alice") as bob, peer("carol", "alice"):
             await alice.send("bob", 1)
@@ -141,7 +160,8 @@ async def test_a_unix_socket_knows_its_callers(serving: Serving, tmp_path: Path)
                 pass
 
 
-async def test_turn_credentials_are_there_and_new_ones_come_by_themselves(serving: Serving, secret: str):
+@OVER_BOTH
+async def test_turn_credentials_are_there_and_new_ones_come_by_themselves(serving: Serving, secret: str, over: str):
     ice = Ice(
         stun_urls=("stun:127.0.0.1:3478",),
         turn_urls=("turn:127.0.0.1:3478?transport=udp",),
@@ -156,7 +176,7 @@ async def test_turn_credentials_are_there_and_new_ones_come_by_themselves(servin
 
     async with (
         serving(auth=auth, ice=ice) as daemon,
-        connect(daemon.tls_url, id="alice", credentials={"token": SECRET.decode()}, **trusting()) as alice,
+        reach(daemon, over, id="alice", credentials={"token": SECRET.decode()}) as alice,
     ):
         first = turn_of(alice)
         assert {"urls", "username", "credential"} == first.keys()
@@ -168,3 +188,60 @@ async def test_turn_credentials_are_there_and_new_ones_come_by_themselves(servin
         assert await alice.request_ice_servers() == alice.ice_servers
         await alice.send("alice", "nothing before this")
         assert await anext(alice) == MessageFrom(sender="alice", data="nothing before this")
+
+
+async def test_servers_that_find_no_room_in_a_datagram_are_there_as_well(serving: Serving):
+    urls = tuple(f"stun:{number}.{'x' * 50}.example.org" for number in range(20))
+    async with serving(ice=Ice(stun_urls=urls)) as daemon, reach(daemon, "udp", id="alice") as alice:
+        assert alice.registered.ice_servers is None
+        assert alice.ice_servers == [{"urls": [*urls]}]
+
+
+@pytest.mark.parametrize("keepalive_ms", [None, 10_000, 100_000, 300_000])
+async def test_a_silent_peer_stays(serving: Serving, keepalive_ms: int | None):
+    async with serving() as daemon, reach(daemon, "udp", id="alice", keepalive_ms=keepalive_ms) as alice:
+        link = link_of(daemon, "alice")
+        await trio.sleep(1_000)
+        assert link_of(daemon, "alice") is link
+        await alice.send("alice", "still here")
+        assert await anext(alice) == MessageFrom(sender="alice", data="still here")
+
+
+async def test_a_peer_that_moves_is_still_there(serving: Serving):
+    """The client's NAT, or its network, gives it another port: its link knows it by its cid."""
+    async with (
+        serving() as daemon,
+        lossy_proxy(daemon.udp_url) as proxy,
+        connect(proxy.url, id="alice") as alice,
+        reach(daemon, "udp", id="bob") as bob,
+    ):
+        link = link_of(daemon, "alice")
+        proxy.moves()
+        await alice.send("bob", "from elsewhere")
+        assert await anext(bob) == MessageFrom(sender="alice", data="from elsewhere")
+        await bob.send("alice", "to elsewhere")
+        assert await anext(alice) == MessageFrom(sender="bob", data="to elsewhere")
+        assert link_of(daemon, "alice") is link
+
+
+async def test_what_one_peer_does_not_take_is_its_own_affair(serving: Serving):
+    """Over UDP as over a stream: who takes nothing gets nothing more, and the sender is told."""
+    async with (
+        serving() as daemon,
+        reach(daemon, "udp", id="alice") as alice,
+        reach(daemon, "udp", id="bob") as bob,
+        reach(daemon, "udp", id="carol") as carol,
+    ):
+        sent, refused = 0, ""
+        while not refused:
+            try:
+                await alice.send("bob", "x" * 15_000)
+            except SignalingError as fault:
+                refused = fault.code
+            else:
+                sent += 1
+        assert refused == "peer-busy"
+        await alice.send("carol", "hello")
+        assert await anext(carol) == MessageFrom(sender="alice", data="hello")
+        for _ in range(sent):
+            assert await anext(bob) == MessageFrom(sender="alice", data="x" * 15_000)

@@ -13,7 +13,7 @@ import trio
 
 from sigd.config import Limits
 from sigd.config.auth import Auth, TokenEntry
-from sigd.net.reactor import REFUSALS
+from sigd.net.entrance import REFUSALS
 from tests import certificates
 from tests.conftest import Serving
 from tests.in_process import (
@@ -27,6 +27,7 @@ from tests.in_process import (
     text_message,
     within,
 )
+from tests.net import datagrams
 from tests.net.handshakes import BEGUN, Handshake, is_closed, sends_at_once
 
 DEFAULTS = {key: getattr(Limits(), key) for key in UNCAPPED}
@@ -430,8 +431,8 @@ Scenario = Callable[[Daemon], Awaitable[None]]
 
 SCENARIOS: dict[str, tuple[dict[str, Any], Scenario]] = {}
 
-WITHOUT = {"messages_burst", "bytes_burst", "trusted", "drain_ms"}
-"""Those that nobody is past: they say how another one is meant."""
+WITHOUT = {"messages_burst", "bytes_burst", "trusted", "drain_ms", "dtls_sessions", "dtls_handshakes"}
+"""Those that nobody is past, for they say how another one is meant, and those of DTLS: see test_dtls.py."""
 
 
 def past(key: str, **limits: Any) -> Callable[[Scenario], Scenario]:
@@ -665,6 +666,46 @@ async def _(daemon: Daemon) -> None:
     await alice.hears_close()
     await trio.sleep(6)
     assert len(daemon.reactor) == 0
+
+
+@past("udp_links", udp_links=1)
+async def _(daemon: Daemon) -> None:
+    await daemon.peer("alice", "udp")
+    client = await daemon.connect("udp")
+    await client.says({"type": "register", "id": "bob"})
+    assert (await client.hears())["code"] == "server-full"
+
+
+@past("udp_links_per_address", udp_links_per_address=1)
+async def _(daemon: Daemon) -> None:
+    await daemon.peer("alice", "udp")
+    elsewhere = await daemon.connect("udp", source="127.0.0.2")
+    await elsewhere.registers("carol")
+    client = await daemon.connect("udp")
+    await client.says({"type": "register", "id": "bob"})
+    assert (await client.hears())["code"] == "server-full"
+
+
+@past("udp_reassembly_bytes", udp_reassembly_bytes=16_000)
+async def _(daemon: Daemon) -> None:
+    with datagrams.ByHand(daemon.udp_url) as hand:
+        cids = [await hand.registers(id=f"peer-{number}") for number in range(2)]
+        slices = [datagrams.data(cid, 1, 1, b"x" * 1_000, part="0/16") for cid in cids]
+        assert await hand.asks(*slices) == [b"A %b 1 0" % cids[0]]
+        assert await hand.asks(*[b"X " + cid for cid in cids]) == []
+
+
+@past("udp_unproven_per_second", udp_unproven_per_second=1)
+async def _(daemon: Daemon) -> None:
+    with datagrams.ByHand(daemon.udp_url) as hand:
+        assert len(await hand.asks(datagrams.register(), datagrams.register())) == 1
+
+
+@past("udp_unproven_per_second_per_address", udp_unproven_per_second_per_address=1)
+async def _(daemon: Daemon) -> None:
+    with datagrams.ByHand(daemon.udp_url) as hand, datagrams.ByHand(daemon.udp_url, "127.0.0.2") as elsewhere:
+        assert len(await hand.asks(datagrams.register(), datagrams.register())) == 1
+        assert len(await elsewhere.asks(datagrams.register())) == 1
 
 
 TOKEN = "a-good-long-token"

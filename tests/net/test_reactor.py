@@ -11,7 +11,8 @@ import trio
 from trio.testing import MockClock
 
 from sigd.net import reactor
-from sigd.net.reactor import REFUSALS, Reactor
+from sigd.net.entrance import REFUSALS
+from sigd.net.reactor import Reactor
 from sigd.net.stream import MESSAGES_PER_ROUND, Stream
 from sigd.relay.link import Link
 from sigd.relay.router import Router

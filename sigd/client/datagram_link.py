@@ -1,0 +1,115 @@
+"""One conversation over one link in datagrams: what goes when, and when the link is lost. No I/O, no clock."""
+
+import math
+from typing import Final
+
+from sigd.client.conversation import Conversation
+from sigd.wire.datagram import ACK_SECONDS, LEFT, MAX_MESSAGE, Channel
+
+SILENT_SECONDS: Final = 25.0
+"""Without a datagram of ours after which we ping: NATs forget a flow after 30 s (RFC 4787 wants 120 s, many do not)."""
+
+SHARE_OF_KEEPALIVE: Final = 0.8
+"""The same, of a keepalive that is longer than it takes a NAT to forget: then there is none, or nobody minds."""
+
+DENIED_SECONDS: Final = 3.0
+"""For a server to show that it knows the link after all, where somebody said that it does not."""
+
+_DENIAL: Final = b"Z "
+
+
+class DatagramLink:
+    """Messages of a conversation through a channel. Times are seconds on the caller's clock.
+
+    Call `expire` and then `datagrams_to_send` at `deadline`, and `datagrams_to_send` after everything else.
+    """
+
+    def __init__(self, conversation: Conversation, channel: Channel[None], now: float) -> None:
+        self._conversation = conversation
+        self._channel = channel
+        self._sent_at = now
+        self._denied_at = math.inf
+
+    @property
+    def cid(self) -> bytes:
+        """The name of the link, 16 hexadecimal letters."""
+        return self._channel.cid
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more comes over it."""
+        return bool(self._channel.over) or self._conversation.over
+
+    @property
+    def reason(self) -> str:
+        """A few words why the link is over, where nothing that was said tells."""
+        over = self._channel.over
+        return "the server closed the connection" if over == LEFT else over
+
+    # -- what comes
+
+    def receive_untrusted(self, datagram: bytes, now: float) -> None:
+        """Act on a datagram, from whoever it is. Never raises."""
+        conversation, channel = self._conversation, self._channel
+        if datagram.startswith(_DENIAL):
+            self._take_denial(datagram, now)
+            return
+        channel.accepting = conversation.wants_more
+        if channel.receive_untrusted(datagram, None, now):
+            self._denied_at = math.inf
+            conversation.alive(now)
+        for message in channel.take_whole():
+            conversation.receive_message(message, now)
+        channel.finished = 0  # nobody is told: the server answers what was asked
+
+    def _take_denial(self, datagram: bytes, now: float) -> None:
+        """Anybody may have sent this: the server has a while to show that it knows the link."""
+        if datagram.rstrip(b"\r\n") == _DENIAL + self.cid and self._denied_at == math.inf:
+            self._denied_at = now + DENIED_SECONDS
+            self._channel.ping(now)
+
+    # -- what goes
+
+    def datagrams_to_send(self, now: float) -> list[bytes]:
+        """What goes out now."""
+        conversation, channel = self._conversation, self._channel
+        out = channel.datagrams_to_send(now)
+        while channel.room and conversation.has_due:
+            message = conversation.next_due()
+            if len(message) <= MAX_MESSAGE:  # else a renewal, which no server would take: the old credentials do
+                channel.give(message)
+                out += channel.datagrams_to_send(now)
+        if out:
+            self._sent_at = now
+        return [datagram for datagram, _ in out]
+
+    def leave(self, now: float) -> list[bytes]:
+        """End the link; the last datagrams."""
+        # What came last is acknowledged at once: nobody repeats it for nothing.
+        out = self._channel.datagrams_to_send(now + ACK_SECONDS)
+        self._channel.leave("this peer has left")
+        return [datagram for datagram, _ in out + self._channel.datagrams_to_send(now)]
+
+    # -- time
+
+    @property
+    def deadline(self) -> float:
+        """When `expire` and `datagrams_to_send` are to be called."""
+        conversation, channel = self._conversation, self._channel
+        if conversation.has_due and channel.room:
+            return -math.inf
+        return min(channel.next_deadline(), conversation.deadline, self._denied_at, self._silent_at)
+
+    @property
+    def _silent_at(self) -> float:
+        return self._sent_at + max(SILENT_SECONDS, SHARE_OF_KEEPALIVE * self._conversation.keepalive)
+
+    def expire(self, now: float) -> None:
+        """Do what is due by now: repeat, ask for a sign of life, give up."""
+        conversation, channel = self._conversation, self._channel
+        conversation.expire(now)
+        channel.expire(now)
+        if now >= self._denied_at:
+            channel.leave("the server does not know this link any more")
+        elif conversation.pinged or now >= self._silent_at:
+            channel.ping(now)

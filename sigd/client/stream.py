@@ -1,0 +1,98 @@
+"""A connection over a byte stream: TCP, TLS or a Unix socket."""
+
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import anyio
+from anyio.abc import ByteStream
+
+from sigd.client.dial import LOST, dial, hang_up, why
+from sigd.client.errors import Disconnected
+
+if TYPE_CHECKING:
+    from sigd.client.address import Tcp, Unix
+    from sigd.client.carrier import Carrier
+    from sigd.client.credentials import Credentials
+
+RECEIVE_BYTES: Final = 65_536
+"""What one read takes: a frame of the default size in one go."""
+
+
+async def connect_stream(where: "Tcp | Unix", context: ssl.SSLContext | None, carrier: "Carrier") -> "StreamConnection":
+    """Connect; `context` is that of `context_for`.
+
+    Raises:
+        OSError: there is no connection.
+    """
+    return StreamConnection(carrier, await dial(where, context))
+
+
+class StreamConnection:
+    """A connection over a stream. See `Connection` for what is not here."""
+
+    def __init__(self, carrier: "Carrier", stream: ByteStream) -> None:
+        self._carrier = carrier
+        self._conversation = carrier.conversation
+        self._stream = stream
+
+    async def register(self, credentials: "Credentials") -> None:
+        """Ask for the ID, and return once it is ours."""
+        conversation = self._conversation
+        conversation.register(credentials)
+        # Where a server refused the connection at once, writing fails, and what it said is still there to be read.
+        with suppress(*LOST):
+            await self._stream.send(conversation.take_due())
+        while not (conversation.registered or conversation.over):
+            try:
+                chunk = await self._stream.receive(RECEIVE_BYTES)
+            except LOST as fault:
+                raise conversation.fault or Disconnected(why(fault), sent=True) from None
+            conversation.receive(chunk, anyio.current_time())
+        if not conversation.registered:
+            raise conversation.fault or AssertionError("over, and nothing says why")
+
+    async def converse(self) -> str:
+        """Read and write until the connection is over; a few words why, where nothing that was said tells."""
+        reason = ""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._write)
+            reason = await self._read()
+            group.cancel_scope.cancel()
+        return reason
+
+    def shown(self, credentials: "Credentials") -> "Credentials":
+        """What of fresh credentials is said: all."""
+        return credentials
+
+    async def hang_up(self, *, within: float = 0) -> None:
+        """Close the stream."""
+        await hang_up(self._stream, within=within)
+
+    async def _read(self) -> str:
+        conversation = self._conversation
+        while not conversation.over:
+            if not conversation.wants_more:
+                await self._carrier.wait_for(lambda: conversation.wants_more)
+                conversation.alive(anyio.current_time())  # the silence was of our own making
+            chunk = b""
+            with anyio.move_on_after(conversation.deadline - anyio.current_time()):
+                try:
+                    chunk = await self._stream.receive(RECEIVE_BYTES)
+                except LOST as fault:
+                    return why(fault)
+            if chunk:
+                conversation.receive(chunk, anyio.current_time())
+            else:
+                conversation.expire(anyio.current_time())
+            self._carrier.tell()
+        return ""
+
+    async def _write(self) -> None:
+        conversation = self._conversation
+        # The reader finds out by itself that the connection is gone, after all that was still to be read.
+        with suppress(*LOST):
+            while True:
+                await self._carrier.wait_for(lambda: conversation.has_due)
+                await self._stream.send(conversation.take_due())
+                self._carrier.tell()

@@ -1,0 +1,397 @@
+"""A link in datagrams: what its outbox holds goes through a channel, which sees to it that it arrives."""
+
+import hmac
+from typing import TYPE_CHECKING, Final
+
+from sigd import log
+from sigd.net.closing import say_closing
+from sigd.relay.credentials import Caller, Seal
+from sigd.relay.link import NEVER, Link
+from sigd.wire import macs, messages, said
+from sigd.wire.datagram import MAX_DATAGRAM, MAX_MESSAGE, Channel
+from sigd.wire.errors import ErrorCode, ProtocolError
+
+if TYPE_CHECKING:
+    from sigd.net.ports import Place
+    from sigd.net.udp import Datagrams
+    from sigd.relay.access import Access
+    from sigd.relay.limits import Origin
+    from sigd.wire.greeting import Opening
+    from sigd.wire.messages import Register
+    from sigd.wire.said import ServerMessage
+
+GREETING_EXTRAS: Final = 200
+"""Bytes that are kept free in the first `registered` for what datagrams add: nonce, cid, mac, and their names."""
+
+
+class RegisterSeal(Seal):
+    """The mac behind a `register`."""
+
+    __slots__ = ("_text", "mac")
+
+    def __init__(self, text: bytes, mac: bytes) -> None:
+        super().__init__()
+        self._text = text
+        self.mac = mac
+
+    def made_with(self, token: bytes, register: "Register") -> bool:
+        """Whether who sent this `register` has the token."""
+        return hmac.compare_digest(macs.mac(token, macs.REGISTER, self._text), self.mac)
+
+
+class RenewalSeal(Seal):
+    """The `proof` in a `register` on a link."""
+
+    __slots__ = ("_cid",)
+
+    def __init__(self, cid: bytes) -> None:
+        super().__init__()
+        self._cid = cid
+
+    def made_with(self, token: bytes, register: "Register") -> bool:
+        """Whether who sent this `register` has the token."""
+        if register.proof is None or register.user is None:
+            return False
+        proof = macs.renewal_proof(token, self._cid, register.user)
+        return hmac.compare_digest(proof, register.proof.encode("utf-8", "replace"))
+
+
+class Greeted:
+    """What is kept of a `register` while it is judged.
+
+    Attributes:
+        nonce: the client's own.
+        user: what it says of itself, for the mac.
+        seal: the mac behind it, where there is one.
+        answer: what it is answered with, in one datagram; empty: nothing yet.
+    """
+
+    __slots__ = ("answer", "nonce", "seal", "user")
+
+    def __init__(self, nonce: str, user: str | None, seal: RegisterSeal | None) -> None:
+        self.nonce = nonce
+        self.user = user
+        self.seal = seal
+        self.answer = b""
+
+    def refusal(self, error: said.Error, access: "Access") -> bytes:
+        """An error in one datagram: with a mac where the client has shown that it has the token."""
+        error.nonce = self.nonce
+        text, seal = messages.encode(error), self.seal
+        if seal is None:
+            return text
+        if not seal.token and error.code != ErrorCode.AUTH_FAILED and self.user is not None:
+            access.unseal(self.user, seal)  # it failed before anybody looked at it
+        return macs.sealed(seal.token, macs.ERROR, text) if seal.token else text
+
+
+class DatagramLink(Link):
+    """A link over UDP or DTLS. See `Link` for what is not here.
+
+    Attributes:
+        cid: its name on the wire, 16 hexadecimal letters.
+        greeted: the `register` that is being judged; None once there is a channel.
+        channel: what carries messages from then on.
+        timer_at: when it is looked at next for its channel's sake, as long as it stands in the timers.
+    """
+
+    __slots__ = ("_datagrams", "_given", "_listed", "_place", "channel", "cid", "greeted", "timer_at")
+
+    def __init__(self, datagrams: "Datagrams", origin: "Origin", place: "Place", cid: bytes, greeted: Greeted) -> None:
+        self._datagrams = datagrams
+        host, port = place[0][:2]
+        now = datagrams.reactor.now
+        # Where both say the same, one string is enough for all who come from there.
+        super().__init__(datagrams.router, origin, origin.key if origin.key == host else host, port, now, _as_it_is)
+        self._place: Place | None = place
+        self._given = 0  # messages of the outbox that the channel has
+        self._listed = False  # stands in `router.due`
+        self.cid = cid
+        self.greeted: Greeted | None = greeted
+        self.channel: Channel[Place] | None = None
+        self.timer_at = NEVER
+
+    # -- what it is
+
+    @property
+    def largest_frame(self) -> int:
+        """The longest message that may be sent over it at all, in bytes."""
+        return min(self._datagrams.router.limits.max_frame, MAX_MESSAGE)
+
+    @property
+    def room_for_greeting(self) -> int:
+        """How many bytes `registered` may have: the first one stands in one datagram."""
+        return self.max_frame if self.greeted is None else min(self.max_frame, MAX_DATAGRAM - GREETING_EXTRAS)
+
+    @property
+    def asked_late(self) -> bool:
+        """Never: pings do not wait for messages."""
+        return False
+
+    def caller(self) -> Caller | None:
+        """Who the transport says the client is: one that has the token of its `user`, where it shows that."""
+        if self.greeted is not None:
+            seal = self.greeted.seal
+            assert self._place is not None
+            return Caller(seal=seal, sealed_only=seal is not None or self._place[1].sealed_only)
+        assert self.channel is not None
+        return Caller(seal=RenewalSeal(self.cid), sealed_only=self.channel.place[1].sealed_only)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is held for it any more."""
+        return self.channel is None and self.greeted is None
+
+    # -- the opening
+
+    def reply(self, message: "ServerMessage") -> None:
+        """Queue an answer to this link itself; the one to its first `register` stands in a datagram of its own."""
+        greeted = self.greeted
+        if greeted is None:
+            super().reply(message)
+        elif isinstance(message, said.Registered):
+            greeted.answer = self._greeting(message, greeted.nonce, self._key_of(greeted))
+        elif isinstance(message, said.Error):
+            greeted.answer = greeted.refusal(message, self.router.admission.access)
+            self._list()
+
+    def _greeting(self, registered: said.Registered, nonce: str, key: bytes | None) -> bytes:
+        registered.nonce, registered.cid = nonce, self.cid.decode()
+        text = messages.encode(registered)
+        return text if key is None else macs.sealed(key, macs.FROM_SERVER, text)
+
+    def greet_again(self, opening: "Opening", place: "Place", now: float) -> None:
+        """Answer the same `register` once more: the answer was lost. Nothing changes by it, whoever sent it."""
+        channel = self.channel
+        if channel is None or self.closing or place != channel.place:
+            return
+        registered = self.router.admission.greeting(self, opening.ref, now)
+        answer = self._greeting(registered, opening.nonce, channel.key)
+        if len(answer) > MAX_DATAGRAM:
+            registered.ice_servers = None  # as in the first answer
+            answer = self._greeting(registered, opening.nonce, channel.key)
+        self._datagrams.send(answer, place)
+
+    def _key_of(self, greeted: Greeted) -> bytes | None:
+        seal = greeted.seal
+        return None if seal is None else macs.link_key(seal.token, self.cid, seal.mac)
+
+    def admitted(self) -> None:
+        """The link has an ID now: there is a channel, and the client is told its name."""
+        greeted, place = self.greeted, self._place
+        assert greeted is not None
+        assert place is not None
+        self.channel = self._datagrams.channel_for(self, place, self._key_of(greeted))
+        self.greeted = self._place = None
+        self._datagrams.send(greeted.answer, place)
+        log.debug("registered", peer=self.id, address=self.address)
+
+    # -- what comes
+
+    def take_untrusted(self, datagram: bytes, place: "Place", now: float) -> None:
+        """Act on a datagram that carries this link's cid."""
+        channel = self.channel
+        if channel is None:
+            return
+        channel.accepting = not self.held
+        lives = channel.receive_untrusted(datagram, place, now)
+        if channel.over:
+            self.abort(channel.over)
+            return
+        if channel.place is place:
+            self._move(place)
+        if channel.finished:
+            self._settle_finished(channel, now)
+        if lives:
+            if channel.whole and not self.held:
+                self._act_on_new(channel, now)
+            else:
+                self.heard(0, 0, now)
+            if self.challenge is not None:
+                self.router.admission.sign_of_life(self, now)
+        self._schedule(channel, now)
+
+    def _act_on_new(self, channel: "Channel[Place]", now: float) -> None:
+        wait = self.heard(len(channel.whole), sum(map(len, channel.whole)), now)
+        self._act_on(channel, now)
+        if wait > 0:
+            self.pause(now)
+
+    def _act_on(self, channel: "Channel[Place]", now: float) -> None:
+        """Act on messages that came. They are acknowledged: those that cannot be acted on now wait."""
+        receive = self._datagrams.reactor.receive
+        whole = channel.take_whole()
+        for number, message in enumerate(whole):
+            if self.held:
+                if not self.closing:
+                    channel.whole = whole[number:]
+                return
+            if len(message) > self.largest_frame:
+                text = "this message is longer than `maxFrame`"
+                self.refuse(ProtocolError(ErrorCode.TOO_LARGE, text, limit="max_frame"))
+            else:
+                receive(self, message, now)
+
+    def _settle_finished(self, channel: "Channel[Place]", now: float) -> None:
+        """Take what was acknowledged out of the outbox."""
+        count, channel.finished = channel.finished, 0
+        self._given -= count
+        self.sent(sum(map(len, self.outbox[:count])), now)
+        self.stalled_since = NEVER  # the channel itself gives up on who takes nothing
+        if self.outbox or self.closing:
+            self._list()
+
+    def _move(self, place: "Place") -> None:
+        """It has shown that it receives elsewhere now."""
+        before = self.address
+        origins = self.router.admission.origins
+        origins.leave_by_datagram(self.origin)
+        self.host, self.port = place[0][:2]
+        self.origin = origins.of(self.host)
+        origins.join_by_datagram(self.origin)
+        log.debug("moved", peer=self.id, before=before, address=self.address)
+
+    def resume(self) -> None:
+        """Act on what waits, after having been held."""
+        self._list()
+
+    def has_unread(self) -> bool:
+        """Whether something has come that was not read yet: all that came is read before a time is up."""
+        return False
+
+    # -- what goes
+
+    def deliver(self, message: bytes, sender: Link) -> ErrorCode | None:
+        """Queue what another peer sends; or say why not. See `Link.deliver`."""
+        waits = self.queued
+        refusal = super().deliver(message, sender)
+        if waits:
+            self._list()  # else it stands there for its outbox, which was empty
+        return refusal
+
+    def reply_text(self, data: bytes) -> None:
+        """Queue bytes that are a whole message."""
+        waits = self.queued
+        super().reply_text(data)
+        if waits:
+            self._list()
+
+    def ping(self, now: float) -> None:
+        """Ask for a sign of life."""
+        if self.channel is not None:
+            self.channel.ping(now)
+            self._list()
+
+    def push(self) -> None:
+        """Send what the channel has room for; the rest waits until something is acknowledged."""
+        channel = self.channel
+        if channel is None:
+            return
+        outbox, now = self.outbox, self._datagrams.reactor.now
+        while True:
+            if self._given < len(outbox) and channel.room:
+                channel.give(outbox[self._given])
+                self._given += 1
+            out = channel.datagrams_to_send(now)
+            if not out:
+                break
+            for datagram, place in out:
+                self._datagrams.send(datagram, place)
+        if self.queued and not self.stuck:
+            self.stuck = True  # all of it counts until it is acknowledged
+            self.router.outbox_bytes += self.queued
+
+    def expire(self, now: float) -> None:
+        """Do what is due for the channel's sake."""
+        if self.channel is not None:
+            self.attend(now)
+
+    def _list(self) -> None:
+        if not self._listed:
+            self._listed = True
+            self.router.due.append(self)
+
+    def _schedule(self, channel: "Channel[Place]", now: float) -> None:
+        when = channel.next_deadline()
+        if when <= now:
+            self._list()
+        elif when < self.timer_at:
+            self._datagrams.timers.watch(self, when)
+
+    # -- the end
+
+    def attend(self, now: float) -> None:
+        """Send what is due, and bring a closing link further to its end."""
+        self._listed = False
+        channel = self.channel
+        if channel is None:
+            self._answer()
+            return
+        channel.expire(now)  # not by the timers alone, which are up to a tick late: what is due is to be sent here
+        if channel.over:
+            self.abort(channel.over)
+            return
+        if channel.whole and not self.held:
+            self._act_on(channel, now)
+        self.push()
+        if self.closing:
+            self._wind_up(now)
+        if self.channel is not None:
+            self._schedule(channel, now)
+
+    def _answer(self) -> None:
+        """Tell a client that it is not registered, which is all that there is of its link."""
+        greeted, place = self.greeted, self._place
+        if greeted is None or place is None:
+            return
+        if not greeted.answer:
+            if self.closing:
+                self._finish()  # the daemon stops, while its claim waits
+            return
+        self._datagrams.send(greeted.answer, place)
+        self.abort("not registered")
+
+    def _wind_up(self, now: float) -> None:
+        if self.ends_at is NEVER:
+            self.ends_at = now + self._datagrams.reactor.linger_seconds
+            self.router.deadlines.forget(self)
+            self.router.watch(self)
+        if not self.queued:
+            self._finish()
+
+    def close(self, reason: str, fault: "ProtocolError | None" = None) -> None:
+        """End the conversation: the ID is free at once; what is due, the error last, is still sent."""
+        say_closing(self, reason, fault, self._datagrams.reactor)
+        super().close(reason, fault)
+
+    def abort(self, reason: str) -> None:
+        """End at once, whatever is still due."""
+        self.close(reason)
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.over:
+            return
+        self.router.closed[self.reason] += 1
+        self.ends_at = NEVER
+        self.sever()
+        self.drop_unsent(keep=0)
+
+    def sever(self) -> None:
+        """Give up what is held for the link, and tell the client if it does not know."""
+        channel = self.channel
+        place = self._place if channel is None else channel.place
+        if place is None:
+            return
+        self.channel = self.greeted = self._place = None
+        self.router.deadlines.forget(self)
+        self._datagrams.remove(self, place)
+        if channel is not None:
+            channel.leave(self.reason)
+            for datagram, place in channel.datagrams_to_send(self._datagrams.reactor.now):  # X, unless it has left
+                self._datagrams.send(datagram, place)
+            channel.discard()
+
+
+def _as_it_is(message: bytes) -> bytes:
+    return message

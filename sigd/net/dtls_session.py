@@ -1,0 +1,342 @@
+"""Conversations in DTLS: one is to its links what a datagram socket is to those over UDP. See `ports.Carrier`.
+
+Trio does the cookies, the handshakes and their repetitions. Here is what it leaves open: how many there may be and for
+how long, whose fault ends what, and that nobody has to wait for anybody.
+"""
+
+import contextlib
+import functools
+import itertools
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+from OpenSSL import SSL
+
+from sigd import log
+from sigd.net.opening import FAILED, TIMED_OUT
+from sigd.wire import greeting
+from sigd.wire.datagram import MAX_DATAGRAM
+
+if TYPE_CHECKING:
+    from sigd.net.datagram_link import DatagramLink
+    from sigd.net.dtls import DTLSPort
+    from sigd.net.ports import Address
+    from sigd.net.reactor import Reactor
+    from sigd.relay.limits import Origin
+
+QUEUE: Final = 32
+"""Datagrams that wait to be encrypted: four windows. What comes on top is lost, as it might be on the way."""
+
+PATIENCE_SECONDS: Final = 1.0
+"""How long a handshake is safe from being given up for a newer one: some round trips. Without it none of a crowd that
+comes back in one moment would ever be done."""
+
+STOP_SECONDS: Final = 0.5
+"""How long farewells may take when the daemon stops: a few datagrams that nobody waits for."""
+
+_LOST: Final = (SSL.Error, trio.BrokenResourceError, trio.ClosedResourceError)
+"""What trio raises when OpenSSL gives up, when the client starts anew, and when the socket is closed."""
+
+_LEFT: Final = "left"
+_CONNECTION_LOST: Final = "connection lost"
+_INTERNAL: Final = "internal"
+
+_serials: Final = itertools.count(1)
+
+
+class Sessions:
+    """All conversations in DTLS, of all listeners.
+
+    Attributes:
+        reactor: whose rounds they come between.
+        ports: where clients come from.
+        turn: held by who is about to compute a handshake, which takes up to a millisecond: one, then everybody else.
+    """
+
+    def __init__(self, reactor: "Reactor") -> None:
+        self.reactor = reactor
+        self.ports: list[DTLSPort] = []
+        self.turn = trio.Lock()
+        self._all: set[Session] = set()
+        self._young: dict[Session, None] = {}  # those that had no ID when they were looked at last, the oldest first
+        self._empty = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    async def run(self) -> None:
+        """Serve all who come, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for port in self.ports:
+                nursery.start_soon(port.serve, self)
+
+    def change(self, contexts: "dict[tuple[str, int], SSL.Context]") -> None:
+        """Show these certificates from now on, by the listener's key."""
+        for port in self.ports:
+            port.context = contexts.get(port.key, port.context)
+
+    async def serve(self, channel: trio.DTLSChannel, port: "DTLSPort") -> None:
+        """Serve one client, which has shown that it receives where it sends from, until it has left."""
+        try:
+            session = Session(self, channel, port)
+            try:
+                if self._enter(session):
+                    await session.run()
+            finally:
+                self._leave(session)
+        except Exception as fault:
+            self.reactor.say_bug(fault, address=channel.peer_address[0][0])
+
+    def all_links(self) -> "list[DatagramLink]":
+        """All links over DTLS, also while they are judged or closing."""
+        return [link for session in self._all for link in session.links.values()]
+
+    async def stop(self) -> None:
+        """Have all end, their links having ended, and wait until each was told."""
+        for session in self._all:
+            session.end()
+        with trio.move_on_after(STOP_SECONDS):
+            while self._all:
+                self._empty = trio.Event()
+                await self._empty.wait()
+
+    # -- how many
+
+    def _enter(self, session: "Session") -> bool:
+        """Count a session, if there is room: its client tries again otherwise, as if we had not heard it."""
+        limits, hits = self.reactor.router.limits, self.reactor.router.limits_hit
+        if self.reactor.stopping:
+            return False
+        if len(self._all) >= limits.dtls_sessions:
+            hits["dtls_sessions"] += 1
+            return False
+        self._young = {other: None for other in self._young if not other.registered}
+        limit, oldest = self._in_the_way_of(session)
+        if limit:
+            hits[limit] += 1
+        if oldest is not None:
+            if session.began < oldest.began + PATIENCE_SECONDS:
+                return False
+            del self._young[oldest]
+            oldest.end()
+        self._all.add(session)
+        self._young[session] = None
+        return True
+
+    def _in_the_way_of(self, session: "Session") -> "tuple[str, Session | None]":
+        """Which limit a further session would be above, and which one of those below it is the oldest."""
+        limits = self.reactor.router.limits
+        cap = limits.max_unregistered_per_address
+        if cap and session.origin.capped:
+            same = [other for other in self._young if other.origin.key == session.origin.key]
+            if len(same) >= cap:
+                return "max_unregistered_per_address", same[0]
+        if len(self._young) >= limits.dtls_handshakes:
+            return "dtls_handshakes", next(iter(self._young))
+        return "", None
+
+    def _leave(self, session: "Session") -> None:
+        self._all.discard(session)
+        self._young.pop(session, None)
+        if not self._all:
+            self._empty.set()
+
+
+class Session:
+    """One client's conversation in DTLS.
+
+    Attributes:
+        address: where the client is.
+        origin: the same as far as per-address caps go.
+        began: when it was taken in, in seconds on trio's clock.
+        links: those that are reached here, by cid.
+        resends_at: from when on trio may repeat the end of the handshake.
+        serial: no other has the same.
+    """
+
+    __slots__ = (
+        "_channel",
+        "_due",
+        "_port",
+        "_reactor",
+        "_registers_by",
+        "_room",
+        "_scope",
+        "_source",
+        "_to_write",
+        "_turn",
+        "address",
+        "began",
+        "links",
+        "origin",
+        "resends_at",
+        "serial",
+    )
+
+    def __init__(self, sessions: Sessions, channel: trio.DTLSChannel, port: "DTLSPort") -> None:
+        self._reactor = sessions.reactor
+        self._turn = sessions.turn
+        self._channel = channel
+        self._port = port
+        self.address: Address
+        self.address, self._source = channel.peer_address
+        self.origin: Origin = self._reactor.router.admission.origins.of(self.address[0])
+        self.began = trio.current_time()
+        self.links: dict[bytes, DatagramLink] = _Links(self)
+        self.resends_at = -math.inf
+        self.serial = next(_serials)
+        self._room = 0  # bytes that a datagram may have; 0: the handshake is not done
+        self._registers_by = math.inf
+        self._scope = trio.CancelScope()
+        self._due, self._to_write = trio.open_memory_channel[bytes](QUEUE)
+
+    # -- as a carrier
+
+    @property
+    def moves(self) -> bool:
+        """A client that has another address shakes hands again: nothing in DTLS 1.2 says that it is the same."""
+        return False
+
+    @property
+    def sealed_only(self) -> bool:
+        """All datagrams are authenticated, by DTLS itself."""
+        return False
+
+    def send(self, data: bytes, address: "Address", source: bytes) -> None:
+        """Send a datagram. What is too long, or too much, is lost: OpenSSL would fragment it, and nobody waits here."""
+        if len(data) <= self._room:
+            with contextlib.suppress(trio.WouldBlock, trio.ClosedResourceError, trio.BrokenResourceError):
+                self._due.send_nowait(data)
+
+    # -- its life
+
+    @property
+    def registered(self) -> bool:
+        """Whether one of its links has an ID."""
+        return any(link.id is not None for link in self.links.values())
+
+    def end(self) -> None:
+        """Have it end, once all that is due has been written."""
+        self._scope.cancel()
+
+    def note_end_of(self, link: "DatagramLink") -> None:
+        """A link has ended, with which the session ends, unless it has others, or may still register."""
+        if self.links:
+            return
+        if link.id is not None:
+            self.end()
+        else:
+            self._scope.deadline = self._registers_by
+
+    async def run(self) -> None:
+        """Shake hands, and then do what the client says, until it leaves."""
+        limits = self._reactor.router.limits
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write)
+            reason = ""
+            with self._scope:
+                self._scope.deadline = self.began + limits.tls_handshake_timeout_ms / 1000
+                if await self._shake_hands():
+                    self._port.established[self._channel.peer_address] = self
+                    self._registers_by = trio.current_time() + limits.register_timeout_ms / 1000
+                    self._scope.deadline = self._registers_by
+                    reason = await self._read()
+            self._reactor.intervene(functools.partial(self._give_up_links, reason))
+            self._due.close()
+        if self._scope.cancelled_caught and trio.current_time() >= self._scope.deadline:
+            self._note_time_out()
+        established = self._port.established
+        if established.get(self._channel.peer_address) is self:
+            del established[self._channel.peer_address]
+
+    def _note_time_out(self) -> None:
+        router = self._reactor.router
+        if self._room:
+            router.limits_hit["register_timeout_ms"] += 1
+        else:
+            router.limits_hit["tls_handshake_timeout_ms"] += 1
+            router.closed[TIMED_OUT] += 1
+
+    async def _shake_hands(self) -> bool:
+        channel = self._channel
+        channel.set_ciphertext_mtu(MAX_DATAGRAM)
+        try:
+            async with self._turn:
+                await trio.lowlevel.checkpoint()
+            await channel.do_handshake()
+        except _LOST as fault:
+            log.debug("dtls", address=self.address[0], fault=type(fault).__name__)
+            self._reactor.router.closed[FAILED] += 1
+            return False
+        self._room = channel.get_cleartext_mtu()
+        return True
+
+    async def _read(self) -> str:
+        """Act on what comes, until nothing more does; why."""
+        while True:
+            try:
+                datagram = await self._channel.receive()
+            except SSL.ZeroReturnError:
+                return _LEFT
+            except _LOST:
+                return _CONNECTION_LOST
+            try:
+                self._reactor.intervene(functools.partial(self._take_untrusted, datagram))
+            except Exception as fault:
+                self._reactor.say_bug(fault, address=self.address[0])
+                return _INTERNAL
+            if self.links:
+                self._scope.deadline = math.inf  # its link has deadlines of its own
+
+    def _take_untrusted(self, datagram: bytes, now: float) -> None:
+        # A new tuple each time: a link that finds its own one again takes that for a move.
+        place = (self.address, self, self._source)
+        datagrams = self._reactor.datagrams
+        if not datagram.startswith(b"{"):
+            datagrams.take_untrusted(datagram, place, now)
+        elif len(datagram) <= MAX_DATAGRAM and not self._reactor.stopping:
+            opening = greeting.open_untrusted(datagram)
+            if opening is not None:
+                datagrams.greet(opening, place, now)  # DTLS has had its own cookie
+
+    def _give_up_links(self, reason: str, now: float) -> None:
+        for link in list(self.links.values()):
+            try:
+                link.abort(reason or _CONNECTION_LOST)
+            except Exception as fault:
+                self._reactor.fail(link, fault)
+        self.links = {}  # the other knows us, and what holds itself is freed late
+
+    # -- what goes
+
+    async def _write(self) -> None:
+        async for datagram in self._to_write:
+            try:
+                await self._channel.send(datagram)
+            except _LOST:
+                self.end()
+                return
+        if self._room:
+            self._say_close_notify()
+
+    def _say_close_notify(self) -> None:
+        # Trio has no call for it. Nobody waits for the client's, which is nothing to us any more.
+        undocumented: Any = self._channel
+        connection: SSL.Connection = undocumented._ssl
+        with contextlib.suppress(SSL.Error):
+            connection.shutdown()
+            self._port.send(connection.bio_read(MAX_DATAGRAM), self.address, self._source)
+
+
+class _Links(dict[bytes, "DatagramLink"]):
+    """The links of a session, which hears when one of them ends."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    def __delitem__(self, cid: bytes) -> None:
+        link = self[cid]
+        super().__delitem__(cid)
+        self._session.note_end_of(link)

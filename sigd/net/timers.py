@@ -1,0 +1,50 @@
+"""When links in datagrams have something to do: finer than `Deadlines`, and empty where nothing is under way."""
+
+import heapq
+import math
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from sigd.net.datagram_link import DatagramLink
+
+TICK: Final = 1 / 128
+"""Seconds: how late anything is done. A third of the shortest wait, which is that of an acknowledgement."""
+
+NEVER: Final = math.inf
+
+
+class Timers:
+    """Links by the tick in which each has to be looked at. A link says in `timer_at` where it stands."""
+
+    __slots__ = ("_links", "_ticks")
+
+    def __init__(self) -> None:
+        self._links: dict[int, list[DatagramLink]] = {}
+        self._ticks: list[int] = []
+
+    @property
+    def earliest(self) -> float:
+        """When the first one comes due."""
+        return self._ticks[0] * TICK if self._ticks else NEVER
+
+    def watch(self, link: "DatagramLink", when: float) -> None:
+        """Look at a link at `when`, if it is not looked at earlier anyway."""
+        if when >= link.timer_at:
+            return
+        link.timer_at = when
+        tick = math.ceil(when / TICK)
+        if tick in self._links:
+            self._links[tick].append(link)
+        else:
+            self._links[tick] = [link]
+            heapq.heappush(self._ticks, tick)
+
+    def due(self, now: float) -> "list[DatagramLink]":
+        """The links to look at now; each is to be watched again."""
+        found: list[DatagramLink] = []
+        while self._ticks and self._ticks[0] * TICK <= now:
+            for link in self._links.pop(heapq.heappop(self._ticks)):
+                if link.timer_at <= now:  # else it was looked at meanwhile, and is watched anew
+                    link.timer_at = NEVER
+                    found.append(link)
+        return found

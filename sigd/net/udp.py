@@ -1,0 +1,255 @@
+"""Many links over few datagram sockets: who is challenged, who gets in, and whose datagram this is."""
+
+import hashlib
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from sigd.net.datagram_link import DatagramLink, Greeted, RegisterSeal
+from sigd.net.timers import Timers
+from sigd.relay.limits import Meter
+from sigd.wire import greeting, messages
+from sigd.wire.cookies import Cookies
+from sigd.wire.datagram import MAX_DATAGRAM, Channel, Reassembly
+from sigd.wire.errors import ErrorCode, ProtocolError
+
+if TYPE_CHECKING:
+    from sigd.net.ports import Place, Port
+    from sigd.net.reactor import Reactor
+    from sigd.relay.router import Router
+
+DATAGRAMS_PER_ROUND: Final = 64
+"""Of one socket that are acted on before the others have their turn: as much work as a handful of streams may make."""
+
+CID_BYTES: Final = 8
+"""64 random bits name a link: without a mac nobody guesses them, and no two links share them."""
+
+KEPT_SECONDS: Final = 60.0
+"""How long at least it is known which link has ended: as long as the cookie of its `register` counts. At most twice."""
+
+KEPT_PER_LINK: Final = 4
+"""How many of them there may be, in relation to links: who comes and goes without end hears that it is full here."""
+
+SECRET_BYTES: Final = 32
+"""What cids are made with: as many as the hash takes at most for half of it."""
+
+_BRACE: Final = b"{"
+_HEADS_WITH_ANSWER: Final = (b"D ", b"P ")
+_CID: Final = slice(2, 18)
+_SHORTEST: Final = 18
+
+
+class Ended:
+    """Which links have ended of late: the `register` of one that comes again then is a late copy, or somebody else's.
+
+    In two generations, each of which is forgotten as a whole. Times are seconds.
+    """
+
+    __slots__ = ("_current", "_previous", "_turns_at")
+
+    def __init__(self) -> None:
+        self._current: set[bytes] = set()
+        self._previous: set[bytes] = set()
+        self._turns_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._current) + len(self._previous)
+
+    def __contains__(self, cid: bytes) -> bool:
+        return cid in self._current or cid in self._previous
+
+    def note(self, cid: bytes) -> None:
+        """Keep it in mind."""
+        self._current.add(cid)
+
+    def forget(self, now: float) -> None:
+        """Forget those that nobody needs to know any more."""
+        if now >= self._turns_at:
+            self._previous = set() if now >= self._turns_at + KEPT_SECONDS else self._current
+            self._current = set()
+            self._turns_at = now + KEPT_SECONDS
+
+
+class Datagrams:
+    """All links in datagrams.
+
+    Attributes:
+        reactor: whose rounds they are part of.
+        router: the rules.
+        links: by cid, those over UDP.
+        timers: when which of all has something to do.
+    """
+
+    def __init__(self, reactor: "Reactor") -> None:
+        self.reactor = reactor
+        self.router = reactor.router
+        self.links: dict[bytes, DatagramLink] = {}
+        self.timers = Timers()
+        self._cookies = Cookies()
+        self._ended = Ended()
+        self._secret = secrets.token_bytes(SECRET_BYTES)
+        self._meter = Meter()
+        self._reassembly = CountedReassembly(self.router)
+
+    def change(self) -> None:
+        """Have new limits hold."""
+        self._reassembly.most = self.router.limits.udp_reassembly_bytes
+
+    def all_links(self) -> list[DatagramLink]:
+        """Those over UDP, also while they are judged or closing, and those over DTLS that are registered."""
+        holders = self.router.registry.holders.values()
+        elsewhere = [link for link in holders if isinstance(link, DatagramLink) and link.cid not in self.links]
+        return [*self.links.values(), *elsewhere]
+
+    # -- what comes
+
+    def readable(self, port: "Port", now: float) -> bool:
+        """Act on what has come to a socket; whether there may be more."""
+        for _ in range(DATAGRAMS_PER_ROUND):
+            try:
+                datagram, place = port.receive()
+            except BlockingIOError:
+                return False
+            except OSError:
+                continue  # of a datagram that went out, and could not: the channel finds out by itself
+            self.take_untrusted(datagram, place, now)
+        return True
+
+    def take_untrusted(self, datagram: bytes, place: "Place", now: float) -> None:
+        """Act on one datagram, from anybody."""
+        link = place[1].links.get(datagram[_CID])
+        try:
+            if link is not None:
+                link.take_untrusted(datagram, place, now)
+            elif datagram.startswith(_BRACE):
+                self._greet_untrusted(datagram, place, now)
+            elif datagram.startswith(_HEADS_WITH_ANSWER):
+                self._deny_untrusted(datagram, place, now)
+        except Exception as fault:
+            if link is not None:
+                self.reactor.fail(link, fault)
+            else:
+                self.reactor.say_bug(fault, address=place[0][0])
+
+    def _greet_untrusted(self, datagram: bytes, place: "Place", now: float) -> None:
+        opening = greeting.open_untrusted(datagram) if len(datagram) <= MAX_DATAGRAM + 2 else None
+        if opening is None:
+            return
+        host, port = place[0][:2]
+        where = f"{host} {port}"
+        if opening.cookie is not None and self._cookies.fits_untrusted(opening.cookie, where, opening.nonce, now):
+            self.greet(opening, place, now)
+            return
+        cookie = self._cookies.make_untrusted(where, opening.nonce, now)
+        challenge = greeting.challenge_untrusted(opening, len(datagram), cookie)
+        if challenge and self._may_answer(host, now):
+            self.send(challenge, place)
+
+    def _deny_untrusted(self, datagram: bytes, place: "Place", now: float) -> None:
+        """Tell who speaks on a link that there is none: the daemon may have been restarted."""
+        cid = datagram[_CID]
+        if len(datagram) > _SHORTEST and _is_cid(cid) and self._may_answer(place[0][0], now):
+            self.send(b"Z " + cid, place)
+
+    def _may_answer(self, host: str, now: float) -> bool:
+        limits = self.router.limits
+        most, most_per_host = limits.udp_unproven_per_second, limits.udp_unproven_per_second_per_address
+        hit = self._meter.hit(host, most, most_per_host, now)
+        if hit:
+            self.router.limits_hit[hit] += 1
+        return not hit
+
+    # -- registering
+
+    def greet(self, opening: greeting.Opening, place: "Place", now: float) -> None:
+        """Act on a `register` from who has shown that it receives there."""
+        self._ended.forget(now)
+        cid = self._cid_for(opening, place)
+        known = place[1].links.get(cid)
+        if known is not None:
+            known.greet_again(opening, place, now)
+        elif cid not in self._ended and not self.reactor.stopping:  # it asks again, and finds who comes after us
+            self._greet_new(opening, cid, place, now)
+
+    def _cid_for(self, opening: greeting.Opening, place: "Place") -> bytes:
+        """The name of the link that a `register` asks for: the same for the same one, so that none counts twice.
+
+        With a mac, which nobody else could have made, it stands for all of it: who saw it gains nothing by changing the
+        rest. Without one the place does too.
+        """
+        what = opening.mac or f"{place[0]} {place[1].serial} ".encode() + opening.text
+        return hashlib.blake2b(what, digest_size=CID_BYTES, key=self._secret).hexdigest().encode()
+
+    def _greet_new(self, opening: greeting.Opening, cid: bytes, place: "Place", now: float) -> None:
+        admission = self.router.admission
+        origin = admission.origins.of(place[0][0])
+        seal = RegisterSeal(opening.text, opening.mac) if opening.mac else None
+        greeted = Greeted(opening.nonce, opening.user, seal)
+        try:
+            self._check(opening)
+            admission.enter_by_datagram(origin)
+        except ProtocolError as fault:
+            self.router.count(fault)
+            self.send(greeted.refusal(messages.error_of(fault), admission.access), place)
+            return
+        link = DatagramLink(self, origin, place, cid, greeted)
+        place[1].links[cid] = link
+        try:
+            self.reactor.receive(link, opening.text, now)
+        except Exception as fault:
+            self.reactor.fail(link, fault)
+
+    def _check(self, opening: greeting.Opening) -> None:
+        if len(self._ended) >= KEPT_PER_LINK * self.router.limits.udp_links:
+            text = "too many have come and gone in the last minute: try again later"
+            raise ProtocolError(ErrorCode.SERVER_FULL, text, limit="udp_links")
+        if opening.mac and self.router.admission.access.open:
+            text = "this server knows no credentials, and so cannot authenticate anything"
+            raise ProtocolError(ErrorCode.AUTH_FAILED, text)
+
+    def channel_for(self, link: DatagramLink, place: "Place", key: bytes | None) -> "Channel[Place]":
+        """What carries the messages of a link that has an ID now."""
+        return Channel(link.cid, place, server=True, key=key, reassembly=self._reassembly, moves=place[1].moves)
+
+    def remove(self, link: DatagramLink, place: "Place") -> None:
+        """Forget a link that has ended, but not at once that it was there."""
+        del place[1].links[link.cid]
+        if link.id is not None:
+            self._ended.note(link.cid)
+        self.router.admission.origins.leave_by_datagram(link.origin)
+        self.reactor.note_end()
+
+    # -- what goes
+
+    def send(self, datagram: bytes, place: "Place") -> None:
+        """Send a datagram, which may be lost."""
+        address, port, source = place
+        port.send(datagram, address, source)
+
+    def expire(self, now: float) -> None:
+        """Do what is due by now."""
+        for link in self.timers.due(now):
+            try:
+                link.expire(now)
+            except Exception as fault:
+                self.reactor.fail(link, fault)
+
+
+class CountedReassembly(Reassembly):
+    """What all links share, and how often there was no room."""
+
+    __slots__ = ("_router",)
+
+    def __init__(self, router: "Router") -> None:
+        super().__init__(router.limits.udp_reassembly_bytes)
+        self._router = router
+
+    def take(self, size: int) -> bool:
+        """Whether there is room for so many bytes more; if so, they are counted."""
+        taken = super().take(size)
+        if not taken:
+            self._router.limits_hit["udp_reassembly_bytes"] += 1
+        return taken
+
+
+def _is_cid(cid: bytes) -> bool:
+    return len(cid) == 2 * CID_BYTES and not cid.strip(b"0123456789abcdef")
