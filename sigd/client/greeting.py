@@ -1,7 +1,7 @@
 """What a client says in datagrams before there is a link, and what of the answers it believes. No I/O, no clock.
 
-A server keeps nothing of anybody who has not shown a cookie (protocol.md, section 8): so the first `register` names no
-credentials, and the second, with the cookie, is repeated until something comes that answers it.
+A server keeps nothing of anybody who has not shown a cookie (protocol.md, section 13.2): so the first `register` names
+no credentials, and the second, with the cookie, is repeated until something comes that answers it.
 """
 
 import math

@@ -60,19 +60,28 @@ class Greeted:
     """What is kept of a `register` while it is judged.
 
     Attributes:
+        cid: what its link will be called.
+        place: where it came from.
         nonce: the client's own.
         user: what it says of itself, for the mac.
         seal: the mac behind it, where there is one.
         answer: what it is answered with, in one datagram; empty: nothing yet.
     """
 
-    __slots__ = ("answer", "nonce", "seal", "user")
+    __slots__ = ("answer", "cid", "nonce", "place", "seal", "user")
 
-    def __init__(self, nonce: str, user: str | None, seal: RegisterSeal | None) -> None:
-        self.nonce = nonce
-        self.user = user
-        self.seal = seal
+    def __init__(self, opening: "Opening", cid: bytes, place: "Place") -> None:
+        self.cid = cid
+        self.place = place
+        self.nonce = opening.nonce
+        self.user = opening.user
+        self.seal = RegisterSeal(opening.text, opening.mac) if opening.mac else None
         self.answer = b""
+
+    @property
+    def key(self) -> bytes | None:
+        """Of the macs on its link, where it has shown its token; None: there are none."""
+        return None if self.seal is None else macs.link_key(self.seal.token, self.cid, self.seal.mac)
 
     def refusal(self, error: said.Error, access: "Access") -> bytes:
         """An error in one datagram: with a mac where the client has shown that it has the token."""
@@ -89,24 +98,19 @@ class DatagramLink(Link):
     """A link over UDP or DTLS. See `Link` for what is not here.
 
     Attributes:
-        cid: its name on the wire, 16 hexadecimal letters.
         greeted: the `register` that is being judged; None once there is a channel.
         channel: what carries messages from then on.
         timer_at: when it is looked at next for its channel's sake, as long as it stands in the timers.
     """
 
-    __slots__ = ("_datagrams", "_given", "_listed", "_place", "channel", "cid", "greeted", "timer_at")
+    __slots__ = ("_datagrams", "_given", "_listed", "channel", "greeted", "timer_at")
 
-    def __init__(self, datagrams: "Datagrams", origin: "Origin", place: "Place", cid: bytes, greeted: Greeted) -> None:
+    def __init__(self, datagrams: "Datagrams", origin: "Origin", greeted: Greeted) -> None:
         self._datagrams = datagrams
-        host, port = place[0][:2]
-        now = datagrams.reactor.now
-        # Where both say the same, one string is enough for all who come from there.
-        super().__init__(datagrams.router, origin, origin.key if origin.key == host else host, port, now, _as_it_is)
-        self._place: Place | None = place
+        host, port = greeted.place[0][:2]
+        super().__init__(datagrams.router, origin, host, port, datagrams.reactor.now, _as_it_is)
         self._given = 0  # messages of the outbox that the channel has
         self._listed = False  # stands in `router.due`
-        self.cid = cid
         self.greeted: Greeted | None = greeted
         self.channel: Channel[Place] | None = None
         self.timer_at = NEVER
@@ -132,10 +136,9 @@ class DatagramLink(Link):
         """Who the transport says the client is: one that has the token of its `user`, where it shows that."""
         if self.greeted is not None:
             seal = self.greeted.seal
-            assert self._place is not None
-            return Caller(seal=seal, sealed_only=seal is not None or self._place[1].sealed_only)
+            return Caller(seal=seal, sealed_only=seal is not None or self.greeted.place[1].sealed_only)
         assert self.channel is not None
-        return Caller(seal=RenewalSeal(self.cid), sealed_only=self.channel.place[1].sealed_only)
+        return Caller(seal=RenewalSeal(self.channel.cid), sealed_only=self.channel.place[1].sealed_only)
 
     @property
     def over(self) -> bool:
@@ -150,15 +153,10 @@ class DatagramLink(Link):
         if greeted is None:
             super().reply(message)
         elif isinstance(message, said.Registered):
-            greeted.answer = self._greeting(message, greeted.nonce, self._key_of(greeted))
+            greeted.answer = _greeting(message, greeted.nonce, greeted.cid, greeted.key)
         elif isinstance(message, said.Error):
             greeted.answer = greeted.refusal(message, self.router.admission.access)
             self._list()
-
-    def _greeting(self, registered: said.Registered, nonce: str, key: bytes | None) -> bytes:
-        registered.nonce, registered.cid = nonce, self.cid.decode()
-        text = messages.encode(registered)
-        return text if key is None else macs.sealed(key, macs.FROM_SERVER, text)
 
     def greet_again(self, opening: "Opening", place: "Place", now: float) -> None:
         """Answer the same `register` once more: the answer was lost. Nothing changes by it, whoever sent it."""
@@ -166,24 +164,19 @@ class DatagramLink(Link):
         if channel is None or self.closing or place != channel.place:
             return
         registered = self.router.admission.greeting(self, opening.ref, now)
-        answer = self._greeting(registered, opening.nonce, channel.key)
+        answer = _greeting(registered, opening.nonce, channel.cid, channel.key)
         if len(answer) > MAX_DATAGRAM:
             registered.ice_servers = None  # as in the first answer
-            answer = self._greeting(registered, opening.nonce, channel.key)
+            answer = _greeting(registered, opening.nonce, channel.cid, channel.key)
         self._datagrams.send(answer, place)
-
-    def _key_of(self, greeted: Greeted) -> bytes | None:
-        seal = greeted.seal
-        return None if seal is None else macs.link_key(seal.token, self.cid, seal.mac)
 
     def admitted(self) -> None:
         """The link has an ID now: there is a channel, and the client is told its name."""
-        greeted, place = self.greeted, self._place
+        greeted = self.greeted
         assert greeted is not None
-        assert place is not None
-        self.channel = self._datagrams.channel_for(self, place, self._key_of(greeted))
-        self.greeted = self._place = None
-        self._datagrams.send(greeted.answer, place)
+        self.channel = self._datagrams.channel_for(greeted)
+        self.greeted = None
+        self._datagrams.send(greeted.answer, greeted.place)
         log.debug("registered", peer=self.id, address=self.address)
 
     # -- what comes
@@ -341,15 +334,14 @@ class DatagramLink(Link):
 
     def _answer(self) -> None:
         """Tell a client that it is not registered, which is all that there is of its link."""
-        greeted, place = self.greeted, self._place
-        if greeted is None or place is None:
+        greeted = self.greeted
+        if greeted is None:
             return
-        if not greeted.answer:
-            if self.closing:
-                self._finish()  # the daemon stops, while its claim waits
-            return
-        self._datagrams.send(greeted.answer, place)
-        self.abort("not registered")
+        if greeted.answer:
+            self._datagrams.send(greeted.answer, greeted.place)
+            self.abort("not registered")
+        elif self.closing:
+            self._finish()  # the daemon stops, while its claim waits
 
     def _wind_up(self, now: float) -> None:
         if self.ends_at is NEVER:
@@ -379,18 +371,23 @@ class DatagramLink(Link):
 
     def sever(self) -> None:
         """Give up what is held for the link, and tell the client if it does not know."""
-        channel = self.channel
-        place = self._place if channel is None else channel.place
-        if place is None:
+        channel, known = self.channel, self.channel or self.greeted
+        if known is None:
             return
-        self.channel = self.greeted = self._place = None
+        self.channel = self.greeted = None
         self.router.deadlines.forget(self)
-        self._datagrams.remove(self, place)
+        self._datagrams.remove(self, known.cid, known.place)
         if channel is not None:
             channel.leave(self.reason)
             for datagram, place in channel.datagrams_to_send(self._datagrams.reactor.now):  # X, unless it has left
                 self._datagrams.send(datagram, place)
             channel.discard()
+
+
+def _greeting(registered: said.Registered, nonce: str, cid: bytes, key: bytes | None) -> bytes:
+    registered.nonce, registered.cid = nonce, cid.decode()
+    text = messages.encode(registered)
+    return text if key is None else macs.sealed(key, macs.FROM_SERVER, text)
 
 
 def _as_it_is(message: bytes) -> bytes:

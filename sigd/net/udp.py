@@ -2,9 +2,9 @@
 
 import hashlib
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
-from sigd.net.datagram_link import DatagramLink, Greeted, RegisterSeal
+from sigd.net.datagram_link import DatagramLink, Greeted
 from sigd.net.timers import Timers
 from sigd.relay.limits import Meter
 from sigd.wire import greeting, messages
@@ -13,7 +13,7 @@ from sigd.wire.datagram import MAX_DATAGRAM, Channel, Reassembly
 from sigd.wire.errors import ErrorCode, ProtocolError
 
 if TYPE_CHECKING:
-    from sigd.net.ports import Place, Port
+    from sigd.net.ports import Address, Place, Port
     from sigd.net.reactor import Reactor
     from sigd.relay.router import Router
 
@@ -97,8 +97,9 @@ class Datagrams:
     def all_links(self) -> list[DatagramLink]:
         """Those over UDP, also while they are judged or closing, and those over DTLS that are registered."""
         holders = self.router.registry.holders.values()
-        elsewhere = [link for link in holders if isinstance(link, DatagramLink) and link.cid not in self.links]
-        return [*self.links.values(), *elsewhere]
+        found = dict.fromkeys(self.links.values())
+        found.update((link, None) for link in holders if isinstance(link, DatagramLink))
+        return list(found)
 
     # -- what comes
 
@@ -181,9 +182,12 @@ class Datagrams:
 
     def _greet_new(self, opening: greeting.Opening, cid: bytes, place: "Place", now: float) -> None:
         admission = self.router.admission
-        origin = admission.origins.of(place[0][0])
-        seal = RegisterSeal(opening.text, opening.mac) if opening.mac else None
-        greeted = Greeted(opening.nonce, opening.user, seal)
+        host, *others = place[0]
+        origin = admission.origins.of(host)
+        if origin.key == host:
+            # One string is enough for all who come from there.
+            place = cast("Address", (origin.key, *others)), place[1], place[2]
+        greeted = Greeted(opening, cid, place)
         try:
             self._check(opening)
             admission.enter_by_datagram(origin)
@@ -191,7 +195,7 @@ class Datagrams:
             self.router.count(fault)
             self.send(greeted.refusal(messages.error_of(fault), admission.access), place)
             return
-        link = DatagramLink(self, origin, place, cid, greeted)
+        link = DatagramLink(self, origin, greeted)
         place[1].links[cid] = link
         try:
             self.reactor.receive(link, opening.text, now)
@@ -206,15 +210,17 @@ class Datagrams:
             text = "this server knows no credentials, and so cannot authenticate anything"
             raise ProtocolError(ErrorCode.AUTH_FAILED, text)
 
-    def channel_for(self, link: DatagramLink, place: "Place", key: bytes | None) -> "Channel[Place]":
+    def channel_for(self, greeted: Greeted) -> "Channel[Place]":
         """What carries the messages of a link that has an ID now."""
-        return Channel(link.cid, place, server=True, key=key, reassembly=self._reassembly, moves=place[1].moves)
+        place = greeted.place
+        moves = place[1].moves
+        return Channel(greeted.cid, place, server=True, key=greeted.key, reassembly=self._reassembly, moves=moves)
 
-    def remove(self, link: DatagramLink, place: "Place") -> None:
+    def remove(self, link: DatagramLink, cid: bytes, place: "Place") -> None:
         """Forget a link that has ended, but not at once that it was there."""
-        del place[1].links[link.cid]
+        del place[1].links[cid]
         if link.id is not None:
-            self._ended.note(link.cid)
+            self._ended.note(cid)
         self.router.admission.origins.leave_by_datagram(link.origin)
         self.reactor.note_end()
 

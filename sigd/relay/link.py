@@ -51,7 +51,6 @@ class Link:
         host, port: the same, precisely.
         grant: what it may be and may do.
         id: the peer ID that it holds or, once closing, held.
-        generation: the number of its claim, rising over all claims.
         meta: what its peer says about itself, a JSON object.
         max_frame: the longest message that it takes.
         wrap: how its transport carries a message: the same bytes, framed and, where needed, escaped.
@@ -85,7 +84,6 @@ class Link:
         "ends_at",
         "expires_at",
         "frame_since",
-        "generation",
         "grant",
         "held",
         "host",
@@ -131,7 +129,6 @@ class Link:
         self.grant = router.admission.access.stranger
         self.wrap = wrap
         self.id: str | None = None
-        self.generation = 0
         self.meta: Raw | None = None
         self.max_frame = self.largest_frame
         self.keepalive = NEVER

@@ -13,14 +13,13 @@ MAX_LISTED: Final = 100
 
 
 class Registry:
-    """Who holds which ID. An ID has one holder; a claim gets a number that rises with every claim."""
+    """Who holds which ID. An ID has one holder."""
 
-    __slots__ = ("_generation", "_sorted", "holders")
+    __slots__ = ("_sorted", "holders")
 
     def __init__(self) -> None:
         self.holders: dict[str, Link] = {}
         self._sorted = SortedIds()
-        self._generation = 0
 
     def __len__(self) -> int:
         return len(self.holders)
@@ -34,8 +33,6 @@ class Registry:
         if peer not in self.holders:
             self._sorted.add(peer)
         self.holders[peer] = link
-        self._generation += 1
-        link.generation = self._generation
 
     def release(self, peer: str, link: "Link") -> bool:
         """Free an ID if this very link holds it: the late end of an old link frees nothing of its successor's."""

@@ -1,7 +1,7 @@
 """One link of datagrams: what is sent arrives once and in order, or its sender is told. The same for both ends.
 
 A `Channel` takes the datagrams that carry its link's cid, and says what goes out and when it wants to be called again
-(protocol.md, section on UDP). What comes before there is a link is not its business. No I/O, no clock, no JSON; times
+(protocol.md, section 13.4). What comes before there is a link is not its business. No I/O, no clock, no JSON; times
 are seconds on the caller's clock.
 """
 

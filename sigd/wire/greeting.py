@@ -1,6 +1,6 @@
 """What is said in datagrams before there is a link: who receives where, and the `register` that a cookie lets in.
 
-Bare JSON, with a mac behind it where the client has a token that nobody is to see (protocol.md, section 8).
+Bare JSON, with a mac behind it where the client has a token that nobody is to see (protocol.md, section 13.2).
 """
 
 import re

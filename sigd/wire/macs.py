@@ -1,7 +1,7 @@
 """The macs of datagrams: what a register, a datagram on a link, and a renewal end in, and the key of a link.
 
 With an HMAC credential the token never crosses the wire: both ends know it, and what is sent proves it (protocol.md,
-section on UDP). All keys and texts are bytes, and nothing stands between the parts but what is said here.
+section 13.8). All keys and texts are bytes, and nothing stands between the parts but what is said here.
 """
 
 import hmac
