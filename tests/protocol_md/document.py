@@ -73,7 +73,7 @@ def parse(text: str) -> dict[str, Section]:
             assert section.number not in sections, f"line {number}: section {section.number} stands twice"
             sections[section.number] = section
         elif fence := _FENCE.match(line):
-            body = []
+            body: list[str] = []
             for _, inner in lines:
                 if inner == "```":
                     break

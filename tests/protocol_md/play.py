@@ -17,7 +17,7 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -31,6 +31,9 @@ from tests.protocol_md.document import HOLE, Block
 
 WAIT_SECONDS: Final = 20.0
 """How long anything may take before an example fails: processes start slowly on a busy machine."""
+
+LONGEST: Final = 2_000
+"""Bytes that are read of a datagram: more than any may have."""
 
 _REPEATED = re.compile("(.+) \N{MULTIPLICATION SIGN} ([0-9]+)")
 _AGO = re.compile("([0-9]+) s ago")
@@ -175,6 +178,60 @@ class Program(Player):
         self._screen.close()
 
 
+class DatagramProgram(Program):
+    """A client of a transcript: a netcat for which each line is a datagram, and each datagram is seen on its way.
+
+    Netcat may take two lines for one, and shows datagrams without their ends: so each is waited for in between.
+    """
+
+    def __init__(self, command: str, server: tuple[str, int]) -> None:
+        self._near = socket.socket(type=socket.SOCK_DGRAM)
+        self._near.bind(("127.0.0.1", 0))
+        self._near.settimeout(WAIT_SECONDS)
+        self._far = socket.socket(type=socket.SOCK_DGRAM)
+        self._far.connect(server)
+        self._far.settimeout(WAIT_SECONDS)
+        self._heard: set[bytes] = set()
+        super().__init__(re.sub(rf"\b{PORT}\b", str(self._near.getsockname()[1]), command))
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        datagram, address = self._near.recvfrom(LONGEST)
+        assert datagram == data
+        self._near.connect(address)
+        self._far.send(datagram)
+
+    def hear(self) -> str:
+        datagram = self._next()
+        self._near.send(datagram)
+        return self.bytes.exactly(len(datagram)).decode()
+
+    def _next(self) -> bytes:
+        """What comes next, but for what was said again because it was not answered fast enough."""
+        while True:
+            datagram = self._far.recv(LONGEST)
+            said = datagram.rsplit(b" ", 2)[0] if datagram.startswith(b"P ") else datagram
+            if said not in self._heard:
+                break
+        if said.startswith((b"D ", b"P ")):
+            self._heard.add(said)
+        return datagram
+
+    def leave(self) -> None:
+        """Type Ctrl-C, and see that nothing else has come."""
+        self._far.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            raise AssertionError(f"more came: {self._next()!r}")
+        self._process.send_signal(signal.SIGINT)
+        assert self.bytes.at_end(), "more came"
+        assert self._process.wait(WAIT_SECONDS) == -signal.SIGINT
+
+    def close(self) -> None:
+        super().close()
+        self._near.close()
+        self._far.close()
+
+
 class Stage:
     """One transcript while it is played."""
 
@@ -257,7 +314,10 @@ class Stage:
 
     def connects_with_program(self, name: str, command: str) -> None:
         assert name not in self._players, f"{name} connects twice"
-        self._players[name] = Program(_placed(command, self._daemon))
+        if command.startswith("nc -u "):
+            self._players[name] = DatagramProgram(command, udp_address(self._daemon))
+        else:
+            self._players[name] = Program(_placed(command, self._daemon))
 
     def is_registered(self, name: str, how: str) -> None:
         self.connects(name, how)
@@ -341,7 +401,7 @@ _ACTS: Final[list[tuple[re.Pattern[str], Callable[..., None]]]] = [
     (re.compile(r"(\w+): sends the first (\d+) bytes of (.+)"), Stage.sends_the_first_bytes),
     (re.compile(r"(\w+): reads on, past the messages that were on their way"), Stage.reads_on),
     (re.compile(r"(\w+): sees the end of file"), Stage.sees_the_end),
-    (re.compile(r"(\w+): presses Ctrl-D, and nc ends"), Stage.leaves_netcat),
+    (re.compile(r"(\w+): presses Ctrl-[CD], and nc ends"), Stage.leaves_netcat),
     (re.compile(r"(\w+): sees openssl end"), Stage.sees_openssl_end),
     (re.compile(r"server: is told to stop"), Stage.server_stops),
     (re.compile(rf"server: is told to reload, {FILES}(\w+) holding (\S+)"), Stage.server_reloads),
@@ -368,7 +428,7 @@ class Scene(NamedTuple):
 
 
 @contextlib.contextmanager
-def scene_of(block: Block, shared: Callable[[], Daemon]) -> Iterator[Scene]:
+def scene_of(block: Block, shared: Callable[[], Daemon]) -> Generator[Scene]:
     """What an example needs: the shared daemon, unless it says otherwise."""
     first, *rest = block.lines
     if found := _CONFIGURED.fullmatch(first):
@@ -445,6 +505,12 @@ def run_hex(scene: Scene) -> None:
 
 
 # -- console
+
+
+def udp_address(daemon: Daemon) -> tuple[str, int]:
+    """Where a daemon takes datagrams."""
+    (url,) = (url for url in daemon.urls if url.startswith("udp:"))
+    return "127.0.0.1", int(url.rpartition(":")[2])
 
 
 def _placed(command: str, daemon: Daemon) -> str:
