@@ -4,7 +4,7 @@ BIN := .venv/bin
 # By the environment, not --constraint: so it holds for the build backend too.
 PIP := PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: run test test-fast lint format demo bench fuzz soak clean
+.PHONY: run test test-fast lint format demo bench fuzz soak codes clean
 .DELETE_ON_ERROR:
 
 run: .venv/run
@@ -46,6 +46,10 @@ fuzz: .venv/dev
 SOAK_SECONDS ?= 60
 soak: .venv/dev
 	$(BIN)/python -m tests.soak --seconds $(SOAK_SECONDS) $(SOAK)
+
+# What C clients know of the protocol, from the code; a test fails on a stale one.
+codes: .venv/dev
+	$(BIN)/python clients/c/codes.py > clients/c/sigd_codes.h
 
 clean:
 	rm -rf .venv .bench .fuzz

@@ -10,6 +10,7 @@ from sigd.relay.link import NEVER, Link
 from sigd.wire import macs, messages, said
 from sigd.wire.datagram import MAX_DATAGRAM, MAX_MESSAGE, Channel
 from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.messages import MIN_FRAME
 
 if TYPE_CHECKING:
     from sigd.net.ports import Place
@@ -219,7 +220,7 @@ class DatagramLink(Link):
                 if not self.closing:
                     channel.whole = whole[number:]
                 return
-            if len(message) > self.largest_frame:
+            if len(message) > MIN_FRAME and len(message) > self.largest_frame:
                 text = "this message is longer than `maxFrame`"
                 self.refuse(ProtocolError(ErrorCode.TOO_LARGE, text, limit="max_frame"))
             else:
@@ -229,7 +230,8 @@ class DatagramLink(Link):
         """Take what was acknowledged out of the outbox."""
         count, channel.finished = channel.finished, 0
         self._given -= count
-        self.sent(sum(map(len, self.outbox[:count])), now)
+        size = len(self.outbox[0]) if count == 1 else sum(map(len, self.outbox[:count]))
+        self.sent(size, now)
         self.stalled_since = NEVER  # the channel itself gives up on who takes nothing
         if self.outbox or self.closing:
             self._list()
@@ -285,19 +287,23 @@ class DatagramLink(Link):
             if self._given < len(outbox) and channel.room:
                 channel.give(outbox[self._given])
                 self._given += 1
-            out = channel.datagrams_to_send(now)
-            if not out:
+            for datagram, (address, carrier, source) in channel.datagrams_to_send(now):
+                carrier.send(datagram, address, source)
+            if self._given == len(outbox) or not channel.room:
                 break
-            for datagram, place in out:
-                self._datagrams.send(datagram, place)
         if self.queued and not self.stuck:
             self.stuck = True  # all of it counts until it is acknowledged
             self.router.outbox_bytes += self.queued
 
     def expire(self, now: float) -> None:
-        """Do what is due for the channel's sake."""
-        if self.channel is not None:
-            self.attend(now)
+        """Do what is due for the channel's sake, if it still is: mostly something was sent or heard meanwhile."""
+        channel = self.channel
+        if channel is not None:
+            when = channel.next_deadline()
+            if when > now:
+                self._datagrams.timers.watch(self, when)
+            else:
+                self.attend(now)
 
     def _list(self) -> None:
         if not self._listed:

@@ -325,7 +325,9 @@ class Channel(Generic[Place]):
         """When `expire` and `datagrams_to_send` are to be called; 0.0: at once, `math.inf`: nothing is due."""
         deadline = self._ack_at
         if self._flight is not None:
-            deadline = min(deadline, self._flight.next_deadline())
+            again_at = self._flight.next_deadline()
+            if again_at < deadline:
+                deadline = again_at
         if self._held is not None:
             deadline = min(deadline, self._held.dies_at)
         aside = self._aside

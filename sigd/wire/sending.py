@@ -247,9 +247,15 @@ class Flight:
 
     def next_deadline(self) -> float:
         """When something is to be sent again, or is given up; 0.0: something can go at once."""
-        if self.again or self.may_cut:
+        if self.again or (self.message and self.may_cut):
             return 0.0
-        return min([self.dies_at, *(one.sent_at + one.wait for one in self.sent.values())])
+        if not self.sent:
+            return math.inf
+        deadline = self.dies_at
+        for one in self.sent.values():
+            if one.sent_at + one.wait < deadline:
+                deadline = one.sent_at + one.wait
+        return deadline
 
 
 class Aside(Generic[Place]):
