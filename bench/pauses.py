@@ -1,7 +1,7 @@
 """`python -m bench.pauses FILE OPTION...`: sigd with these options, that says in FILE for how long it stood still.
 
-What the garbage collector took at a time, and each list of peers: one line of JSON at its end, in milliseconds of CPU
-(a busy neighbour on the core is no fault of ours).
+What the garbage collector took at a time, and each list of peers: one line of JSON, in milliseconds of CPU (a busy
+neighbour on the core is no fault of ours), anew with every list that is made.
 """
 
 import gc
@@ -33,7 +33,7 @@ class Longest:
         self.ms = max(self.ms, (time.thread_time_ns() - self._began) / 1e6)
 
 
-def _watch(collections: Longest, lists: Longest) -> None:
+def _watch(collections: Longest, lists: Longest, file: Path) -> None:
     def collected(phase: str, _: dict[str, int]) -> None:
         if phase == "start":
             collections.begin()
@@ -47,6 +47,7 @@ def _watch(collections: Longest, lists: Longest) -> None:
         lists.begin()
         peers(self, link, message)
         lists.end()
+        file.write_text(json.dumps({"collector_ms": collections.ms, "peers_ms": lists.ms}))
 
     Router.peers = timed  # type: ignore[method-assign]
     claim = Registry.claim
@@ -61,12 +62,8 @@ def _watch(collections: Longest, lists: Longest) -> None:
 
 def main(path: str, *options: str) -> int:
     """Serve until SIGTERM; the exit status."""
-    collections, lists = Longest(), Longest()
-    _watch(collections, lists)
-    try:
-        return cli.main(list(options))
-    finally:
-        Path(path).write_text(json.dumps({"collector_ms": collections.ms, "peers_ms": lists.ms}))
+    _watch(Longest(), Longest(), Path(path))
+    return cli.main(list(options))
 
 
 if __name__ == "__main__":
