@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 
 from sigd.config import Limits
+from sigd.net.ports import Port, prepare
+from sigd.net.reactor import Reactor
 from sigd.relay.limits import STRIKES_KEPT
 from sigd.relay.link import Link
 from sigd.wire.framing import Prefixed
@@ -433,6 +435,60 @@ def register_a_million() -> None:
             router.expire(now, world.failed)
         if number % 100_000 == 99_999:
             print(holds.kib)
+
+
+class TestForged:
+    """Row 32."""
+
+    def test_a_million_registers_over_udp(self) -> None:
+        """In a process of its own, by all that looks at them but the kernel, which test_hardening.py has them pass."""
+        program = "from tests.test_abuse import forge_a_million; forge_a_million()"
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
+        )
+        kib = [int(word) for word in done.stdout.split()]
+        print(kib)
+        assert len(kib) == 10
+        assert kib[-1] - kib[0] < FLAT_KIB / 4
+
+
+def forge_a_million() -> None:
+    """Have registers come from all over 127.0.0.0/8, and one peer in between; print what is resident then."""
+    world, holds, now = World(), Footprint(), 1_000.0
+    reactor = Reactor(world.router, 10)
+    datagrams, links = reactor.datagrams, reactor.datagrams.links
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as his,
+    ):
+        for sock in (ours, his):
+            sock.bind(("127.0.0.1", 0))
+        his.connect(ours.getsockname())
+        his.settimeout(10.0)
+        prepare(ours)
+        port = Port(ours, ("udp://127.0.0.1:0", 0), links)
+        for number in range(1_000_000):
+            now = reactor.now = now + 1 / 30_000  # more than are answered, in all and to the one who sends every eighth
+            host = f"127.{number & 0xFF}.{number >> 8 & 0xFF}.{number >> 16 | 1}" if number % 8 else "127.0.0.9"
+            forged = b'{"type":"register","id":"peer","nonce":"%016d","pad":"%0110d"}' % (number, 0)
+            datagrams.take_untrusted(forged, ((host, 1_024 + number % 256), port, b""), now)
+            if number % 100_000 == 99_999:
+                assert not links
+                assert not world.router.registry.holders
+                print(holds.kib)
+                now = reactor.now = now + 1  # for him there is room in the next second
+                register = b'{"type":"register","id":"him","nonce":"%016d"%s,"pad":"%0110d"}'
+                his.send(register % (number, b"", 0))
+                datagrams.readable(port, now)
+                cookie = json.loads(his.recv(2_048))["cookie"].encode()
+                his.send(register % (number, b',"cookie":"%s"' % cookie, 0))
+                datagrams.readable(port, now)
+                cid = json.loads(his.recv(2_048))["cid"].encode()
+                assert list(world.router.registry.holders) == ["him"]
+                his.send(b"X " + cid)
+                datagrams.readable(port, now)
+    assert world.router.limits_hit["udp_unproven_per_second"]
+    assert world.router.limits_hit["udp_unproven_per_second_per_address"]
 
 
 class TestGuesses:
