@@ -2,7 +2,8 @@
 
 Reading order: wire/errors, wire/messages and wire/said (the map of the protocol), wire/framing, wire/commands;
 relay/link, relay/registry, relay/router (the rules), relay/access (who may be whom), relay/limits; net/stream,
-net/reactor (sockets); server (puts it together), config, cli.
+net/reactor (sockets); server (puts it together), config, cli. Datagrams: wire/datagram with wire/sending and
+wire/receiving, wire/greeting, net/udp, net/datagram_link, and net/dtls beside them.
 Imports go one way: wire <- relay <- net <- server <- cli; client uses wire alone, and config uses none of them.
 """
 

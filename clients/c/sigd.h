@@ -1,22 +1,12 @@
 /* sigd.h: a client of sigd, the WebRTC signaling daemon, for devices. C99; no malloc, threads, sockets or clock.
- *
- *     #define SIGD_IMPLEMENTATION    in one source file, above
- *     #include "sigd.h"
- *
- * 1. Fill in a struct sigd_config: who you are, a buffer, and three functions. Then sigd_init() and sigd_start().
- * 2. Again and again: sigd_poll() sends, and says how long you may wait; give what comes to sigd_feed(); and do what
- *    sigd_state() says: connect a socket, or close it. Nothing blocks, and a lost link is made again by itself.
- * 3. What comes is told to your `heard`. When sigd_is_ready(), sigd_offer() and the like send one message. Its texts
- *    are not copied, but escaped and cut up on their way out: they stay as they are until SIGD_TYPE_SENT or _UNSENT.
- *
- * README.md has a whole program, and the rest that there is to know; protocol.md describes what is on the wire.
- */
+ * SIGD_IMPLEMENTATION is defined in one source file, above the include. Fill in a struct sigd_config, then sigd_init() and
+ * sigd_start(); and again and again sigd_poll(), sigd_feed(), and what sigd_state() says. README.md has a whole program,
+ * and the rest that there is to know; protocol.md describes what is on the wire. */
 #ifndef SIGD_H
 #define SIGD_H
 
 #include <stddef.h>
 #include <stdint.h>
-
 #include "sigd_codes.h"
 
 #define SIGD_FOREVER UINT32_MAX
@@ -46,8 +36,7 @@ struct sigd_received {
     uint32_t ref;        /* of your message that this is about, as sigd_offer() and the like returned it; 0: of none */
     uint32_t wait_ms;    /* of an error and of goingAway: the least pause, which is kept to when connecting again */
     uint32_t expires_ms; /* of registered: what the credential has left; of ICE servers: what theirs have; 0: no end */
-    char *peer;          /* who sent it; of registered: you; of an error: for whom the message was */
-    char *session;
+    char *peer, *session; /* who sent it; of registered: you; of an error: for whom the message was */
     const char *code_text;
     char *body;          /* SDP and reasons as text; candidates, data and ICE servers as JSON, for sigd_find() */
     size_t body_size;    /* without the NUL */
@@ -56,9 +45,8 @@ struct sigd_received {
 /* Who you are, and what you provide. All texts end in NUL and stay as they are; NULL: there is none. */
 struct sigd_config {
     const char *id;        /* NULL: the server picks one */
-    const char *user;      /* with `token`; over UDP these two seal every datagram, and the token is never sent */
-    const char *token, *jwt;
-    const char *meta;      /* a JSON object that other peers can see */
+    const char *user, *token; /* over UDP these two seal every datagram, and the token is never sent */
+    const char *jwt, *meta;   /* `meta`: a JSON object that other peers can see */
     uint32_t keepalive_ms; /* 0: as the server likes it */
     int udp;               /* 1: datagrams; 0: a stream, which is TCP or TLS */
     char *buffer;          /* for one message that comes: SIGD_MIN_FRAME bytes or more, 4096 hold most SDPs. */
@@ -90,9 +78,8 @@ struct sigd_link {
 struct sigd {
     enum sigd_state state;
     const char *why;         /* the last link ended, a word or two for people */
-    uint32_t now, due;       /* when the state has lasted too long */
-    uint32_t hold_ms, last_ref, failures, going_size, going_ref; /* going: the message on its way; 0: none */
-    uint32_t head_size, piece_count, heard_size;
+    uint32_t now, due, hold_ms, last_ref, failures; /* due: when the state has lasted too long */
+    uint32_t going_size, going_ref, head_size, piece_count; /* going: the message on its way; 0: none */
     struct sigd_place place;
     struct sigd_config config;
     struct sigd_link link;
@@ -111,7 +98,6 @@ void sigd_unregister(struct sigd *s, uint32_t now); /* a stream's server has a s
 
 static inline enum sigd_state sigd_state(const struct sigd *s) { return s->state; }
 static inline const char *sigd_id(const struct sigd *s) { return s->id; }
-/* Whether a message can be sent now. */
 static inline int sigd_is_ready(const struct sigd *s) { return s->state == SIGD_STATE_REGISTERED && !s->going_size; }
 /* Whether a stream did not take all: call sigd_poll() as soon as it takes more. */
 static inline int sigd_is_stuck(const struct sigd *s) { return s->going_size && !s->config.udp; }
@@ -123,19 +109,17 @@ enum { SIGD_NOT_NOW = 0, SIGD_TOO_LARGE = -1, SIGD_BAD_NAME = -2 };
 #define sigd_answer(s, to, session, sdp) sigd_say(s, "answer", to, session, ",\"sdp\":\"%e\"", sdp, "", NULL)
 #define sigd_candidate(s, to, session, line, mid) \
     sigd_say(s, "candidate", to, session, ",\"candidate\":{\"candidate\":\"%e\"", line, ",\"sdpMid\":\"%e\"}", mid)
-#define sigd_end_of_candidates(s, to, session) \
-    sigd_say(s, "candidate", to, session, ",\"candidate\":null", "", "", NULL)
+#define sigd_end_of_candidates(s, to, session) sigd_say(s, "candidate", to, session, ",\"candidate\":null", "", "", NULL)
 #define sigd_bye(s, to, session, reason) sigd_say(s, "bye", to, session, ",\"reason\":\"%e\"", reason, "", NULL)
 #define sigd_message(s, to, session, json) sigd_say(s, "message", to, session, ",\"data\":%r", json, "", NULL)
 #define sigd_ask_ice_servers(s) sigd_say(s, "iceServers", NULL, NULL, "", NULL, "", NULL)
 /* `rest_a`: a member, in which %e stands for the text `a`, or %r for JSON; with NULL it is left out. */
 int32_t sigd_say(struct sigd *s, const char *type, const char *to, const char *session, const char *rest_a,
                  const char *a, const char *rest_b, const char *b);
-/* Shows a new credential, before the old one has expired; with macs that takes a new link, which is made at once. */
-void sigd_renew(struct sigd *s, const char *user, const char *token);
+void sigd_renew(struct sigd *s, const char *user, const char *token); /* with macs that takes a new link, made at once */
 
-/* JSON that came: the value of an object's member as it stands, a string with its quotes; and the text of such a
- * string, in its place and with a NUL, or NULL if it is none. That spoils the object: find all that you want before. */
+/* JSON that came: the value of an object's member as it stands, and the text of such a value, NULL if it is no string.
+ * That is put in its place and spoils the object: find all that you want before. */
 struct sigd_text sigd_find(char *json, size_t size, const char *name);
 char *sigd_unescape(struct sigd_text *value);
 
@@ -145,13 +129,13 @@ char *sigd_unescape(struct sigd_text *value);
 #define SIGD_IMPLEMENTED
 
 #include <string.h>
-
 #include "sigd_hmac.h"
 
 static int sigd__is_udp(const struct sigd *s) { return SIGD_WITH_UDP && s->config.udp; }
 static int sigd__has_mac(const struct sigd *s) { return SIGD_WITH_MAC && s->link.has_mac; }
 static int sigd__reached(uint32_t now, uint32_t when) { return now - when < 0x80000000u; }
 static uint32_t sigd__least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t sigd__most(uint32_t a, uint32_t b) { return a > b ? a : b; }
 static char *sigd__copy(char *to, const void *bytes, size_t size) { return (char *)memcpy(to, bytes, size) + size; }
 static const char *sigd__following(const char *text) { return text + strlen(text) + 1; }
 
@@ -170,28 +154,23 @@ static uint32_t sigd__number(const char **at, const char *end) {
 }
 
 /* -- JSON */
-
 static int sigd__is(struct sigd_text string, const char *text) {
     size_t size = strlen(text);
     return string.size == size + 2 && *string.at == '"' && memcmp(string.at + 1, text, size) == 0;
 }
 
-/* What is behind the string, or else the character, that begins here. */
-static char *sigd__past(char *at, char *end) {
-    if (*at++ != '"') return at;
-    while (at < end && *at != '"') at += *at == '\\' && end - at > 1 ? 2 : 1;
-    return at < end ? at + 1 : end;
-}
-
-/* Brackets are counted, whatever their kind: a server's JSON is valid. */
 struct sigd_text sigd_find(char *json, size_t size, const char *name) {
     struct sigd_text found = {NULL, 0}, last = {json, 0};
     char *end = json + size, *next;
     int depth = 0, is_named = 0;
     for (char *at = json; at < end; at = next) {
-        next = sigd__past(at, end);
+        next = at + 1;
+        if (*at == '"') { /* past the string */
+            while (next < end && *next != '"') next += *next == '\\' && end - next > 1 ? 2 : 1;
+            next += next < end;
+        }
         if ((uint8_t)*at <= ' ') continue;
-        depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
+        depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']'); /* of any kind: a server's JSON is valid */
         if (depth < 1 || (depth == 1 && *at == ',' && is_named)) {
             if (found.at) found.size = (size_t)(last.at + last.size - found.at); /* a NUL will stand at `at` */
             return found;
@@ -208,13 +187,11 @@ struct sigd_text sigd_find(char *json, size_t size, const char *name) {
 /* The letter that escapes a character, or (`from` 1) the character that a letter stands for; 0: there is none. */
 static char sigd__letter(char c, int from) {
     static const char pairs[] = "\"\"\\\\\bb\ff\nn\rr\tt";
-    for (int i = 0; i < 14; i += 2)
-        if (pairs[i + from] == c) return pairs[i + 1 - from];
+    for (int i = 0; i < 14; i += 2) if (pairs[i + from] == c) return pairs[i + 1 - from];
     return 0;
 }
 
-/* The code of \uXXXX, or -1. */
-static int32_t sigd__code(const char *at, const char *end) {
+static int32_t sigd__code(const char *at, const char *end) { /* of \uXXXX, or -1 */
     int32_t value = 0;
     if (end - at < 6 || at[0] != '\\' || at[1] != 'u') return -1;
     for (int i = 2; i < 6; i++) value = value * 16 + (at[i] & 15) + (at[i] > '9' ? 9 : 0);
@@ -245,9 +222,8 @@ char *sigd_unescape(struct sigd_text *value) {
     return value->at;
 }
 
-/* Of the message that has come. */
-static struct sigd_text sigd__member(const struct sigd *s, const char *name) {
-    return sigd_find(s->config.buffer, s->heard_size, name);
+static struct sigd_text sigd__member(const struct sigd *s, const char *name) { /* of the message that has come */
+    return sigd_find(s->config.buffer, s->link.filled, name);
 }
 
 static uint32_t sigd__number_of(const struct sigd *s, const char *name) {
@@ -257,7 +233,6 @@ static uint32_t sigd__number_of(const struct sigd *s, const char *name) {
 }
 
 /* -- The message on its way: pieces, most of them read where they are, the caller's texts escaped meanwhile */
-
 static size_t sigd__escape(char c, char *out) {
     char letter = sigd__letter(c, 0);
     *out = letter || (unsigned char)c < 0x20 ? '\\' : c;
@@ -272,12 +247,11 @@ static size_t sigd__escape(char c, char *out) {
 /* The next bytes of it, at most `room`, moving `place` behind them; `out` NULL: that only. */
 static size_t sigd__read(const struct sigd *s, struct sigd_place *place, char *out, size_t room) {
     size_t count = 0;
-    while (count < room && place->piece < s->piece_count) {
+    for (; count < room && place->piece < s->piece_count; count++) {
         const struct sigd_piece *piece = &s->pieces[place->piece];
         char escape[6] = {piece->at[place->at]};
         size_t length = piece->escaped ? sigd__escape(*escape, escape) : 1;
         if (out) out[count] = escape[place->part];
-        count++;
         if (++place->part == length) place->part = 0, place->at++;
         if (place->at == piece->size) place->at = 0, place->piece++;
     }
@@ -315,8 +289,7 @@ static void sigd__open(struct sigd *s, const char *type, uint32_t ref) {
     sigd__put_number(s, ",\"ref\":\"%s\"", ref);
 }
 
-/* Lets it go, if it is not too long: then false is returned. */
-static int sigd__close(struct sigd *s, uint32_t ref) {
+static int sigd__close(struct sigd *s, uint32_t ref) { /* lets it go; 0: it is too long */
     struct sigd_place start = {0, 0, 0};
     sigd__put(s, "}", "");
     s->place = start;
@@ -330,18 +303,17 @@ static int sigd__close(struct sigd *s, uint32_t ref) {
 static void sigd__put_register(struct sigd *s) {
     static const char pad[] = "what is shorter than the answer has no answer";
     const struct sigd_config *c = &s->config;
-    const struct sigd_link *l = &s->link;
     int is_udp = sigd__is_udp(s);
     uint32_t most = sigd__least(c->buffer_size, is_udp ? SIGD_MAX_DATAGRAM_MESSAGE : SIGD_MAX_FRAME);
     sigd__put_number(s, ",\"maxFrame\":%s", most);
     sigd__put_number(s, ",\"keepaliveMs\":%s", c->keepalive_ms);
     sigd__put(s, ",\"id\":\"%e\"", *s->id ? s->id : NULL);
-    if (is_udp && !l->linked) {
-        sigd__put(s, ",\"nonce\":\"%r\"", l->nonce);
+    if (is_udp && !s->link.linked) {
+        sigd__put(s, ",\"nonce\":\"%r\"", s->link.nonce);
         sigd__put(s, ",\"pad\":\"%r", pad);
         sigd__put(s, "%r\"", pad);
-        if (!*l->cookie) return;
-        sigd__put(s, ",\"cookie\":\"%r\"", l->cookie);
+        if (!*s->link.cookie) return;
+        sigd__put(s, ",\"cookie\":\"%r\"", s->link.cookie);
     }
     sigd__put(s, ",\"user\":\"%e\"", c->user);
     sigd__put(s, ",\"token\":\"%e\"", is_udp && c->user ? NULL : c->token);
@@ -363,7 +335,6 @@ int32_t sigd_say(struct sigd *s, const char *type, const char *to, const char *s
 }
 
 /* -- Datagrams that carry no message, and the end of a link */
-
 /* Sends what stands in `scratch`, with a mac where there is to be one. What is not taken is lost, as on its way. */
 static void sigd__send_sealed(struct sigd *s, char *end) {
     struct sigd_link *l = &s->link;
@@ -378,8 +349,7 @@ static void sigd__send_sealed(struct sigd *s, char *end) {
     s->config.send(s->config.context, s->scratch, size);
 }
 
-/* Writes a datagram's head: numbers, with what stands before each. */
-static char *sigd__head(struct sigd *s, char kind, const char *before, const uint32_t *numbers) {
+static char *sigd__head(struct sigd *s, char kind, const char *before, const uint32_t *numbers) { /* of a datagram */
     char *at = s->scratch;
     *at++ = kind;
     *at++ = ' ';
@@ -397,8 +367,7 @@ static void sigd__send_ack(struct sigd *s) {
     s->link.ack_due = 0;
 }
 
-/* Of the message that was on its way. */
-static void sigd__tell(struct sigd *s, enum sigd_type type) {
+static void sigd__tell(struct sigd *s, enum sigd_type type) { /* of the message that was on its way */
     struct sigd_received received;
     memset(&received, 0, sizeof received);
     received.type = type;
@@ -408,9 +377,8 @@ static void sigd__tell(struct sigd *s, enum sigd_type type) {
 }
 
 static void sigd__lose(struct sigd *s, const char *why, int again) {
-    struct sigd_link *l = &s->link;
-    if (l->linked) sigd__send_ack(s), sigd__send(s, 'X', NULL, "");
-    if (s->state >= SIGD_STATE_REGISTERED && s->now - l->registered_at >= SIGD_STABLE_MS) s->failures = 0;
+    if (s->link.linked) sigd__send_ack(s), sigd__send(s, 'X', NULL, "");
+    if (s->state >= SIGD_STATE_REGISTERED && s->now - s->link.registered_at >= SIGD_STABLE_MS) s->failures = 0;
     uint32_t ceiling = sigd__least(SIGD_SHORTEST_PAUSE_MS << s->failures, SIGD_LONGEST_PAUSE_MS);
     if (s->failures < SIGD_MOST_DOUBLINGS) s->failures++;
     s->due = s->now + sigd__least(s->hold_ms, SIGD_LONGEST_HOLD_MS);
@@ -419,12 +387,11 @@ static void sigd__lose(struct sigd *s, const char *why, int again) {
     s->state = again ? SIGD_STATE_WAITING : SIGD_STATE_ENDED;
     s->hold_ms = 0;
     s->why = why;
-    memset(l, 0, sizeof *l);
+    memset(&s->link, 0, sizeof s->link);
     sigd__tell(s, SIGD_TYPE_UNSENT);
 }
 
-/* Whether a message is to be sent: the caller's, or else what is due of ours. */
-static int sigd__has_next(struct sigd *s) {
+static int sigd__has_next(struct sigd *s) { /* to send: the caller's message, or else what is due of ours */
     static const char types[][11] = {"register", "pong", "ping", "unregister"};
     for (int i = 0; i < 4 && !s->going_size; i++) {
         if (!(s->link.due >> i & 1)) continue;
@@ -436,8 +403,7 @@ static int sigd__has_next(struct sigd *s) {
     return s->going_size != 0;
 }
 
-/* A sign of life: how long from now until a ping, and until the link is given up. */
-static void sigd__alive(struct sigd *s) {
+static void sigd__alive(struct sigd *s) { /* how long from now until a ping, and until the link is given up */
     struct sigd_link *l = &s->link;
     if (s->state != SIGD_STATE_REGISTERED) return;
     l->ping_open = 0;
@@ -448,7 +414,6 @@ static void sigd__alive(struct sigd *s) {
 }
 
 /* -- What the server says */
-
 static void sigd__hear_error(struct sigd *s, struct sigd_received *error, char reconnect) {
     static const uint8_t rules[] = {SIGD_CODE_RULES};
     const char *why = SIGD_CODE_TEXTS;
@@ -466,7 +431,6 @@ static void sigd__hear_error(struct sigd *s, struct sigd_received *error, char r
 
 static void sigd__hear(struct sigd *s) {
     const char *kind = SIGD_TYPE_TEXTS; /* of each its name, the member with an ID, and the one that is the body */
-    struct sigd_link *l = &s->link;
     struct sigd_received r;
     struct sigd_text type = sigd__member(s, "type"), reconnect = sigd__member(s, "reconnect");
     uint32_t max_frame = sigd__number_of(s, "maxFrame"), keepalive_ms = sigd__number_of(s, "keepaliveMs");
@@ -491,20 +455,18 @@ static void sigd__hear(struct sigd *s) {
     if (r.type <= SIGD_TYPE_MESSAGE && (!r.peer || (!r.body && r.type != SIGD_TYPE_BYE))) return;
     if (r.type == SIGD_TYPE_REGISTERED && r.peer && peer.size <= SIGD_MAX_NAME) {
         memcpy(s->id, r.peer, peer.size + 1);
-        l->max_frame = max_frame;
-        l->keepalive_ms = keepalive_ms < SIGD_MIN_KEEPALIVE_MS ? SIGD_MIN_KEEPALIVE_MS : keepalive_ms;
-        l->keepalive_ms = sigd__least(l->keepalive_ms, SIGD_MAX_KEEPALIVE_MS);
-        if (s->state == SIGD_STATE_REGISTERING) s->state = SIGD_STATE_REGISTERED, l->registered_at = s->now;
+        s->link.max_frame = max_frame;
+        s->link.keepalive_ms = sigd__least(sigd__most(keepalive_ms, SIGD_MIN_KEEPALIVE_MS), SIGD_MAX_KEEPALIVE_MS);
+        if (s->state == SIGD_STATE_REGISTERING) s->state = SIGD_STATE_REGISTERED, s->link.registered_at = s->now;
         sigd__alive(s);
     }
-    if (r.type == SIGD_TYPE_PING) l->due |= SIGD_DUE_PONG;
+    if (r.type == SIGD_TYPE_PING) s->link.due |= SIGD_DUE_PONG;
     if (r.type == SIGD_TYPE_ERROR) sigd__hear_error(s, &r, reconnect.at ? *reconnect.at : 0);
     else if (r.type != SIGD_TYPE_PING) s->config.heard(s->config.context, &r);
     if (r.type == SIGD_TYPE_GOING_AWAY) s->hold_ms = r.wait_ms, sigd__lose(s, "going away", 1);
 }
 
 /* -- Streams: four bytes of length, the most significant first, and a message; before all that, an error as a line */
-
 static void sigd__feed_stream(struct sigd *s, const char *at, size_t size) {
     struct sigd_link *l = &s->link;
     for (; size && s->state >= SIGD_STATE_REGISTERING; at++, size--) {
@@ -516,9 +478,8 @@ static void sigd__feed_stream(struct sigd *s, const char *at, size_t size) {
             l->prefix_bytes = 4;
             s->config.buffer[l->filled++] = *at;
             if (l->in_line ? *at != '\n' : l->filled != l->length) continue;
-            s->heard_size = l->filled;
-            l->filled = l->prefix_bytes = 0;
             sigd__hear(s);
+            l->filled = l->prefix_bytes = 0;
             continue;
         }
         sigd__lose(s, "no frame", 1);
@@ -538,19 +499,15 @@ static void sigd__send_stream(struct sigd *s) {
 }
 
 /* -- Datagrams: one of ours is on its way at a time, and what comes ahead of its turn is dropped, to come again */
-
 static void sigd__ping(struct sigd *s) {
     struct sigd_link *l = &s->link;
     l->ping_at = sigd__is_udp(s) ? s->now + SIGD_REPING_MS : s->due;
-    if (!sigd__is_udp(s)) l->due |= SIGD_DUE_PING;
-    if (!sigd__is_udp(s)) return;
-    l->ping++;
-    if (!l->ping_open) l->ping_open = l->ping;
-    sigd__send(s, 'P', &l->ping, " 0123456789abcdef");
+    if (sigd__is_udp(s) && !l->ping_open) l->ping_open = l->ping + 1;
+    if (sigd__is_udp(s)) l->ping++, sigd__send(s, 'P', &l->ping, " 0123456789abcdef");
+    else l->due |= SIGD_DUE_PING;
 }
 
-/* The register, or a slice of a message: the same bytes again, until there is an answer. */
-static void sigd__send_going(struct sigd *s) {
+static void sigd__send_going(struct sigd *s) { /* a register or a slice, the same bytes until there is an answer */
     struct sigd_link *l = &s->link;
     struct sigd_place place = s->place;
     char *at = s->scratch;
@@ -562,8 +519,7 @@ static void sigd__send_going(struct sigd *s) {
         l->mid += l->linked && l->slice == 0;
     }
     if (l->linked) {
-        uint32_t slices = (s->going_size + SIGD_SLICE_BYTES - 1) / SIGD_SLICE_BYTES;
-        uint32_t n[] = {l->seq, l->seq_ack, l->mid, l->slice, slices};
+        uint32_t n[] = {l->seq, l->seq_ack, l->mid, l->slice, (s->going_size - 1) / SIGD_SLICE_BYTES + 1};
         at = sigd__head(s, 'D', "    /", n);
         *at++ = ' ';
         if (l->seq_ack == l->seen) l->ack_due = 0;
@@ -590,15 +546,12 @@ static void sigd__acknowledged(struct sigd *s, uint32_t ack) {
         if (l->rtt_8 == 0) l->rtt_8 = rtt * 8, l->rttvar_4 = rtt * 2, smooth = rtt;
         l->rtt_8 += rtt - smooth;
         l->rttvar_4 += (rtt > smooth ? rtt - smooth : smooth - rtt) - l->rttvar_4 / 4;
-        l->rto_ms = l->rtt_8 / 8 + l->rttvar_4;
-        if (l->rto_ms < SIGD_LEAST_RTO_MS) l->rto_ms = SIGD_LEAST_RTO_MS;
+        l->rto_ms = sigd__most(l->rtt_8 / 8 + l->rttvar_4, SIGD_LEAST_RTO_MS);
     }
     l->tries = 0;
     sigd__alive(s);
     sigd__read(s, &s->place, NULL, SIGD_SLICE_BYTES);
-    if (++l->slice * SIGD_SLICE_BYTES < s->going_size) return;
-    l->slice = 0;
-    sigd__tell(s, SIGD_TYPE_SENT);
+    if (++l->slice * SIGD_SLICE_BYTES >= s->going_size) l->slice = 0, sigd__tell(s, SIGD_TYPE_SENT);
 }
 
 static void sigd__feed_slice(struct sigd *s, const char *at, const char *end) {
@@ -616,14 +569,12 @@ static void sigd__feed_slice(struct sigd *s, const char *at, const char *end) {
     l->ack_due = 1;
     sigd__alive(s);
     if (++l->slice_in < n[4]) return;
-    s->heard_size = l->filled;
-    l->filled = l->slice_in = 0;
     l->mid_in++;
     sigd__hear(s);
+    l->filled = l->slice_in = 0;
 }
 
-/* What answers a register: JSON, with a mac behind it where there can be one. */
-static void sigd__feed_greeting(struct sigd *s, const char *data, size_t size) {
+static void sigd__feed_greeting(struct sigd *s, const char *data, size_t size) { /* JSON, perhaps with a mac behind it */
     struct sigd_link *l = &s->link;
     const char *token = s->config.token;
     uint8_t key[sizeof l->secret] = {0};
@@ -631,7 +582,7 @@ static void sigd__feed_greeting(struct sigd *s, const char *data, size_t size) {
     int sealed = sigd__has_mac(s) && size > SIGD_MAC_LETTERS + 1 && data[size - 1] != '}', trusted = !sigd__has_mac(s);
     if (sealed) size -= SIGD_MAC_LETTERS + 1;
     if (size > s->config.buffer_size) return;
-    memcpy(s->config.buffer, data, s->heard_size = (uint32_t)size);
+    memcpy(s->config.buffer, data, l->filled = (uint32_t)size);
     struct sigd_text type = sigd__member(s, "type"), cookie = sigd__member(s, "cookie"), cid = sigd__member(s, "cid");
     if (!sigd__is(sigd__member(s, "nonce"), l->nonce) || type.size < 3) return;
     if (type.at[1] == 'c' && cookie.size > 2 && cookie.size < sizeof l->cookie + 2) {
@@ -647,6 +598,7 @@ static void sigd__feed_greeting(struct sigd *s, const char *data, size_t size) {
         s->going_size = l->tries = 0;
         l->linked = 1;
         sigd__hear(s);
+        l->filled = 0;
     } else if (type.at[1] == 'e') { /* an error; one that anybody may have sent has to wait */
         if (sealed) trusted = sigd__verifies(token, strlen(token), "E", data, size);
         if (trusted) sigd__hear(s);
@@ -657,7 +609,6 @@ static void sigd__feed_greeting(struct sigd *s, const char *data, size_t size) {
 
 static void sigd__feed_datagram(struct sigd *s, const char *data, size_t size) {
     struct sigd_link *l = &s->link;
-    const char *at = data + 2 + sizeof l->cid, *end, *behind;
     char kind = size ? *data : 0, echo[17 + 1] = "";
     uint32_t n = 0;
     if (size > SIGD_MAX_DATAGRAM || size < 2 + sizeof l->cid) return;
@@ -665,13 +616,10 @@ static void sigd__feed_datagram(struct sigd *s, const char *data, size_t size) {
     if (!l->linked || data[1] != ' ' || memcmp(data + 2, l->cid, sizeof l->cid) != 0) return;
     if (kind == 'Z' && !sigd__reached(s->now + SIGD_HINT_MS, s->due)) /* who knows who sent it */
         s->due = s->now + SIGD_HINT_MS, l->ping_at = s->now;
-    if (sigd__has_mac(s)) {
-        if (size < 2 + sizeof l->cid + SIGD_MAC_LETTERS + 1) return;
-        size -= SIGD_MAC_LETTERS + 1;
-        if (!sigd__verifies(l->secret, sizeof l->secret, "S", data, size)) return;
-    }
-    end = data + size;
-    behind = sigd__numbers(at, end, " ", &n);
+    size_t mac_bytes = sigd__has_mac(s) ? SIGD_MAC_LETTERS + 1 : 0;
+    if (size < 2 + sizeof l->cid + mac_bytes) return;
+    if (mac_bytes && !sigd__verifies(l->secret, sizeof l->secret, "S", data, size - mac_bytes)) return;
+    const char *at = data + 2 + sizeof l->cid, *end = data + size - mac_bytes, *behind = sigd__numbers(at, end, " ", &n);
     if (kind == 'D') sigd__feed_slice(s, at, end);
     if (kind == 'A' && behind) sigd__acknowledged(s, n);
     if (kind == 'Q' && behind == end && l->ping_open && n >= l->ping_open && n <= l->ping) sigd__alive(s);
@@ -685,7 +633,6 @@ static void sigd__feed_datagram(struct sigd *s, const char *data, size_t size) {
 }
 
 /* -- The life of a client */
-
 void sigd_init(struct sigd *s, const struct sigd_config *config) {
     memset(s, 0, sizeof *s);
     s->config = *config;
@@ -740,19 +687,15 @@ void sigd_feed(struct sigd *s, const void *data, size_t size, uint32_t now) {
 }
 
 static void sigd__time_is_up(struct sigd *s) {
-    struct sigd_received refusal;
+    static const char refusal[] = "{\"type\":\"error\",\"code\":\"auth-failed\",\"reconnect\":true}";
     if (s->state == SIGD_STATE_WAITING) {
         s->state = SIGD_STATE_CONNECTING;
         s->due = s->now + SIGD_CONNECT_MS;
     } else if (s->link.doubted && !s->link.linked) { /* perhaps forged: back after a while */
-        memset(&refusal, 0, sizeof refusal);
-        refusal.type = SIGD_TYPE_ERROR;
-        refusal.code_text = "auth-failed";
         s->failures = SIGD_MOST_DOUBLINGS;
-        sigd__hear_error(s, &refusal, 't');
-    } else {
-        sigd__lose(s, s->state == SIGD_STATE_REGISTERED ? "silence" : "no answer", 1);
-    }
+        memcpy(s->config.buffer, refusal, s->link.filled = sizeof refusal - 1);
+        sigd__hear(s);
+    } else sigd__lose(s, s->state == SIGD_STATE_REGISTERED ? "silence" : "no answer", 1);
 }
 
 uint32_t sigd_poll(struct sigd *s, uint32_t now) {
