@@ -24,7 +24,7 @@ from sigd.relay.router import Router
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import NOT_HTTP, TLS_ALERT, Framing, Lines, Prefixed, Splitter, framing_of
 from sigd.wire.messages import decode_said
-from sigd.wire.said import Error
+from sigd.wire.said import Error, PingSaid
 
 if TYPE_CHECKING:
     from sigd.net.stream import Stream
@@ -178,6 +178,9 @@ class Memory(Link):
             case Framing.TLS:
                 self.close("tls")
         return self._split is not None
+
+    def ping(self, now: float) -> None:
+        self.reply(PingSaid())
 
     def has_unread(self) -> bool:
         return bool(self._chunks)
@@ -349,7 +352,7 @@ class SocketEnd:
 class _Reactor(Reactor):
     """The reactor without its safety net: a bug is to be seen."""
 
-    def _fail(self, link: Link, fault: Exception) -> None:
+    def fail(self, link: Link, fault: Exception) -> None:
         raise fault
 
 

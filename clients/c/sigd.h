@@ -1,15 +1,13 @@
 /* sigd.h: a client of sigd, the WebRTC signaling daemon, for devices. C99; no malloc, threads, sockets or clock.
- * SIGD_IMPLEMENTATION is defined in one source file, above the include. Fill in a struct sigd_config, then sigd_init() and
- * sigd_start(); and again and again sigd_poll(), sigd_feed(), and what sigd_state() says. README.md has a whole program,
- * and the rest that there is to know; protocol.md describes what is on the wire. */
+ * One source file defines SIGD_IMPLEMENTATION above the include. Fill in a struct sigd_config, then sigd_init() and
+ * sigd_start(); and again and again sigd_poll(), sigd_feed(), and what sigd_state() says. README.md has a whole
+ * program, and the rest that there is to know; protocol.md describes what is on the wire. */
 #ifndef SIGD_H
 #define SIGD_H
 
 #include <stddef.h>
 #include <stdint.h>
 #include "sigd_codes.h"
-
-#define SIGD_FOREVER UINT32_MAX
 
 /* SIGD_NO_UDP and SIGD_NO_MAC leave that out: what is never called the compiler drops. */
 #if defined SIGD_NO_UDP
@@ -29,8 +27,7 @@ enum sigd_state {
     SIGD_STATE_LEAVING      /* the server was told, and will close */
 };
 
-/* One message. Its texts lie in your buffer, end in NUL, and are gone when `heard` returns; NULL: there is none. */
-struct sigd_received {
+struct sigd_received { /* its texts lie in your buffer, end in NUL, and are gone when `heard` returns; NULL: none */
     enum sigd_type type;
     enum sigd_code code; /* of an error; code_text is the same as it was spelled, body a text for people */
     uint32_t ref;        /* of your message that this is about, as sigd_offer() and the like returned it; 0: of none */
@@ -42,8 +39,7 @@ struct sigd_received {
     size_t body_size;    /* without the NUL */
 };
 
-/* Who you are, and what you provide. All texts end in NUL and stay as they are; NULL: there is none. */
-struct sigd_config {
+struct sigd_config { /* who you are, and what you provide; its texts end in NUL and stay as they are; NULL: none */
     const char *id;        /* NULL: the server picks one */
     const char *user, *token; /* over UDP these two seal every datagram, and the token is never sent */
     const char *jwt, *meta;   /* `meta`: a JSON object that other peers can see */
@@ -55,19 +51,15 @@ struct sigd_config {
     /* Sends; returns how many bytes were taken, of a datagram all or none. 0: not now. Below 0: a stream is broken. */
     int32_t (*send)(void *context, const void *data, size_t size);
     uint32_t (*random)(void *context); /* 32 bits that nobody can guess */
-    /* Takes a message. From here call none of the functions below but those that send, and those for JSON. */
-    void (*heard)(void *context, const struct sigd_received *received);
+    void (*heard)(void *context, const struct sigd_received *received); /* in it only send, and take JSON apart */
 };
 
 struct sigd_text { char *at; size_t size; }; /* NULL: there is none */
 struct sigd_piece { const char *at; uint32_t size : 31, escaped : 1; };
 struct sigd_place { uint32_t at; uint8_t piece, part; }; /* a byte of a piece, and a character of its escape */
-
-/* What is forgotten with a link. */
 enum { SIGD_DUE_REGISTER = 1, SIGD_DUE_PONG = 2, SIGD_DUE_PING = 4, SIGD_DUE_UNREGISTER = 8 };
-struct sigd_link {
-    uint8_t due, prefix_bytes, in_line;
-    uint8_t has_mac, linked, doubted, ack_due, tries; /* from here on: UDP */
+struct sigd_link { /* what is forgotten with it */
+    uint8_t due, prefix_bytes, in_line, has_mac, linked, doubted, ack_due, tries; /* from `has_mac` on: UDP */
     uint32_t registered_at, ping_at, keepalive_ms, max_frame, filled, length;
     uint32_t seen, mid_in, slice_in, ping_seen, ping, ping_open; /* the first of ours without an answer; 0: none */
     uint32_t seq, seq_ack, mid, slice, first_sent, resend_at, rto_ms, rtt_8, rttvar_4; /* scaled by 8 and 4 */
@@ -80,14 +72,15 @@ struct sigd {
     const char *why;         /* the last link ended, a word or two for people */
     uint32_t now, due, hold_ms, last_ref, failures; /* due: when the state has lasted too long */
     uint32_t going_size, going_ref, head_size, piece_count; /* going: the message on its way; 0: none */
+    struct sigd_link link;
     struct sigd_place place;
     struct sigd_config config;
-    struct sigd_link link;
     struct sigd_piece pieces[32];
     char id[SIGD_MAX_NAME + 1], head[148], scratch[SIGD_SCRATCH_BYTES]; /* you may receive into `scratch` */
 };
 
 /* The life of a client. `now` is in milliseconds, from a clock that nobody sets; it may wrap around. */
+#define SIGD_FOREVER UINT32_MAX /* what sigd_poll() returns when nothing is to be done */
 void sigd_init(struct sigd *s, const struct sigd_config *config);
 void sigd_start(struct sigd *s, uint32_t now);
 void sigd_connected(struct sigd *s, uint32_t now);
@@ -95,7 +88,6 @@ void sigd_lost(struct sigd *s, uint32_t now);
 void sigd_feed(struct sigd *s, const void *data, size_t size, uint32_t now); /* any part of a stream, or one datagram */
 uint32_t sigd_poll(struct sigd *s, uint32_t now);   /* sends; after so many ms call it again at the latest */
 void sigd_unregister(struct sigd *s, uint32_t now); /* a stream's server has a second to close, else it is at once */
-
 static inline enum sigd_state sigd_state(const struct sigd *s) { return s->state; }
 static inline const char *sigd_id(const struct sigd *s) { return s->id; }
 static inline int sigd_is_ready(const struct sigd *s) { return s->state == SIGD_STATE_REGISTERED && !s->going_size; }
@@ -104,24 +96,22 @@ static inline int sigd_is_stuck(const struct sigd *s) { return s->going_size && 
 
 /* Sending, one message at a time: returns a ref above 0, with which SIGD_TYPE_OK or _ERROR come, or one of these. */
 enum { SIGD_NOT_NOW = 0, SIGD_TOO_LARGE = -1, SIGD_BAD_NAME = -2 };
-
 #define sigd_offer(s, to, session, sdp) sigd_say(s, "offer", to, session, ",\"sdp\":\"%e\"", sdp, "", NULL)
 #define sigd_answer(s, to, session, sdp) sigd_say(s, "answer", to, session, ",\"sdp\":\"%e\"", sdp, "", NULL)
 #define sigd_candidate(s, to, session, line, mid) \
     sigd_say(s, "candidate", to, session, ",\"candidate\":{\"candidate\":\"%e\"", line, ",\"sdpMid\":\"%e\"}", mid)
-#define sigd_end_of_candidates(s, to, session) sigd_say(s, "candidate", to, session, ",\"candidate\":null", "", "", NULL)
+#define sigd_end_of_candidates(s, to, session) \
+    sigd_say(s, "candidate", to, session, ",\"candidate\":null", "", "", NULL)
 #define sigd_bye(s, to, session, reason) sigd_say(s, "bye", to, session, ",\"reason\":\"%e\"", reason, "", NULL)
 #define sigd_message(s, to, session, json) sigd_say(s, "message", to, session, ",\"data\":%r", json, "", NULL)
 #define sigd_ask_ice_servers(s) sigd_say(s, "iceServers", NULL, NULL, "", NULL, "", NULL)
 /* `rest_a`: a member, in which %e stands for the text `a`, or %r for JSON; with NULL it is left out. */
 int32_t sigd_say(struct sigd *s, const char *type, const char *to, const char *session, const char *rest_a,
                  const char *a, const char *rest_b, const char *b);
-void sigd_renew(struct sigd *s, const char *user, const char *token); /* with macs that takes a new link, made at once */
+void sigd_renew(struct sigd *s, const char *user, const char *token); /* with macs that takes a new link */
 
-/* JSON that came: the value of an object's member as it stands, and the text of such a value, NULL if it is no string.
- * That is put in its place and spoils the object: find all that you want before. */
-struct sigd_text sigd_find(char *json, size_t size, const char *name);
-char *sigd_unescape(struct sigd_text *value);
+struct sigd_text sigd_find(char *json, size_t size, const char *name); /* a member's value as it stands */
+char *sigd_unescape(struct sigd_text *value); /* a string's text in its place, or NULL; find all you want before */
 
 #endif /* SIGD_H */
 
@@ -301,22 +291,20 @@ static int sigd__close(struct sigd *s, uint32_t ref) { /* lets it go; 0: it is t
 }
 
 static void sigd__put_register(struct sigd *s) {
-    static const char pad[] = "what is shorter than the answer has no answer";
     const struct sigd_config *c = &s->config;
-    int is_udp = sigd__is_udp(s);
-    uint32_t most = sigd__least(c->buffer_size, is_udp ? SIGD_MAX_DATAGRAM_MESSAGE : SIGD_MAX_FRAME);
+    uint32_t most = sigd__least(c->buffer_size, sigd__is_udp(s) ? SIGD_MAX_DATAGRAM_MESSAGE : SIGD_MAX_FRAME);
     sigd__put_number(s, ",\"maxFrame\":%s", most);
     sigd__put_number(s, ",\"keepaliveMs\":%s", c->keepalive_ms);
     sigd__put(s, ",\"id\":\"%e\"", *s->id ? s->id : NULL);
-    if (is_udp && !s->link.linked) {
+    if (sigd__is_udp(s) && !s->link.linked) {
         sigd__put(s, ",\"nonce\":\"%r\"", s->link.nonce);
-        sigd__put(s, ",\"pad\":\"%r", pad);
-        sigd__put(s, "%r\"", pad);
+        sigd__put(s, ",\"pad\":\"what is shorter than the answer has no answer"
+                     "what is shorter than the answer has no answer\"", "");
         if (!*s->link.cookie) return;
         sigd__put(s, ",\"cookie\":\"%r\"", s->link.cookie);
     }
     sigd__put(s, ",\"user\":\"%e\"", c->user);
-    sigd__put(s, ",\"token\":\"%e\"", is_udp && c->user ? NULL : c->token);
+    sigd__put(s, ",\"token\":\"%e\"", sigd__is_udp(s) && c->user ? NULL : c->token);
     sigd__put(s, ",\"jwt\":\"%e\"", c->jwt);
     sigd__put(s, ",\"meta\":%r", c->meta);
 }
@@ -363,8 +351,7 @@ static void sigd__send(struct sigd *s, char kind, const uint32_t *number, const 
 }
 
 static void sigd__send_ack(struct sigd *s) {
-    if (s->link.ack_due) sigd__send(s, 'A', &s->link.seen, " 0");
-    s->link.ack_due = 0;
+    if (s->link.ack_due) sigd__send(s, 'A', &s->link.seen, " 0"), s->link.ack_due = 0;
 }
 
 static void sigd__tell(struct sigd *s, enum sigd_type type) { /* of the message that was on its way */
@@ -379,10 +366,9 @@ static void sigd__tell(struct sigd *s, enum sigd_type type) { /* of the message 
 static void sigd__lose(struct sigd *s, const char *why, int again) {
     if (s->link.linked) sigd__send_ack(s), sigd__send(s, 'X', NULL, "");
     if (s->state >= SIGD_STATE_REGISTERED && s->now - s->link.registered_at >= SIGD_STABLE_MS) s->failures = 0;
-    uint32_t ceiling = sigd__least(SIGD_SHORTEST_PAUSE_MS << s->failures, SIGD_LONGEST_PAUSE_MS);
+    uint32_t most = sigd__least(SIGD_SHORTEST_PAUSE_MS << s->failures, SIGD_LONGEST_PAUSE_MS);
     if (s->failures < SIGD_MOST_DOUBLINGS) s->failures++;
-    s->due = s->now + sigd__least(s->hold_ms, SIGD_LONGEST_HOLD_MS);
-    s->due += s->config.random(s->config.context) % (ceiling + 1);
+    s->due = s->now + sigd__least(s->hold_ms, SIGD_LONGEST_HOLD_MS) + s->config.random(s->config.context) % (most + 1);
     if (s->state == SIGD_STATE_LEAVING) why = "left", again = 0;
     s->state = again ? SIGD_STATE_WAITING : SIGD_STATE_ENDED;
     s->hold_ms = 0;
@@ -406,10 +392,9 @@ static int sigd__has_next(struct sigd *s) { /* to send: the caller's message, or
 static void sigd__alive(struct sigd *s) { /* how long from now until a ping, and until the link is given up */
     struct sigd_link *l = &s->link;
     if (s->state != SIGD_STATE_REGISTERED) return;
+    uint32_t silent_ms = l->keepalive_ms > SIGD_KEEPALIVE_MS ? l->keepalive_ms / 5 * 4 : SIGD_SILENT_MS;
     l->ping_open = 0;
-    l->ping_at = s->now + l->keepalive_ms;
-    if (sigd__is_udp(s))
-        l->ping_at = s->now + (l->keepalive_ms > SIGD_KEEPALIVE_MS ? l->keepalive_ms / 5 * 4 : SIGD_SILENT_MS);
+    l->ping_at = s->now + (sigd__is_udp(s) ? silent_ms : l->keepalive_ms);
     s->due = s->now + l->keepalive_ms / 2 * (SIGD_SILENCE_PERCENT / 50);
 }
 
@@ -473,16 +458,14 @@ static void sigd__feed_stream(struct sigd *s, const char *at, size_t size) {
         if (l->prefix_bytes == 0) l->length = 0, l->in_line = *at == '{'; /* no length begins with that */
         if (l->prefix_bytes < 4 && !l->in_line) {
             l->length = l->length << 8 | (uint8_t)*at;
-            if (++l->prefix_bytes < 4 || l->length - 1 < s->config.buffer_size) continue;
+            if (++l->prefix_bytes == 4 && l->length - 1 >= s->config.buffer_size) sigd__lose(s, "no frame", 1);
         } else if (l->filled < s->config.buffer_size) {
             l->prefix_bytes = 4;
             s->config.buffer[l->filled++] = *at;
-            if (l->in_line ? *at != '\n' : l->filled != l->length) continue;
-            sigd__hear(s);
-            l->filled = l->prefix_bytes = 0;
-            continue;
+            if (l->in_line ? *at == '\n' : l->filled == l->length) sigd__hear(s), l->filled = l->prefix_bytes = 0;
+        } else {
+            sigd__lose(s, "no frame", 1);
         }
-        sigd__lose(s, "no frame", 1);
     }
 }
 
@@ -574,7 +557,7 @@ static void sigd__feed_slice(struct sigd *s, const char *at, const char *end) {
     l->filled = l->slice_in = 0;
 }
 
-static void sigd__feed_greeting(struct sigd *s, const char *data, size_t size) { /* JSON, perhaps with a mac behind it */
+static void sigd__feed_greeting(struct sigd *s, const char *data, size_t size) { /* JSON, and perhaps a mac */
     struct sigd_link *l = &s->link;
     const char *token = s->config.token;
     uint8_t key[sizeof l->secret] = {0};
@@ -619,11 +602,11 @@ static void sigd__feed_datagram(struct sigd *s, const char *data, size_t size) {
     size_t mac_bytes = sigd__has_mac(s) ? SIGD_MAC_LETTERS + 1 : 0;
     if (size < 2 + sizeof l->cid + mac_bytes) return;
     if (mac_bytes && !sigd__verifies(l->secret, sizeof l->secret, "S", data, size - mac_bytes)) return;
-    const char *at = data + 2 + sizeof l->cid, *end = data + size - mac_bytes, *behind = sigd__numbers(at, end, " ", &n);
+    const char *at = data + 2 + sizeof l->cid, *end = data + size - mac_bytes, *rest = sigd__numbers(at, end, " ", &n);
     if (kind == 'D') sigd__feed_slice(s, at, end);
-    if (kind == 'A' && behind) sigd__acknowledged(s, n);
-    if (kind == 'Q' && behind == end && l->ping_open && n >= l->ping_open && n <= l->ping) sigd__alive(s);
-    if (kind == 'P' && behind && n >= l->ping_seen) {
+    if (kind == 'A' && rest) sigd__acknowledged(s, n);
+    if (kind == 'Q' && rest == end && l->ping_open && n >= l->ping_open && n <= l->ping) sigd__alive(s);
+    if (kind == 'P' && rest && n >= l->ping_seen) {
         if (n > l->ping_seen) sigd__alive(s);
         l->ping_seen = n;
         sigd__send(s, 'Q', &n, "");
@@ -688,14 +671,14 @@ void sigd_feed(struct sigd *s, const void *data, size_t size, uint32_t now) {
 
 static void sigd__time_is_up(struct sigd *s) {
     static const char refusal[] = "{\"type\":\"error\",\"code\":\"auth-failed\",\"reconnect\":true}";
-    if (s->state == SIGD_STATE_WAITING) {
-        s->state = SIGD_STATE_CONNECTING;
-        s->due = s->now + SIGD_CONNECT_MS;
-    } else if (s->link.doubted && !s->link.linked) { /* perhaps forged: back after a while */
+    const char *why = s->state == SIGD_STATE_REGISTERED ? "silence" : "no answer";
+    if (s->state == SIGD_STATE_WAITING) s->state = SIGD_STATE_CONNECTING, s->due = s->now + SIGD_CONNECT_MS;
+    else if (!sigd__is_udp(s) || !s->link.doubted || s->link.linked) sigd__lose(s, why, 1);
+    else { /* perhaps forged: back after a while */
         s->failures = SIGD_MOST_DOUBLINGS;
         memcpy(s->config.buffer, refusal, s->link.filled = sizeof refusal - 1);
         sigd__hear(s);
-    } else sigd__lose(s, s->state == SIGD_STATE_REGISTERED ? "silence" : "no answer", 1);
+    }
 }
 
 uint32_t sigd_poll(struct sigd *s, uint32_t now) {

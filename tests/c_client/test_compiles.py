@@ -14,8 +14,8 @@ DEVICE: Final = IMPLEMENTATION + "struct sigd device;\nchar buffer[4096];\n"
 
 WITHOUT: Final = {"everything": (), "no-mac": ("-DSIGD_NO_MAC",), "no-udp": ("-DSIGD_NO_UDP",)}
 
-MOST_LINES: Final = {"sigd.h": 775, "sigd_hmac.h": 80}
-"""The client is meant to be read in an evening; 700 in all is the aim. 120 columns each at most."""
+MOST_LINES: Final = {"sigd.h": 700, "sigd_hmac.h": 80}
+"""The client is meant to be read in an evening. 120 columns each at most."""
 MOST_CODE: Final = 8 * 1024
 """Bytes in flash, tables and texts included, of everything that there is; what the C library adds is not in it."""
 MOST_RAM: Final = 6 * 1024
@@ -39,8 +39,13 @@ def source(folder: Path, text: str, name: str = "source.c") -> Path:
 @pytest.mark.parametrize("level", ["-O0", "-Os", "-O3"])
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_strict_c99(compiler: str, level: str, without: tuple[str, ...], tmp_path: Path):
-    for text in (IMPLEMENTATION, USER):
-        compiled(compiler, source(tmp_path, text), tmp_path / "out.o", "-std=c99", *STRICT, level, "-c", *without)
+    compiled(compiler, source(tmp_path, IMPLEMENTATION), tmp_path / "out.o", "-std=c99", *STRICT, level, "-c", *without)
+
+
+@pytest.mark.parametrize("without", WITHOUT.values(), ids=WITHOUT)
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_the_interface_alone(compiler: str, without: tuple[str, ...], tmp_path: Path):
+    compiled(compiler, source(tmp_path, USER), tmp_path / "out.o", "-std=c99", *STRICT, "-c", *without)
 
 
 @pytest.mark.parametrize("text", [IMPLEMENTATION, USER])

@@ -11,12 +11,14 @@ from sigd.wire import macs
 from tests.c_client.device import Library
 
 SIMPLE = st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False)
-VALUES = st.recursive(SIMPLE, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10)
+VALUES = st.recursive(
+    SIMPLE, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=10
+)
 NAMES = st.text("abcd", min_size=1)
 
 
 @pytest.mark.slow  # a hundred objects, many of them deep, take seconds to make
-@given(st.dictionaries(NAMES, VALUES), st.sampled_from([None, (",", ":"), (" , ", "\t:\r\n")]), st.booleans())
+@given(st.dictionaries(NAMES, VALUES, max_size=5), st.sampled_from([None, (",", ":"), (" , ", "\t:\r\n")]), st.booleans())
 def test_each_member_of_an_object_is_found(library: Library, members: dict[str, object], separators, ascii_only):
     text = json.dumps(members, separators=separators, ensure_ascii=ascii_only).encode()
     for name, value in members.items():
@@ -26,7 +28,8 @@ def test_each_member_of_an_object_is_found(library: Library, members: dict[str, 
     assert library.find(text, b"e") is None
 
 
-@given(st.dictionaries(NAMES, VALUES, min_size=1), st.data())
+@pytest.mark.slow  # the same
+@given(st.dictionaries(NAMES, VALUES, min_size=1, max_size=5), st.data())
 def test_what_is_cut_off_or_garbled_is_not_read_past_its_end(library: Library, members, data: st.DataObject):
     text = bytearray(json.dumps(members).encode())
     text = text[: data.draw(st.integers(0, len(text)))]
