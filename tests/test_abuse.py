@@ -35,7 +35,7 @@ from tests.pairs import Pair, Pairs
 from tests.relay.world import World
 from tests.test_server import Plain, loopback
 
-pytestmark = pytest.mark.slow  # tens of thousands of connections
+pytestmark = [pytest.mark.slow, pytest.mark.alone]  # tens of thousands of connections
 
 ROOT = Path(__file__).parent.parent
 

@@ -254,7 +254,7 @@ def parameters(kind: type[Attack] | type[Trial]) -> list[Any]:
             for each in row.shown:
                 found.setdefault(each, f"{word}-{row.number}-{slug(each.name)}")
     return [
-        pytest.param(each, framing, id=f"{name}-{framing}")
+        pytest.param(each, framing, id=f"{name}-{framing}", marks=[pytest.mark.alone] if "how-long" in name else [])
         for each, name in found.items()
         if isinstance(each, kind)
         for framing in each.framings

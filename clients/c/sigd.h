@@ -33,21 +33,21 @@ struct sigd_received { /* its texts lie in your buffer, end in NUL, and are gone
     uint32_t ref;        /* of your message that this is about, as sigd_offer() and the like returned it; 0: of none */
     uint32_t wait_ms;    /* of an error and of goingAway: the least pause, which is kept to when connecting again */
     uint32_t expires_ms; /* of registered: what the credential has left; of ICE servers: what theirs have; 0: no end */
-    char *peer, *session; /* who sent it; of registered: you; of an error: for whom the message was */
+    char *peer, *session; /* peer: who sent it; of registered: you; of an error: for whom the message was */
     const char *code_text;
     char *body;          /* SDP and reasons as text; candidates, data and ICE servers as JSON, for sigd_find() */
     size_t body_size;    /* without the NUL */
 };
 
 struct sigd_config { /* who you are, and what you provide; its texts end in NUL and stay as they are; NULL: none */
-    const char *id;        /* NULL: the server picks one */
+    const char *id;           /* NULL: the server picks one */
     const char *user, *token; /* over UDP these two seal every datagram, and the token is never sent */
     const char *jwt, *meta;   /* `meta`: a JSON object that other peers can see */
-    uint32_t keepalive_ms; /* 0: as the server likes it */
-    int udp;               /* 1: datagrams; 0: a stream, which is TCP or TLS */
-    char *buffer;          /* for one message that comes: SIGD_MIN_FRAME bytes or more, 4096 hold most SDPs. */
-    uint32_t buffer_size;  /* The server refuses longer ones to their senders */
-    void *context;         /* is passed to: */
+    uint32_t keepalive_ms;    /* 0: as the server likes it */
+    int udp;                  /* 1: datagrams; 0: a stream, which is TCP or TLS */
+    char *buffer;             /* for one message that comes: SIGD_MIN_FRAME bytes or more, 4096 hold most SDPs. */
+    uint32_t buffer_size;     /* The server refuses longer ones to their senders */
+    void *context;            /* is passed to: */
     /* Sends; returns how many bytes were taken, of a datagram all or none. 0: not now. Below 0: a stream is broken. */
     int32_t (*send)(void *context, const void *data, size_t size);
     uint32_t (*random)(void *context); /* 32 bits that nobody can guess */

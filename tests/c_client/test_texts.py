@@ -18,7 +18,9 @@ NAMES = st.text("abcd", min_size=1)
 
 
 @pytest.mark.slow  # a hundred objects, many of them deep, take seconds to make
-@given(st.dictionaries(NAMES, VALUES, max_size=5), st.sampled_from([None, (",", ":"), (" , ", "\t:\r\n")]), st.booleans())
+@given(
+    st.dictionaries(NAMES, VALUES, max_size=5), st.sampled_from([None, (",", ":"), (" , ", "\t:\r\n")]), st.booleans()
+)
 def test_each_member_of_an_object_is_found(library: Library, members: dict[str, object], separators, ascii_only):
     text = json.dumps(members, separators=separators, ensure_ascii=ascii_only).encode()
     for name, value in members.items():
