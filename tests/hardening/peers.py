@@ -4,11 +4,13 @@ import gc
 import json
 import logging
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
+import sigd
 from sigd.net.stream import Stream
 from sigd.relay.link import Link
 from sigd.relay.router import Router
@@ -17,6 +19,8 @@ from sigd.wire.framing import NOT_HTTP, TLS_ALERT
 from tests.hardening.scene import QUIET, Attack, Scene, attack, message
 from tests.in_process import CLIENTS, FRAMINGS, error
 from tests.wire.test_messages import SAID_BY_SERVERS
+
+PACKAGE = Path(sigd.__file__).parent
 
 # -- row 22
 
@@ -142,7 +146,7 @@ async def comers_and_goers(scene: Scene) -> None:
 
     def kept() -> int:
         """Bytes that the daemon's own lines have asked for, and not given back."""
-        own = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*/sigd/*")])
+        own = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, f"{PACKAGE}/*")])
         return sum(each.size for each in own.statistics("filename"))
 
     def links() -> int:
