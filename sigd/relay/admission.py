@@ -232,7 +232,7 @@ class Admission:
 
     def _welcome(self, link: "Link", message: "Register", now: float) -> None:
         if message.max_frame is not None:
-            link.max_frame = min(message.max_frame, link.largest_frame)
+            link.max_frame = _shared(min(message.max_frame, link.largest_frame))
         if message.keepalive_ms is not None:
             keepalive_ms = max(messages.MIN_KEEPALIVE_MS, min(message.keepalive_ms, messages.MAX_KEEPALIVE_MS))
             link.keepalive = _seconds(keepalive_ms)
@@ -384,6 +384,12 @@ def _auth_failed(message: "Register", text: str, locked: float = 0.0, limit: str
 def _seconds(milliseconds: int) -> float:
     # One number for all links that have the same keepalive.
     return milliseconds / 1000
+
+
+@functools.lru_cache(maxsize=256)
+def _shared(number: int) -> int:
+    # The same: each message brings an object of its own.
+    return number
 
 
 def _milliseconds(seconds: float) -> int | None:
