@@ -746,11 +746,6 @@ static struct connecting connect_all(void)
     return result;
 }
 
-struct playing {
-    uint64_t messages, lost;
-    double seconds, relay_cpu_us, own_cpu_us;    /* CPU in all */
-};
-
 static struct playing play(void)
 {
     answering = true;
@@ -772,28 +767,14 @@ static struct playing play(void)
 
 static void print_result(const struct connecting *c, const struct playing *p)
 {
-    double each = p->messages ? 1.0 / (double)p->messages : 0;
     printf("{\"protocol\":\"%s\",\"pairs\":%zu,\"idle\":%zu,\"window\":%zu,\"size\":\"%s\",\"frame_bytes\":%zu,",
            opt.driver->name, opt.pairs, opt.idle, opt.window, opt.body.type, opt.pairs ? conns[0].frame.len : 0);
     printf("\"connections\":%zu,\"connect_seconds\":%.3f,\"connect_cpu_us\":%.2f,\"rss_kib_per_connection\":%.3f,",
            c->count, c->seconds, c->cpu_us, c->rss_kib);
-    printf("\"messages\":%llu,\"lost\":%llu,\"seconds\":%.3f,\"messages_per_second\":%.0f,",
-           (unsigned long long)p->messages, (unsigned long long)p->lost, p->seconds,
-           p->seconds > 0 ? (double)p->messages / p->seconds : 0);
-    printf("\"p50_us\":%.2f,\"p99_us\":%.2f,\"server_cpu_us_per_message\":%.3f,\"own_cpu_us_per_message\":%.3f}\n",
-           percentile_us(0.50), percentile_us(0.99), p->relay_cpu_us * each, p->own_cpu_us * each);
+    print_playing(p);
 }
 
 /* ---- main ---- */
-
-static double number(const char *text, double least, double most)
-{
-    char *end;
-    double value = strtod(text, &end);
-    if (*end || end == text || value < least || value > most)
-        die("not a number from %g to %g: %s", least, most, text);
-    return value;
-}
 
 static void read_options(int argc, char **argv)
 {

@@ -85,4 +85,31 @@ static double percentile_us(double p)
     return 0;
 }
 
+/* ---- what is read and printed the same by all of them ---- */
+
+struct playing {
+    uint64_t messages, lost;
+    double seconds, relay_cpu_us, own_cpu_us;    /* CPU in all */
+};
+
+/* The end of the line of JSON. */
+static void print_playing(const struct playing *p)
+{
+    double each = p->messages ? 1.0 / (double)p->messages : 0;
+    printf("\"messages\":%llu,\"lost\":%llu,\"seconds\":%.3f,\"messages_per_second\":%.0f,",
+           (unsigned long long)p->messages, (unsigned long long)p->lost, p->seconds,
+           p->seconds > 0 ? (double)p->messages / p->seconds : 0);
+    printf("\"p50_us\":%.2f,\"p99_us\":%.2f,\"server_cpu_us_per_message\":%.3f,\"own_cpu_us_per_message\":%.3f}\n",
+           percentile_us(0.50), percentile_us(0.99), p->relay_cpu_us * each, p->own_cpu_us * each);
+}
+
+static double number(const char *text, double least, double most)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (*end || end == text || value < least || value > most)
+        die("not a number from %g to %g: %s", least, most, text);
+    return value;
+}
+
 #endif

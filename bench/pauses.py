@@ -49,15 +49,15 @@ def _watch(collections: Longest, lists: Longest, file: Path) -> None:
         lists.end()
         file.write_text(json.dumps({"collector_ms": collections.ms, "peers_ms": lists.ms}))
 
-    Router.peers = timed  # type: ignore[method-assign]
+    Router.peers = timed  # type: ignore[method-assign]  # measured from outside: the daemon has no hook for it
     claim = Registry.claim
 
     def first(self: Registry, peer: str, link: Link) -> None:
         collections.ms = 0.0  # before, nobody was there to wait
-        Registry.claim = claim  # type: ignore[method-assign]
+        Registry.claim = claim  # type: ignore[method-assign]  # as it was
         claim(self, peer, link)
 
-    Registry.claim = first  # type: ignore[method-assign]
+    Registry.claim = first  # type: ignore[method-assign]  # once
 
 
 def main(path: str, *options: str) -> int:
