@@ -1,20 +1,49 @@
-"""What the log says of a link that ends: the same for streams and datagrams."""
+"""How a link over sockets ends, and what the log says of it: the same for streams and datagrams."""
 
 from typing import TYPE_CHECKING
 
 from sigd import log
+from sigd.relay.link import NEVER, Link
 from sigd.wire.errors import ErrorCode, ProtocolError
 
 if TYPE_CHECKING:
     from sigd.net.reactor import Reactor
-    from sigd.relay.link import Link
 
 
-def say_closing(link: "Link", reason: str, fault: ProtocolError | None, reactor: "Reactor") -> None:
-    """Log that a link is about to close, if it is news: a registered peer goes, or somebody tries credentials."""
-    if not link.closing and link.id is not None:
-        seconds = f"{reactor.now - link.opened:.1f}"
-        by = {"by": fault.by} if fault is not None and fault.by is not None else {}
-        log.info("closed", peer=link.id, reason=reason, address=link.address, **by, seconds=seconds)
-    elif fault is not None and fault.code is ErrorCode.AUTH_FAILED:
-        reactor.say_failure(link)
+class ClosingLink(Link):
+    """A link that a reactor serves. See `Link` for what is not here."""
+
+    __slots__ = ()
+
+    @property
+    def reactor(self) -> "Reactor":
+        """Who serves it."""
+        raise NotImplementedError
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is held for it any more."""
+        raise NotImplementedError
+
+    def close(self, reason: str, fault: ProtocolError | None = None) -> None:
+        """End the conversation: the ID is free at once; what is due, the error last, is still sent."""
+        if not self.closing and self.id is not None:
+            seconds = f"{self.reactor.now - self.opened:.1f}"
+            by = {"by": fault.by} if fault is not None and fault.by is not None else {}
+            log.info("closed", peer=self.id, reason=reason, address=self.address, **by, seconds=seconds)
+        elif fault is not None and fault.code is ErrorCode.AUTH_FAILED:
+            self.reactor.say_failure(self)
+        super().close(reason, fault)
+
+    def abort(self, reason: str) -> None:
+        """End at once, whatever is still due."""
+        self.close(reason)
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.over:
+            return
+        self.router.closed[self.reason] += 1
+        self.ends_at = NEVER
+        self.sever()
+        self.drop_unsent(keep=0)

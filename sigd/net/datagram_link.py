@@ -4,7 +4,7 @@ import hmac
 from typing import TYPE_CHECKING, Final
 
 from sigd import log
-from sigd.net.closing import say_closing
+from sigd.net.closing import ClosingLink
 from sigd.relay.credentials import Caller, Seal
 from sigd.relay.link import NEVER, Link
 from sigd.wire import macs, messages, said
@@ -14,6 +14,7 @@ from sigd.wire.messages import MIN_FRAME
 
 if TYPE_CHECKING:
     from sigd.net.ports import Place
+    from sigd.net.reactor import Reactor
     from sigd.net.udp import Datagrams
     from sigd.relay.access import Access
     from sigd.relay.limits import Origin
@@ -95,7 +96,7 @@ class Greeted:
         return macs.sealed(seal.token, macs.ERROR, text) if seal.token else text
 
 
-class DatagramLink(Link):
+class DatagramLink(ClosingLink):
     """A link over UDP or DTLS. See `Link` for what is not here.
 
     Attributes:
@@ -140,6 +141,11 @@ class DatagramLink(Link):
             return Caller(seal=seal, sealed_only=seal is not None or self.greeted.place[1].sealed_only)
         assert self.channel is not None
         return Caller(seal=RenewalSeal(self.channel.cid), sealed_only=self.channel.place[1].sealed_only)
+
+    @property
+    def reactor(self) -> "Reactor":
+        """Who serves it."""
+        return self._datagrams.reactor
 
     @property
     def over(self) -> bool:
@@ -356,24 +362,6 @@ class DatagramLink(Link):
             self.router.watch(self)
         if not self.queued:
             self._finish()
-
-    def close(self, reason: str, fault: "ProtocolError | None" = None) -> None:
-        """End the conversation: the ID is free at once; what is due, the error last, is still sent."""
-        say_closing(self, reason, fault, self._datagrams.reactor)
-        super().close(reason, fault)
-
-    def abort(self, reason: str) -> None:
-        """End at once, whatever is still due."""
-        self.close(reason)
-        self._finish()
-
-    def _finish(self) -> None:
-        if self.over:
-            return
-        self.router.closed[self.reason] += 1
-        self.ends_at = NEVER
-        self.sever()
-        self.drop_unsent(keep=0)
 
     def sever(self) -> None:
         """Give up what is held for the link, and tell the client if it does not know."""

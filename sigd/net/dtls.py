@@ -8,11 +8,10 @@ from OpenSSL import SSL
 
 from sigd.config import StartError
 from sigd.net.ports import Address, Port
-from sigd.relay.limits import Meter
 
 if TYPE_CHECKING:
     from sigd.net.dtls_session import Session, Sessions
-    from sigd.relay.router import Router
+    from sigd.net.udp import Datagrams
 
 CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AESCCM"
 """Those of TLS 1.2 with forward secrecy that add little: of the 1200 bytes of a datagram they leave at least 1163."""
@@ -106,7 +105,7 @@ class DTLSPort(Port):
 
     async def serve(self, sessions: "Sessions") -> None:
         """Take in who comes, until cancelled; then the socket is closed."""
-        endpoint_socket = _Socket(self, sessions.reactor.router)
+        endpoint_socket = _Socket(self, sessions.reactor.datagrams)
         with trio.DTLSEndpoint(endpoint_socket, incoming_packets_buffer=WAITING_DATAGRAMS) as endpoint:
             await endpoint.serve(self._front, sessions.serve, self)
 
@@ -121,10 +120,9 @@ class _Socket(trio.socket.SocketType):
     other fault would end the daemon, and holds a lock for all sessions while it sends.
     """
 
-    def __init__(self, port: DTLSPort, router: "Router") -> None:
+    def __init__(self, port: DTLSPort, datagrams: "Datagrams") -> None:
         self._port = port
-        self._router = router
-        self._meter = Meter()
+        self._datagrams = datagrams
         self._taken = 0  # since trio's other tasks had a turn
 
     @property
@@ -192,17 +190,9 @@ class _Socket(trio.socket.SocketType):
         way: Way
         datagram, way = args
         address, source = way
-        if _kind_of(datagram) != _HELLO_VERIFY_REQUEST or self._may_challenge(address[0]):
+        if _kind_of(datagram) != _HELLO_VERIFY_REQUEST or self._datagrams.may_answer(address[0], trio.current_time()):
             self._port.send(datagram, address, source)
         return len(datagram)
-
-    def _may_challenge(self, host: str) -> bool:
-        limits = self._router.limits
-        most, most_per_host = limits.udp_unproven_per_second, limits.udp_unproven_per_second_per_address
-        hit = self._meter.hit(host, most, most_per_host, trio.current_time())
-        if hit:
-            self._router.limits_hit[hit] += 1
-        return not hit
 
 
 def _kind_of(datagram: bytes) -> int:

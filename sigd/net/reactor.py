@@ -353,7 +353,7 @@ class Reactor:
 
     def _all_links(self) -> "list[Stream | DatagramLink]":
         in_sessions = [] if self.sessions is None else self.sessions.all_links()
-        return list({*self._links.values(), *self.datagrams.all_links(), *in_sessions})
+        return [*self._links.values(), *self.datagrams.links.values(), *in_sessions]
 
     def _send_away(self, links: "list[Stream | DatagramLink]") -> None:
         self.now = trio.current_time()

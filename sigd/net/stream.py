@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sigd import log
 from sigd.net.callers import caller_of
-from sigd.net.closing import say_closing
+from sigd.net.closing import ClosingLink
 from sigd.net.tls import RECORD_BYTES, TLSSocket
 from sigd.relay.link import NEVER, Link
 from sigd.wire import framing, proxy, said
@@ -38,7 +38,7 @@ IN: Final = select.EPOLLIN
 OUT: Final = select.EPOLLOUT
 
 
-class Stream(Link):
+class Stream(ClosingLink):
     """A link over TCP or a Unix socket. See `Link` for what is not here.
 
     Attributes:
@@ -332,28 +332,15 @@ class Stream(Link):
                 return
         self.rearm()
 
-    def close(self, reason: str, fault: ProtocolError | None = None) -> None:
-        """End the conversation: the ID is free at once; what is due, the error last, is still flushed."""
-        say_closing(self, reason, fault, self._reactor)
-        super().close(reason, fault)
-
-    def abort(self, reason: str) -> None:
-        """End at once, whatever is still due."""
-        self.close(reason)
-        self._finish()
+    @property
+    def reactor(self) -> "Reactor":
+        """Who serves it."""
+        return self._reactor
 
     @property
     def over(self) -> bool:
         """Whether nothing is held for it any more."""
         return self.fd < 0
-
-    def _finish(self) -> None:
-        if self.over:
-            return
-        self.router.closed[self.reason] += 1
-        self.ends_at = NEVER
-        self.sever()
-        self.drop_unsent(keep=0)
 
     def sever(self) -> None:
         """Give up what the system and the reactor hold for the link."""

@@ -94,13 +94,6 @@ class Datagrams:
         """Have new limits hold."""
         self._reassembly.most = self.router.limits.udp_reassembly_bytes
 
-    def all_links(self) -> list[DatagramLink]:
-        """Those over UDP, also while they are judged or closing, and those over DTLS that are registered."""
-        holders = self.router.registry.holders.values()
-        found = dict.fromkeys(self.links.values())
-        found.update((link, None) for link in holders if isinstance(link, DatagramLink))
-        return list(found)
-
     # -- what comes
 
     def readable(self, port: "Port", now: float) -> bool:
@@ -142,16 +135,17 @@ class Datagrams:
             return
         cookie = self._cookies.make_untrusted(where, opening.nonce, now)
         challenge = greeting.challenge_untrusted(opening, len(datagram), cookie)
-        if challenge and self._may_answer(host, now):
+        if challenge and self.may_answer(host, now):
             self.send(challenge, place)
 
     def _deny_untrusted(self, datagram: bytes, place: "Place", now: float) -> None:
         """Tell who speaks on a link that there is none: the daemon may have been restarted."""
         cid = datagram[_CID]
-        if len(datagram) > _SHORTEST and _is_cid(cid) and self._may_answer(place[0][0], now):
+        if len(datagram) > _SHORTEST and _is_cid(cid) and self.may_answer(place[0][0], now):
             self.send(b"Z " + cid, place)
 
-    def _may_answer(self, host: str, now: float) -> bool:
+    def may_answer(self, host: str, now: float) -> bool:
+        """Whether somebody is answered who has shown nothing yet; if so, that counts."""
         limits = self.router.limits
         most, most_per_host = limits.udp_unproven_per_second, limits.udp_unproven_per_second_per_address
         hit = self._meter.hit(host, most, most_per_host, now)
