@@ -198,12 +198,14 @@ class Device:
     @property
     def why(self) -> str:
         """Why the last link ended."""
-        return self._library.device_why(self._it).decode()  # type: ignore[no-any-return]  # ctypes
+        why: bytes = self._library.device_why(self._it)
+        return why.decode()
 
     @property
     def id(self) -> str:
         """Its peer ID."""
-        return self._library.device_id(self._it).decode()  # type: ignore[no-any-return]  # ctypes
+        peer: bytes = self._library.device_id(self._it)
+        return peer.decode()
 
     def start(self) -> None:
         self._library.device_start(self._it, self.now & FOREVER)

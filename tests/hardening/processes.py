@@ -59,8 +59,9 @@ class Process:
 
     async def says(self, text: str, times: int = 1) -> str:
         """Wait until this is in so many lines of the log; the last of them."""
-        while len(found := [line for line in list(self.log) if text in line]) < times:  # noqa: ASYNC110 - a thread reads it
-            await trio.sleep(0.01)
+        with trio.fail_after(SECONDS):
+            while len(found := [line for line in list(self.log) if text in line]) < times:  # noqa: ASYNC110 - of a thread
+                await trio.sleep(0.01)
         return found[times - 1]
 
     async def ended(self) -> int:

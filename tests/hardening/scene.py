@@ -80,7 +80,7 @@ class Scene:
 
     async def behind(self, header: bytes, source: str) -> Client:
         """A client whose connection begins with what a proxy says of it."""
-        client = await self._connect(lambda sock: sock._sock.bind((source, 0)))  # type: ignore[attr-defined]
+        client = await self._connect(lambda sock: sock._sock.bind((source, 0)))  # type: ignore[attr-defined]  # trio's is async
         assert await client.sock.send(header) == len(header)
         await client.opens()
         return client

@@ -191,7 +191,7 @@ class DatagramClient(Client):
         """Go on from another port, as behind a NAT that has forgotten us."""
         raw = socket.socket(self.sock.family, socket.SOCK_DGRAM)
         raw.setblocking(False)
-        raw.connect(self.sock._sock.getpeername())  # type: ignore[attr-defined]
+        raw.connect(self.sock.getpeername())
         self.sock.close()
         self.sock = trio.socket.from_stdlib_socket(raw)
         self.place += 1
@@ -261,7 +261,7 @@ class DatagramClient(Client):
 
     def _read_datagram(self) -> bytes | None:
         with contextlib.suppress(OSError):
-            data: bytes = self.sock._sock.recv(2_000)  # type: ignore[attr-defined]
+            data: bytes = self.sock._sock.recv(2_000)  # type: ignore[attr-defined]  # trio's socket always waits
             return data
         return None
 
