@@ -8,7 +8,21 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 from hypothesis import strategies as st
 
-from sigd.config import Auth, Config, ConfigError, Entry, Ice, Limits, Listener, Log, UnixEntry, load
+from sigd.config import (
+    Admin,
+    Auth,
+    Config,
+    ConfigError,
+    Entry,
+    Ice,
+    Limits,
+    Listener,
+    Log,
+    Metrics,
+    Record,
+    UnixEntry,
+    load,
+)
 from sigd.config.auth import check_account, check_name_glob
 from sigd.config.ice import check_stun_url, check_turn_url
 from sigd.config.kinds import check_file_name, check_glob, check_named_glob, check_not_empty
@@ -168,4 +182,7 @@ def configs(draw: st.DrawFn) -> Config:
         auth=auth,
         ice=draw(ice),
         limits=draw(limits()),
+        admin=draw(any_table(Admin, listen=st.none() | st.just("unix:/run/sigd/admin.sock?mode=0660"))),
+        metrics=draw(any_table(Metrics, listen=st.none() | st.just("tcp://[::1]:9337"))),
+        record=draw(any_table(Record)),
     )

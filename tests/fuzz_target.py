@@ -489,7 +489,7 @@ def check(stage: Stage) -> None:
     router = stage.router
     links = stage.links()
     for link in links:
-        owned = list(zip(link.outbox, link._owners, strict=True))
+        owned = list(zip(link.outbox, link.owners, strict=True))
         assert link.queued == sum(len(data) for data, _ in owned)
         assert link.own == sum(len(data) for data, owner in owned if owner is None)
         assert not link.stuck or link.queued

@@ -5,7 +5,7 @@ Every key is a field of a Struct in here, documented where it is defined; `sigd 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
@@ -14,6 +14,7 @@ from sigd.config.ice import Ice
 from sigd.config.limits import LARGEST_FRAME, LEAST_FRAME, LENGTH_PREFIX, Limits, parse_network
 from sigd.config.listen import DATAGRAM_SCHEMES, DEFAULT_PORT, Listen, Listener, is_loopback, parse_listen
 from sigd.config.trust import INSECURE_ADVICE, address_conflicts, credential_conflicts, needs_seal, why_loopback_only
+from sigd.config.watching import Admin, Log, Metrics, Record
 from sigd.toml_changes import Change, changes
 from sigd.toml_places import Fault, Source, shown
 from sigd.toml_render import render
@@ -26,6 +27,7 @@ __all__ = [
     "LARGEST_FRAME",
     "LEAST_FRAME",
     "LENGTH_PREFIX",
+    "Admin",
     "Auth",
     "CertificateEntry",
     "Change",
@@ -40,10 +42,13 @@ __all__ = [
     "Listen",
     "Listener",
     "Log",
+    "Metrics",
+    "Record",
     "StartError",
     "TokenEntry",
     "UnixEntry",
     "changes",
+    "digest",
     "is_loopback",
     "load",
     "parse_listen",
@@ -60,15 +65,6 @@ class StartError(Exception):
         super().__init__(f"{where}: {what}")
         self.where = where
         self.what = what
-
-
-class Log(Table, frozen=True):
-    """`[log]`."""
-
-    level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        msgspec.Meta(description="The least severe messages that are logged."),
-    ] = "info"
 
 
 class Config(Table, frozen=True):
@@ -103,6 +99,19 @@ class Config(Table, frozen=True):
         Limits,
         msgspec.Meta(description="How much a client may have, and how long it may take."),
     ] = msgspec.field(default_factory=Limits)
+
+    admin: Annotated[
+        Admin,
+        msgspec.Meta(description="Where sigctl asks, and who may."),
+    ] = msgspec.field(default_factory=Admin)
+    metrics: Annotated[
+        Metrics,
+        msgspec.Meta(description="Figures for Prometheus."),
+    ] = msgspec.field(default_factory=Metrics)
+    record: Annotated[
+        Record,
+        msgspec.Meta(description="What is remembered of who has said what to whom."),
+    ] = msgspec.field(default_factory=Record)
 
     def why_loopback_only(self, listener: Listener) -> str:
         """Say why this listener may not be reached from other machines, and what to do; nothing if it may."""
@@ -143,3 +152,10 @@ def load(path: str | None, listen: Sequence[str] = (), settings: Sequence[str] =
     if listen:
         source.put_items("listen", listen, "--listen")
     return read(Config, source)
+
+
+def digest(config: Config) -> str:
+    """Eight letters that are the same for the same configuration, and hardly ever for another one."""
+    import hashlib  # nothing else here needs it
+
+    return hashlib.sha256(render(config).encode()).hexdigest()[:8]

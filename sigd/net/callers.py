@@ -4,7 +4,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from sigd.net.tls import TLSSocket
 from sigd.relay.credentials import Caller
@@ -16,6 +16,20 @@ _MOST_BYTES: Final = 1024
 """What Python's getsockopt takes: 256 groups. Whoever is in more counts as in its primary one."""
 
 _ucred: Final[Callable[[bytes], tuple[int, int, int]]] = struct.Struct("iII").unpack  # pid, uid, gid: socket(7)
+
+
+class Process(NamedTuple):
+    """Who has connected to a Unix socket, as the kernel knew it at that moment.
+
+    Attributes:
+        pid: its number; it may have ended since, and the number be another's.
+        uid: its user.
+        groups: all of them.
+    """
+
+    pid: int
+    uid: int
+    groups: frozenset[int]
 
 
 def caller_of(sock: socket.socket) -> Caller | None:
@@ -38,10 +52,16 @@ def _by_certificate(sock: TLSSocket) -> Caller | None:
 
 
 def _by_kernel(sock: socket.socket) -> Caller:
-    _, user, group = _ucred(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    process = process_of(sock)
+    return Caller(uid=process.uid, groups=process.groups)
+
+
+def process_of(sock: socket.socket) -> Process:
+    """The process at the other end of a Unix socket."""
+    pid, user, group = _ucred(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     try:
         listed = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_BYTES)
     except OSError:
         listed = b""
     groups = struct.unpack(f"{len(listed) // 4}I", listed)
-    return Caller(uid=user, groups=frozenset((group, *groups)))
+    return Process(pid, user, frozenset((group, *groups)))

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sigd import log
+from sigd.relay.endings import Ending
 from sigd.relay.link import NEVER, Link
 from sigd.wire.errors import ErrorCode, ProtocolError
 
@@ -29,8 +30,10 @@ class ClosingLink(Link):
         """End the conversation: the ID is free at once; what is due, the error last, is still sent."""
         if not self.closing and self.id is not None:
             seconds = f"{self.reactor.now - self.opened:.1f}"
-            by = {"by": fault.by} if fault is not None and fault.by is not None else {}
-            log.info("closed", peer=self.id, reason=reason, address=self.address, **by, seconds=seconds)
+            by = None if fault is None else fault.by
+            self.router.ended.append(Ending(self, reason, by, self.reactor.now))
+            who = {} if by is None else {"by": by}
+            log.info("closed", peer=self.id, reason=reason, address=self.address, **who, seconds=seconds)
         elif fault is not None and fault.code is ErrorCode.AUTH_FAILED:
             self.reactor.say_failure(self)
         super().close(reason, fault)

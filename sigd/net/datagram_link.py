@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from sigd import log
 from sigd.net.closing import ClosingLink
+from sigd.net.parcel import DatagramLinkState
 from sigd.relay.credentials import Caller, Seal
 from sigd.relay.link import NEVER, Link
 from sigd.wire import macs, messages, said
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from sigd.net.udp import Datagrams
     from sigd.relay.access import Access
     from sigd.relay.limits import Origin
+    from sigd.relay.snapshot import LinkState
+    from sigd.wire.datagram_state import ChannelState
     from sigd.wire.greeting import Opening
     from sigd.wire.messages import Register
     from sigd.wire.said import ServerMessage
@@ -107,14 +110,14 @@ class DatagramLink(ClosingLink):
 
     __slots__ = ("_datagrams", "_given", "_listed", "channel", "greeted", "timer_at")
 
-    def __init__(self, datagrams: "Datagrams", origin: "Origin", greeted: Greeted) -> None:
+    def __init__(self, datagrams: "Datagrams", origin: "Origin", known: "Greeted | Channel[Place]") -> None:
         self._datagrams = datagrams
-        host, port = greeted.place[0][:2]
+        host, port = known.place[0][:2]
         super().__init__(datagrams.router, origin, host, port, datagrams.reactor.now, _as_it_is)
         self._given = 0  # messages of the outbox that the channel has
         self._listed = False  # stands in `router.due`
-        self.greeted: Greeted | None = greeted
-        self.channel: Channel[Place] | None = None
+        self.greeted: Greeted | None = known if isinstance(known, Greeted) else None
+        self.channel: Channel[Place] | None = None if isinstance(known, Greeted) else known
         self.timer_at = NEVER
 
     # -- what it is
@@ -146,6 +149,12 @@ class DatagramLink(ClosingLink):
     def reactor(self) -> "Reactor":
         """Who serves it."""
         return self._datagrams.reactor
+
+    @property
+    def via(self) -> str:
+        """What carries it: `udp` or `dtls`."""
+        known = self.channel or self.greeted
+        return "dtls" if known is not None and known.place[1].serial else "udp"
 
     @property
     def over(self) -> bool:
@@ -294,6 +303,7 @@ class DatagramLink(ClosingLink):
                 channel.give(outbox[self._given])
                 self._given += 1
             for datagram, (address, carrier, source) in channel.datagrams_to_send(now):
+                self.router.bytes_sent += len(datagram)
                 carrier.send(datagram, address, source)
             if self._given == len(outbox) or not channel.room:
                 break
@@ -376,6 +386,27 @@ class DatagramLink(ClosingLink):
             for datagram, place in channel.datagrams_to_send(self._datagrams.reactor.now):  # X, unless it has left
                 self._datagrams.send(datagram, place)
             channel.discard()
+
+    # -- handing over
+
+    def snapshot(self, link: "LinkState", channel: "ChannelState") -> DatagramLinkState:
+        """All of it, its part as any link and its channel given."""
+        return DatagramLinkState(link, channel, self._given)
+
+    def go_on_here(self, *, given: int) -> None:
+        """Be served from now on, as in another process, whose channel had been given so many messages of the outbox.
+
+        Raises:
+            ValueError: there is no such link.
+        """
+        if given > len(self.outbox):
+            raise ValueError("the channel has more than there is")
+        self._given = given
+        self._list()  # whatever is due then is found out, and when to look at it next
+
+    def let_go(self) -> None:
+        """Be served here no more: somebody else does."""
+        self.channel = self.greeted = None
 
 
 def _greeting(registered: said.Registered, nonce: str, cid: bytes, key: bytes | None) -> bytes:

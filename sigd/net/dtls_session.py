@@ -293,6 +293,7 @@ class Session:
         # A new tuple each time: a link that finds its own one again takes that for a move.
         place = (self.address, self, self._source)
         datagrams = self._reactor.datagrams
+        self._reactor.router.bytes_received += len(datagram)
         if not datagram.startswith(b"{"):
             datagrams.take_untrusted(datagram, place, now)
         elif len(datagram) <= MAX_DATAGRAM and not self._reactor.stopping:

@@ -14,6 +14,8 @@ from sigd.net.ports import open_ports
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sigd.net.inheriting import Key
+
 BACKLOG: Final = 4_096
 """Connections that wait to be taken in; the kernel's own limit (net.core.somaxconn) is the same since Linux 5.4."""
 
@@ -76,27 +78,44 @@ class Door:
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def open_listeners(listen: Listen, loopback_only: str = "") -> list[socket.socket]:
+def open_listeners(
+    listen: Listen, loopback_only: str = "", inherited: "dict[Key, socket.socket] | None" = None
+) -> list[socket.socket]:
     """The sockets that a listen URL stands for: one, or one for each address that its host name has.
 
     Args:
         listen: what to listen on.
         loopback_only: why not on addresses beyond loopback; nothing where they may be.
+        inherited: sockets that listen already, by address; those that are meant are taken out of it, and not opened.
 
     Raises:
         StartError: an address cannot be listened on.
     """
+    given = {} if inherited is None else inherited
     try:
         if listen.scheme == "unix":
-            return [_unix(listen)]
+            ours = given.pop(listen.socket_key, None)
+            return [_unix(listen) if ours is None else adopt(ours)]
         if listen.scheme in DATAGRAM_SCHEMES:
-            return open_ports(listen.url, listen.host, listen.port, loopback_only)
-        return _tcp(listen, loopback_only)
+            return open_ports(listen.url, listen.host, listen.port, loopback_only, given)
+        return _tcp(listen, loopback_only, given)
     except socket.gaierror as fault:
         raise StartError(listen.url, "the name has no address: correct it, or give an address") from fault
     except OSError as fault:
         what = _ADVICE.get(fault.errno or 0) or os.strerror(fault.errno or errno.EINVAL)
         raise StartError(listen.url, what) from fault
+
+
+def adopt(sock: socket.socket) -> socket.socket:
+    """An inherited stream socket that listens, set up as our own are; it moves out of `sock`, and its file stays."""
+    listener = _Listener(socket.AddressFamily(sock.family), sock.detach())
+    try:
+        _prepare(listener)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def close_listener(sock: socket.socket) -> None:
@@ -109,8 +128,8 @@ def close_listener(sock: socket.socket) -> None:
 class _Listener(socket.socket):
     """Accepts at half of what `socket.accept` costs, which asks each time what kind of socket this is."""
 
-    def __init__(self, family: socket.AddressFamily) -> None:
-        super().__init__(family, socket.SOCK_STREAM)
+    def __init__(self, family: socket.AddressFamily, descriptor: int | None = None) -> None:
+        super().__init__(family, socket.SOCK_STREAM, 0, descriptor)
         self._kind = family
 
     def accept(self) -> tuple[socket.socket, Address]:
@@ -142,7 +161,7 @@ class _UnixListener(_Listener):
         return found.st_dev, found.st_ino
 
 
-def _tcp(listen: Listen, loopback_only: str) -> list[socket.socket]:
+def _tcp(listen: Listen, loopback_only: str, inherited: "dict[Key, socket.socket]") -> list[socket.socket]:
     found = socket.getaddrinfo(listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     listeners: list[socket.socket] = []
     with contextlib.ExitStack() as on_fault:
@@ -150,6 +169,9 @@ def _tcp(listen: Listen, loopback_only: str) -> list[socket.socket]:
             # A name may have other addresses now than when the configuration was judged.
             if loopback_only and not is_loopback(str(address[0])):
                 raise StartError(listen.url, f"{address[0]} is beyond loopback: {loopback_only}")
+            if ours := inherited.pop((False, str(address[0]), listen.port, ""), None):
+                listeners.append(on_fault.enter_context(adopt(ours)))
+                continue
             sock = on_fault.enter_context(_Listener(family))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
@@ -166,6 +188,8 @@ def _prepare(sock: socket.socket) -> None:
     # Linux hands all of these down to the connections that a listener accepts.
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    if sock.family == socket.AF_UNIX:
+        return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
@@ -178,8 +202,7 @@ def _unix(listen: Listen) -> socket.socket:
     _remove_dead(listen.path)
     with contextlib.ExitStack() as on_fault:
         sock = on_fault.enter_context(_UnixListener(socket.AF_UNIX))
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        _prepare(sock)
         if listen.mode is None:
             sock.bind_file(listen.path)
         else:

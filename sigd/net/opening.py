@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from sigd import log
+from sigd.net.parcel import OpeningState
 from sigd.net.tls import TLSSocket
 from sigd.wire import framing, proxy
 from sigd.wire.errors import ProtocolError
@@ -45,6 +46,15 @@ class Opening:
         self._proxied = proxied
         self._header = b""
         self.shaking: trio.CancelScope | None = None
+
+    @property
+    def state(self) -> OpeningState:
+        """What has come, to be given to another process; the listener knows the rest."""
+        return OpeningState(self._header, self._proxied)
+
+    def restore(self, state: OpeningState) -> None:
+        """Be as far as it was in another process."""
+        self._header, self._proxied = state.header, state.proxied
 
     def readable(self, link: "Stream", reactor: "Reactor", now: float) -> bool:
         """Look at what has come.

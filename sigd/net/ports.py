@@ -8,6 +8,7 @@ from sigd.config import StartError, is_loopback
 
 if TYPE_CHECKING:
     from sigd.net.datagram_link import DatagramLink
+    from sigd.net.inheriting import Key
 
 RECEIVE_BYTES: Final = 1_203
 """What is read of a datagram: the longest there may be, a line end, and one byte that shows that it was longer."""
@@ -150,7 +151,9 @@ def _answering(pktinfo: bytes) -> bytes:
     return _in_pktinfo.pack(0, local, b"\0\0\0\0")
 
 
-def open_ports(url: str, host: str, port: int, loopback_only: str) -> list[socket.socket]:
+def open_ports(
+    url: str, host: str, port: int, loopback_only: str, inherited: "dict[Key, socket.socket]"
+) -> list[socket.socket]:
     """Datagram sockets on an address, or on each that a host name has.
 
     Args:
@@ -158,6 +161,7 @@ def open_ports(url: str, host: str, port: int, loopback_only: str) -> list[socke
         host: an address or name; empty: all addresses.
         port: 0: the system picks one.
         loopback_only: why not on addresses beyond loopback; nothing where they may be.
+        inherited: sockets that are bound already, by address; those that are meant are taken out of it.
 
     Raises:
         StartError: an address is beyond loopback and may not be.
@@ -169,6 +173,10 @@ def open_ports(url: str, host: str, port: int, loopback_only: str) -> list[socke
         for family, _, _, _, address in dict.fromkeys(found):
             if loopback_only and not is_loopback(str(address[0])):
                 raise StartError(url, f"{address[0]} is beyond loopback: {loopback_only}")
+            if ours := inherited.pop((True, str(address[0]), port, ""), None):
+                socks.append(ours)
+                prepare(ours)
+                continue
             sock = socket.socket(family, socket.SOCK_DGRAM)
             socks.append(sock)
             if family == socket.AF_INET6:

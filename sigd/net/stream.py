@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sigd import log
 from sigd.net.callers import caller_of
 from sigd.net.closing import ClosingLink
+from sigd.net.parcel import StreamState
 from sigd.net.tls import RECORD_BYTES, TLSSocket
 from sigd.relay.link import NEVER, Link
 from sigd.wire import framing, proxy, said
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sigd.net.reactor import Reactor
     from sigd.relay.credentials import Caller
     from sigd.relay.limits import Origin
+    from sigd.relay.snapshot import LinkState
 
 RECEIVE_BYTES: Final = 65_536
 """What one system call reads: a default frame in one go."""
@@ -100,6 +102,7 @@ class Stream(ClosingLink):
             if self.opening is not None and not self.closing and not self.opening.readable(self, self._reactor, now):
                 return
             data = self.sock.recv(RECEIVE_BYTES)
+            self.router.bytes_received += len(data)
         except BlockingIOError:
             return
         except ssl.SSLWantReadError:
@@ -280,6 +283,7 @@ class Stream(ClosingLink):
         except OSError:
             self.abort("connection lost")
             return
+        self.router.bytes_sent += count
         self.sent(count, self._reactor.now)
 
     def _front(self) -> bytes:
@@ -338,6 +342,13 @@ class Stream(ClosingLink):
         return self._reactor
 
     @property
+    def via(self) -> str:
+        """What carries it: `tcp`, `tls` or `unix`."""
+        if self.tls is not None:
+            return "tls"
+        return "unix" if self.port is None else "tcp"
+
+    @property
     def over(self) -> bool:
         """Whether nothing is held for it any more."""
         return self.fd < 0
@@ -356,3 +367,57 @@ class Stream(ClosingLink):
         # Others may hold the link for a while, as the sender of what is in their outboxes.
         self._split = None
         self._backlog = framing.NO_FRAMES
+
+    # -- handing over
+
+    def snapshot(self, link: "LinkState") -> StreamState:
+        """All of it, its part as any link given; its socket aside."""
+        split = self._split
+        return StreamState(
+            link=link,
+            framing=0 if split is None else 2 if self.patient else 1,
+            rest=b"" if split is None else bytes(split.rest),
+            more=split is not None and split.more,
+            skipping=split is not None and split.skipping,
+            backlog=list(self._backlog),
+            has_spoken=self._receive != self._reactor.receive_first_line,
+            ended=self._ended,
+            shut=self._shut,
+            busy=self.busy,
+            opening=None if self.opening is None else self.opening.state,
+        )
+
+    def restore(self, state: StreamState) -> None:
+        """Have its own part be what it was in another process; that as any link is already."""
+        limits, reactor = self.router.limits, self._reactor
+        if state.framing:
+            limit = limits.max_frame if self.id is not None else limits.max_frame_unregistered
+            self._split = split = Lines(limit) if state.framing == 2 else Prefixed(limit)
+            split.rest, split.more, split.skipping = state.rest, state.more, state.skipping
+            self.patient = state.framing == 2
+        if self.patient:
+            self.overhead = 1
+            self._receive = reactor.receive_line if state.has_spoken else reactor.receive_first_line
+        elif state.framing:
+            self.wrap = Prefixed.wrap
+            self.overhead = framing.PREFIX_BYTES
+        self._backlog = state.backlog or framing.NO_FRAMES
+        self._ended = state.ended
+        self._shut = state.shut
+        self.interest = 0
+
+    def go_on_here(self, *, busy: bool, now: float) -> None:
+        """Be served from now on: what is due to it, and what has come of it; `busy`: it had its turn next."""
+        if self.stuck and self.stalled_since is NEVER:
+            self.stalled_since = now
+        if (busy or self._is_waiting) and not self.held:
+            self.resume()
+        else:
+            self.rearm()
+        if self.closing:
+            self.router.due.append(self)
+
+    def let_go(self) -> None:
+        """Be served here no more: somebody else has the socket, and the connection goes on."""
+        self.fd = -1
+        self.sock.close()

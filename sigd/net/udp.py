@@ -5,17 +5,22 @@ import secrets
 from typing import TYPE_CHECKING, Final, cast
 
 from sigd.net.datagram_link import DatagramLink, Greeted
+from sigd.net.parcel import DatagramLinkState, DatagramsState, EndedState
 from sigd.net.timers import Timers
 from sigd.relay.limits import Meter
 from sigd.wire import greeting, messages
 from sigd.wire.cookies import Cookies
 from sigd.wire.datagram import MAX_DATAGRAM, Channel, Reassembly
+from sigd.wire.datagram_state import moved
 from sigd.wire.errors import ErrorCode, ProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sigd.net.ports import Address, Place, Port
     from sigd.net.reactor import Reactor
     from sigd.relay.router import Router
+    from sigd.wire.datagram_state import ChannelState, Where
 
 DATAGRAMS_PER_ROUND: Final = 64
 """Of one socket that are acted on before the others have their turn: as much work as a handful of streams may make."""
@@ -68,6 +73,20 @@ class Ended:
             self._current = set()
             self._turns_at = now + KEPT_SECONDS
 
+    @property
+    def state(self) -> EndedState:
+        """All of it, its times on this clock."""
+        return EndedState(list(self._current), list(self._previous), self._turns_at)
+
+    def restore(self, state: EndedState, shift: float) -> None:
+        """Keep in mind what another process did, whose clock shows `shift` seconds less.
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        self._turns_at = moved(state.turns_at, shift)
+        self._current, self._previous = set(state.current), set(state.previous)
+
 
 class Datagrams:
     """All links in datagrams.
@@ -105,6 +124,7 @@ class Datagrams:
                 return False
             except OSError:
                 continue  # of a datagram that went out, and could not: the channel finds out by itself
+            self.router.bytes_received += len(datagram)
             self.take_untrusted(datagram, place, now)
         return True
 
@@ -223,6 +243,7 @@ class Datagrams:
     def send(self, datagram: bytes, place: "Place") -> None:
         """Send a datagram, which may be lost."""
         address, port, source = place
+        self.router.bytes_sent += len(datagram)
         port.send(datagram, address, source)
 
     def expire(self, now: float) -> None:
@@ -232,6 +253,55 @@ class Datagrams:
                 link.expire(now)
             except Exception as fault:
                 self.reactor.fail(link, fault)
+
+    # -- handing over
+
+    def state(self, ports: list[tuple[str, int]], links: list[DatagramLinkState]) -> DatagramsState:
+        """All of it, its times on this clock, its links given, and the keys of the sockets that they come by."""
+        return DatagramsState(self._secret, self._cookies.state, self._ended.state, ports, links)
+
+    def restore(self, state: DatagramsState, shift: float) -> None:
+        """Be as in another process, whose clock shows `shift` seconds less; its links are taken up one by one.
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        self._cookies.restore(state.cookies, shift)
+        self._ended.restore(state.ended, shift)
+        self._secret = state.secret
+
+    def channel_again(self, state: "ChannelState", place: "Callable[[Where], Place]", shift: float) -> "Channel[Place]":
+        """What carries the messages of a link that another process has served.
+
+        Raises:
+            ValueError: there is no such channel.
+        """
+        where = place(state.where)
+        channel = Channel(
+            state.cid, where, server=True, key=state.key, reassembly=self._reassembly, moves=where[1].moves
+        )
+        channel.restore(state, place, shift)
+        return channel
+
+    def let_go(self) -> None:
+        """Serve nobody from now on, and tell nobody: another process does."""
+        for link in self.links.values():
+            link.let_go()
+        self.links.clear()
+        self.timers = Timers()
+
+    def take_up(self, link: DatagramLink) -> None:
+        """Have a link here that another process has served.
+
+        Raises:
+            ValueError: there is one with its name.
+        """
+        assert link.channel is not None
+        links, cid = link.channel.place[1].links, link.channel.cid
+        if cid in links:
+            raise ValueError("a name has one link")
+        links[cid] = link
+        self.router.admission.origins.join_by_datagram(link.origin)
 
 
 class CountedReassembly(Reassembly):

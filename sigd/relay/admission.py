@@ -4,7 +4,7 @@ import functools
 import math
 from typing import TYPE_CHECKING, Final
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from sigd import __version__
 from sigd.relay.credentials import LEEWAY_SECONDS, Grant
@@ -30,6 +30,13 @@ FEATURES: Final = ["iceServers", "peers"]
 """What this server can beyond relaying: both may be asked for."""
 
 
+class StrikesState(Struct, array_like=True):
+    """Failures by who tried and as whom, and takeovers by the ID: see `limits.Strikes`."""
+
+    failures: list[tuple[tuple[str, str], list[float], float]]
+    takeovers: list[tuple[str, list[float], float]]
+
+
 class Claim:
     """A `register` that waits: the ID's holder has been pinged, and keeps it with any sign of life."""
 
@@ -50,6 +57,7 @@ class Admission:
         vendor: of STUN and TURN servers.
         origins: where links come from.
         unregistered: links that have no ID, the oldest first.
+        unix_time: the clock on the wall, which credentials and people go by.
     """
 
     def __init__(self, router: "Router", access: "Access", vendor: Vendor, unix_time: "Callable[[], float]") -> None:
@@ -58,7 +66,7 @@ class Admission:
         self.origins = Origins(router.limits.trusted)
         self.unregistered: dict[Link, None] = {}
         self._router = router
-        self._unix_time = unix_time
+        self.unix_time = unix_time
         self._failures: Strikes[tuple[str, str]] = Strikes()
         self._takeovers: Strikes[str] = Strikes()
 
@@ -176,14 +184,14 @@ class Admission:
         return grant
 
     def _proved(self, message: "Register", caller: "Caller | None", peer: str | None, now: float) -> Grant | None:
-        proof = self.access.prove(message, caller, self._unix_time())
+        proof = self.access.prove(message, caller, self.unix_time())
         if proof is not None and self._ends(proof.expires, now) <= now:
             raise ProtocolError(ErrorCode.AUTH_EXPIRED, "the credential has expired", ref=message.ref)
         return self.access.grant(proof, peer)
 
     def _ends(self, expires: float, now: float) -> float:
         """When a link ends whose credential expires then, Unix time."""
-        return now + expires + LEEWAY_SECONDS - self._unix_time()
+        return now + expires + LEEWAY_SECONDS - self.unix_time()
 
     def _probe(self, link: "Link", holder: "Link", message: "Register", now: float) -> None:
         # Who is sent more than it can take would be asked too late: `stall_timeout_ms` finds out whether it lives.
@@ -322,7 +330,7 @@ class Admission:
     def _vended(self, link: "Link", now: float) -> list[IceServer]:
         assert link.id is not None
         link.renews_at = now + self.vendor.ttl_seconds - RENEW_SECONDS
-        return self.vendor.for_peer(link.id, self._unix_time())
+        return self.vendor.for_peer(link.id, self.unix_time())
 
     # -- new rules
 
@@ -344,18 +352,72 @@ class Admission:
             if link.claim is not None and access.grant(None, link.claim.holder.id) is None:
                 self.sign_of_life(link.claim.holder, now)
         for link in list(self._router.registry.holders.values()):
-            grant = access.grant(link.grant.proof, link.id)
-            if grant is None:
+            if not self._judge_again(link, now):
                 ended += 1
-                link.refuse(ProtocolError(ErrorCode.AUTH_FAILED, "the credential is not accepted any more"))
                 continue
-            link.allow(grant, now)
-            if grant.proof is None:
-                link.expires_at = NEVER  # otherwise it is as it was: what the clock on the wall says now is not asked
             if has_news:
                 link.renews_at = now
             self._router.watch(link)
         return ended
+
+    def _judge_again(self, link: "Link", now: float) -> bool:
+        """Have the rules hold for who is registered already; whether he still may be."""
+        grant = self.access.grant(link.grant.proof, link.id)
+        if grant is None:
+            link.refuse(ProtocolError(ErrorCode.AUTH_FAILED, "the credential is not accepted any more"))
+            return False
+        link.allow(grant, now)
+        if grant.proof is None:
+            link.expires_at = NEVER  # otherwise it is as it was: what the clock on the wall says now is not asked
+        return True
+
+    # -- handing over
+
+    def refuse_claims(self, now: float) -> None:
+        """Refuse every claim that waits, as if its holder had given a sign of life: who claims may ask again."""
+        for link in list(self.unregistered):
+            if link.claim is not None:
+                self.sign_of_life(link.claim.holder, now)
+
+    def take_up(self, link: "Link", now: float) -> bool:
+        """Have a link go on whose client another process has served; its credential is judged by the rules in force.
+
+        Args:
+            link: as it was there, with what was due to it.
+            now: seconds.
+
+        Returns:
+            Whether it may go on.
+
+        Raises:
+            ValueError: somebody holds its ID.
+        """
+        if not link.closing and link.id is None:
+            self.unregistered[link] = None
+            link.origin.unregistered[link] = None
+            link.allow(self.access.stranger, now)
+        elif not link.closing and link.id is not None:
+            if self._router.registry.find(link.id) is not None:
+                raise ValueError("an ID has one holder")
+            self._router.registry.claim(link.id, link)
+            if not self._judge_again(link, now):
+                return False
+        self._router.watch(link)
+        return True
+
+    @property
+    def strikes(self) -> StrikesState:
+        """Who has failed or taken over too often of late."""
+        return StrikesState(self._failures.state, self._takeovers.state)
+
+    def restore_strikes(self, state: StrikesState, shift: float) -> None:
+        """Keep in mind what another process did, whose clock shows `shift` seconds less.
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        self._failures.restore(state.failures, shift)
+        self._takeovers.restore(state.takeovers, shift)
 
 
 def _who(link: "Link", caller: "Caller | None") -> str:

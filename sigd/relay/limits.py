@@ -7,6 +7,8 @@ import ipaddress
 import math
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from sigd.wire.datagram_state import moved
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from ipaddress import IPv4Network, IPv6Network
@@ -56,16 +58,18 @@ class Rates:
 
 
 class Offences:
-    """What is kept of a link only once it has gone too far.
+    """What is kept of a link only once it has been refused something.
 
     Attributes:
+        errors: how often it was.
         noticed_at: when it was last told that it sends too fast.
         missed_until: up to when the messages that it has sent to absent peers are paid for.
     """
 
-    __slots__ = ("missed_until", "noticed_at")
+    __slots__ = ("errors", "missed_until", "noticed_at")
 
     def __init__(self) -> None:
+        self.errors = 0
         self.noticed_at = -math.inf
         self.missed_until = 0.0
 
@@ -107,6 +111,24 @@ class Strikes(Generic[Name]):
         if len(strike.times) >= per_minute:
             strike.times.clear()
             strike.locked_until = now + LOCK_SECONDS
+
+    # -- handing over
+
+    @property
+    def state(self) -> list[tuple[Name, list[float], float]]:
+        """Each name, when it has done that, and until when it is locked: those first that are forgotten first."""
+        return [(name, strike.times, strike.locked_until) for name, strike in self._kept.items()]
+
+    def restore(self, state: "Sequence[tuple[Name, list[float], float]]", shift: float) -> None:
+        """Keep these, of a clock that shows `shift` seconds less.
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        for name, times, locked_until in state[-STRIKES_KEPT:]:
+            strike = self._kept[name] = _Strike()
+            strike.times = [moved(when, shift) for when in times]
+            strike.locked_until = moved(locked_until, shift)
 
 
 class _Strike:

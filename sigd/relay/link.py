@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sigd.relay.limits import SETTLE_SECONDS, Offences
+from sigd.relay.record import NO_TALKS
 from sigd.wire import messages
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.said import ServerMessage
@@ -62,55 +63,27 @@ class Link:
         reason: why it is closing: an error's code, or a few words.
         held: nothing more that it sends is to be acted on for now; once closing, ever.
         outbox: what is due to it, framed; the first may be the rest of one whose beginning was written.
+        owners: who has sent each message in it; None: it is a reply to the link itself.
         stuck: the transport could not write all that was due.
         queued: bytes in the outbox, `own` of them replies to itself.
         messages_left, bytes_left: what it may send at once, as of `settled_at`; below 0: it has sent too much.
         offences: what it has done too often, if it ever has.
+        received, delivered: messages that came from it, and those that others have sent to it.
+        rtt: seconds from the last ping that it answered to the sign of life that followed; `NEVER`: none yet.
         opened: when it came; while a claim of its own waited, time stood still for it.
         last_seen, pinged_at, frame_since, stalled_since, resumes_at, expires_at, renews_at, ends_at: `NEVER` where it
             does not apply. It sends too fast until `resumes_at`; its credential ends at `expires_at`, and what
             it was given for TURN is renewed at `renews_at`.
+        talks: what it has said last, by recipient: its part of the record's rings.
         bucket: where `Deadlines` keeps it.
     """
 
     __slots__ = (
-        "_owners",
-        "_shares",
-        "bucket",
-        "bytes_left",
-        "challenge",
-        "claim",
-        "closing",
-        "ends_at",
-        "expires_at",
-        "frame_since",
-        "grant",
-        "held",
-        "host",
-        "id",
-        "keepalive",
-        "last_seen",
-        "max_frame",
-        "messages_left",
-        "meta",
-        "offences",
-        "opened",
-        "origin",
-        "outbox",
-        "overhead",
-        "own",
-        "patient",
-        "pinged_at",
-        "port",
-        "queued",
-        "reason",
-        "renews_at",
-        "resumes_at",
-        "router",
-        "settled_at",
-        "stalled_since",
-        "stuck",
-        "wrap",
+        *("_shares", "bucket", "bytes_left", "challenge", "claim", "closing", "delivered", "ends_at"),
+        *("expires_at", "frame_since", "grant", "held", "host", "id", "keepalive", "last_seen", "max_frame"),
+        *("messages_left", "meta", "offences", "opened", "origin", "outbox", "overhead", "own", "owners"),
+        *("patient", "pinged_at", "port", "queued", "reason", "received", "renews_at", "resumes_at"),
+        *("router", "rtt", "settled_at", "stalled_since", "stuck", "talks", "wrap"),
     )
 
     def __init__(
@@ -140,7 +113,7 @@ class Link:
         self.reason = ""
         self.held = False
         self.outbox: list[bytes] = _NOTHING
-        self._owners: list[Link | None] = _NOTHING
+        self.owners: list[Link | None] = _NOTHING
         self._shares: dict[Link, int] | None = None
         self.queued = 0
         self.own = 0
@@ -158,6 +131,9 @@ class Link:
         self.bytes_left = self.grant.rates.bytes_burst
         self.settled_at = now
         self.offences: Offences | None = None
+        self.received = self.delivered = 0
+        self.rtt = NEVER
+        self.talks = NO_TALKS
         self.bucket: Bucket | None = None
 
     # -- what a transport provides
@@ -228,6 +204,11 @@ class Link:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def via(self) -> str:
+        """What carries it: `tcp`, `tls`, `unix`, `udp` or `dtls`."""
+        raise NotImplementedError
+
+    @property
     def state(self) -> State:
         """Where the link stands."""
         if self.closing:
@@ -256,7 +237,9 @@ class Link:
         """
         pinged = self.pinged_at > self.last_seen
         self.last_seen = now
+        self.received += count
         if pinged:
+            self.rtt = now - self.pinged_at
             self.router.watch(self)  # the next ping is due earlier than the end that would have followed the last
         self.messages_left = messages = self.messages_left - count
         self.bytes_left = room = self.bytes_left - size
@@ -336,11 +319,12 @@ class Link:
                 return refusal
         if self.queued:
             self.outbox.append(data)
-            self._owners.append(sender)
+            self.owners.append(sender)
         else:
-            self.outbox, self._owners = [data], [sender]
+            self.outbox, self.owners = [data], [sender]
             self.router.due.append(self)
         self.queued += size
+        self.delivered += 1
         return None
 
     def reply(self, message: ServerMessage) -> None:
@@ -352,9 +336,9 @@ class Link:
         size = len(data)
         if self.queued:
             self.outbox.append(data)
-            self._owners.append(None)
+            self.owners.append(None)
         else:
-            self.outbox, self._owners = [data], [None]
+            self.outbox, self.owners = [data], [None]
             self.router.due.append(self)
         self.queued += size
         self.own += size
@@ -367,6 +351,8 @@ class Link:
     def refuse(self, fault: ProtocolError) -> None:
         """Answer with an `error`, and close the link where the code says so."""
         self.router.count(fault)
+        offences = self.offences = self.offences or Offences()
+        offences.errors += 1
         if fault.code.closes:
             self.close(fault.code, fault)
         else:
@@ -384,7 +370,7 @@ class Link:
         if self._shares is None:
             # Up to now nobody can have had more than a share: everyday outboxes do without this table.
             self._shares = {}
-            for data, owner in zip(self.outbox, self._owners, strict=True):
+            for data, owner in zip(self.outbox, self.owners, strict=True):
                 if owner is not None:
                     self._shares[owner] = self._shares.get(owner, 0) + len(data)
         share = self._shares.get(sender, 0)
@@ -415,7 +401,7 @@ class Link:
             self.router.outbox_bytes -= count
             self.stalled_since = now
         if count == self.queued:
-            self.outbox = self._owners = _NOTHING
+            self.outbox = self.owners = _NOTHING
             self._shares = None
             self.queued = self.own = 0
             if self.stuck:
@@ -431,7 +417,7 @@ class Link:
         self.queued -= count
         whole = 0
         while count:
-            data, owner = self.outbox[whole], self._owners[whole]
+            data, owner = self.outbox[whole], self.owners[whole]
             taken = min(count, len(data))
             if owner is None:
                 self.own -= taken
@@ -444,7 +430,7 @@ class Link:
                 self.outbox[whole] = data[taken:]
                 break
             whole += 1
-        del self.outbox[:whole], self._owners[:whole]
+        del self.outbox[:whole], self.owners[:whole]
 
     def drop_unsent(self, *, keep: int) -> None:
         """Empty the outbox, and tell every sender whose messages were in it ("perhaps not delivered").
@@ -457,10 +443,10 @@ class Link:
         while kept < len(self.outbox) and size < keep:
             size += len(self.outbox[kept])
             kept += 1
-        senders = {owner for owner in self._owners if owner is not None and owner is not self}
+        senders = {owner for owner in self.owners if owner is not None and owner is not self}
         # What stays counts as the link's own: its sender has been told.
         self.outbox = self.outbox[:kept] if kept else _NOTHING
-        self._owners = [None for _ in self.outbox] if kept else _NOTHING
+        self.owners = [None for _ in self.outbox] if kept else _NOTHING
         if self.stuck:
             self.router.outbox_bytes -= self.queued - size
         self.queued = size

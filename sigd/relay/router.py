@@ -1,7 +1,7 @@
 """The rules: what happens with each message of a client. No I/O, no clock; nothing here ever waits."""
 
-from collections import Counter
-from typing import TYPE_CHECKING, Final, assert_never
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Final, assert_never, get_args
 
 from msgspec import UNSET
 
@@ -13,10 +13,13 @@ from sigd.relay.deadlines import (
     next_deadline,
     register_timeout_ms,
 )
+from sigd.relay.endings import ENDINGS_KEPT, Ending
 from sigd.relay.globs import allows
 from sigd.relay.limits import STRIKES_SECONDS, Offences
 from sigd.relay.link import NEVER, State
+from sigd.relay.record import SMALL_BYTES, Passed, Record
 from sigd.relay.registry import Registry
+from sigd.relay.taps import Taps
 from sigd.wire import commands, messages, said
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.messages import (
@@ -69,22 +72,39 @@ class Router:
         deadlines: when to look at which link again.
         due: links for the transports to look at: something came into an empty outbox, or the link closes.
         outbox_bytes: what the outboxes hold of those who do not read as fast as they are sent to.
-        relayed: messages passed on so far; `unanswered` ones are those that only a server says.
+        received: messages so far that could be read, by type; `relayed`: those passed on; `unanswered` ones are those
+            that only a server says.
+        bytes_received, bytes_sent: what came and went so far, framing included, and without what TLS and DTLS add.
         errors: answers by code; `closed`: links by reason; `limits_hit`: by the limit's key.
+        ended: the last peers that have left, or were made to.
+        record: what was said last between each two peers; `taps`: who is told of each message as it passes.
     """
 
-    def __init__(self, limits: "Limits", access: "Access", vendor: "Vendor", unix_time: "Callable[[], float]") -> None:
+    def __init__(
+        self,
+        limits: "Limits",
+        access: "Access",
+        vendor: "Vendor",
+        unix_time: "Callable[[], float]",
+        record: Record | None = None,
+    ) -> None:
         self.limits = limits
         self.registry = Registry()
         self.admission = Admission(self, access, vendor, unix_time)
         self.deadlines = Deadlines()
         self.due: list[Link] = []
         self.outbox_bytes = 0
+        self.received: dict[type[ClientMessage], int] = dict.fromkeys(get_args(ClientMessage), 0)
         self.relayed = 0
+        self.bytes_received = 0
+        self.bytes_sent = 0
         self.unanswered = 0
         self.errors: Counter[ErrorCode] = Counter()
         self.closed: Counter[str] = Counter()
         self.limits_hit: Counter[str] = Counter()
+        self.ended: deque[Ending] = deque(maxlen=ENDINGS_KEPT)
+        self.record = record or Record()
+        self.taps = Taps()
 
     # -- what comes from a link
 
@@ -118,6 +138,7 @@ class Router:
         Raises:
             ProtocolError: what the client is to be told.
         """
+        self.received[message.__class__] += 1
         match message:
             case Candidate() | Offer() | Answer() | Message() | Bye():
                 self.relay(link, message, now)
@@ -154,16 +175,33 @@ class Router:
         if talk is not None and not allows(talk, message.to):
             # Before the look-up: it says nothing about who is here.
             text = "your credential does not allow this recipient"
-            to = message.to if messages.is_peer_id(message.to) else None
-            raise ProtocolError(ErrorCode.FORBIDDEN, text, ref=message.ref, to=to)
-        recipient = self.registry.holders.get(message.to)
+            if not messages.is_peer_id(message.to):
+                raise ProtocolError(ErrorCode.FORBIDDEN, text, ref=message.ref)
+            self._note_refusal(sender, message, ErrorCode.FORBIDDEN, now)
+            raise ProtocolError(ErrorCode.FORBIDDEN, text, ref=message.ref, to=message.to)
+        to = message.to
+        recipient = self.registry.holders.get(to)
         if recipient is None:
             self.absent(link, message, now)
         else:
-            refusal = recipient.deliver(message.delivered(sender.encode()), link)
+            body = message.delivered(sender.encode())
+            refusal = recipient.deliver(body, link)
             if refusal is not None:
-                raise ProtocolError(refusal, _REFUSALS[refusal], ref=message.ref, to=message.to)
+                self._note_refusal(sender, message, refusal, now)
+                raise ProtocolError(refusal, _REFUSALS[refusal], ref=message.ref, to=to)
             self.relayed += 1
+            if self.taps:
+                self.taps.tell(Passed(now, sender, to, body, None))
+            # Here and not in a method of the record's: that would cost half as much again.
+            try:
+                ring = link.talks[to]
+            except KeyError:
+                ring = self.record.begin(sender, to, now)
+                link.talks = self.record.rings[sender]
+            ring.append(now)
+            ring.append(body)
+            if len(ring) > ring[0] or len(body) > SMALL_BYTES:
+                self.record.settle(ring)
         if message.ref is not None:
             link.reply(said.Ok(ref=message.ref))
 
@@ -177,9 +215,11 @@ class Router:
         if not messages.is_peer_id(message.to):
             message.refuse("`to` must be 1 to 64 characters of A-Z a-z 0-9 _ . ~ -")
         message.delivered(b"")  # what nobody could be sent is refused for that
+        assert link.id is not None
         if self.limits.misses_per_minute:
             self._count_miss(link, message, now)
         code = ErrorCode.PEER_UNAVAILABLE
+        self._note_refusal(link.id, message, code, now)
         raise ProtocolError(code, _REFUSALS[code], ref=message.ref, to=message.to)
 
     def _count_miss(self, link: "Link", message: Relayed, now: float) -> None:
@@ -188,6 +228,8 @@ class Router:
         until = max(offences.missed_until, now) + each
         wait = until - now - STRIKES_SECONDS
         if wait > _ROUNDING_SECONDS:
+            assert link.id is not None
+            self._note_refusal(link.id, message, ErrorCode.RATE_LIMITED, now)
             raise ProtocolError(
                 ErrorCode.RATE_LIMITED,
                 "too many messages to peers that are not here",
@@ -197,6 +239,16 @@ class Router:
                 limit="misses_per_minute",
             )
         offences.missed_until = until
+
+    def _note_refusal(self, sender: str, message: Relayed, code: ErrorCode, now: float) -> None:
+        try:
+            body = message.delivered(sender.encode())
+        except ProtocolError:
+            return  # nobody could have been sent that
+        passed = Passed(now, sender, message.to, body, code)
+        if code is not ErrorCode.RATE_LIMITED:  # who tries one ID after the other fills no record with them
+            self.record.refuse(passed, code)
+        self.taps.tell(passed)
 
     def peers(self, link: "Link", message: Peers) -> None:
         """List who is registered, as many as the asker's `maxFrame` takes.

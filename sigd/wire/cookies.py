@@ -10,6 +10,10 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
+from msgspec import Struct
+
+from sigd.wire.datagram_state import moved
+
 TICK_SECONDS: Final = 30.0
 """So that a cookie counts for 30 to 60 s: longer than any client waits for its answer, too short to collect many."""
 
@@ -20,14 +24,29 @@ COOKIE_BYTES: Final = 12
 """Nobody guesses 96 bits of it within a minute; 16 letters keep the challenge short."""
 
 
+class CookiesState(Struct, array_like=True):
+    """See `Cookies`.
+
+    Attributes:
+        key, previous: what cookies of this tick and of the one before it are made with.
+        tick: which one this is; `begun`: when the first of all began, on the clock of who has made it.
+    """
+
+    key: bytes
+    previous: bytes
+    tick: int
+    begun: float
+
+
 class Cookies:
     """Makes cookies and knows them again. Times are seconds on the caller's clock."""
 
-    __slots__ = ("_draw", "_key", "_previous", "_tick")
+    __slots__ = ("_begun", "_draw", "_key", "_previous", "_tick")
 
     def __init__(self, draw: Callable[[int], bytes] = secrets.token_bytes) -> None:
         self._draw = draw
         self._tick: int = -1
+        self._begun = 0.0  # when the first tick began
         self._key = self._previous = b""
 
     def make_untrusted(self, place: str, nonce: str, now: float) -> str:
@@ -50,12 +69,28 @@ class Cookies:
         )
 
     def _turn(self, now: float) -> None:
-        tick = math.floor(now / TICK_SECONDS)
+        tick = math.floor((now - self._begun) / TICK_SECONDS)
         if tick != self._tick:
             # After a pause of more than a tick the last key is too old as well.
             self._previous = self._key if tick == self._tick + 1 and self._key else self._draw(KEY_BYTES)
             self._key = self._draw(KEY_BYTES)
             self._tick = tick
+
+    # -- handing over
+
+    @property
+    def state(self) -> CookiesState:
+        """What another process needs to know its cookies again."""
+        return CookiesState(self._key, self._previous, self._tick, self._begun)
+
+    def restore(self, state: CookiesState, shift: float) -> None:
+        """Know those cookies again, for as long as they count, on a clock that shows `shift` seconds more.
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        self._begun = moved(state.begun, shift)
+        self._key, self._previous, self._tick = state.key, state.previous, state.tick
 
 
 def _cookie(key: bytes, place: str, nonce: str) -> str:

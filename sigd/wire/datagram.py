@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, Generic, cast
 
 from sigd.wire import macs
+from sigd.wire.datagram_state import ChannelState, Where, moved
 from sigd.wire.receiving import MAX_DATAGRAM, MAX_MESSAGE, Held, Reassembly
 from sigd.wire.sending import CHALLENGE_BYTES, CHALLENGE_SECONDS, SLICE_BYTES, Aside, Flight, Place
 
@@ -391,3 +392,51 @@ class Channel(Generic[Place]):
         self._flight = None
         self._aside = None
         self._ack_at = math.inf
+
+    # -- handing over
+
+    def state(self, where: Callable[[Place], Where]) -> ChannelState:
+        """All of it, as a server has it, its times on this clock; `where` says what a place is for others."""
+        return ChannelState(
+            cid=self.cid,
+            key=self.key,
+            where=where(self.place),
+            whole=self.whole,
+            finished=self.finished,
+            over=self.over,
+            seq=self._seq,
+            mid=self._mid,
+            ack=self._ack,
+            ack_at=self._ack_at,
+            turn=self._turn,
+            heard_ping=self._heard_ping,
+            pinged=self._pinged,
+            flight=None if self._flight is None else self._flight.state,
+            held=None if self._held is None else self._held.state,
+            aside=None if self._aside is None else self._aside.state(where),
+        )
+
+    def restore(self, state: ChannelState, place: Callable[[Where], Place], shift: float) -> None:
+        """Be the server's end that a state was taken of: for a new one, with its cid, key and place.
+
+        Args:
+            state: of the other one.
+            place: says what a place is here.
+            shift: how many seconds more this clock shows than the other one's.
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        self.whole = state.whole or _NONE
+        self.finished = state.finished
+        self.over = state.over
+        self._seq = state.seq
+        self._mid = state.mid
+        self._ack = state.ack
+        self._ack_at = moved(state.ack_at, shift)
+        self._turn = state.turn
+        self._heard_ping = state.heard_ping
+        self._pinged = state.pinged
+        self._flight = None if state.flight is None else Flight.restored(state.flight, shift)
+        self._aside = None if state.aside is None else Aside.restored(state.aside, place, shift)
+        self._held = None if state.held is None else Held.restored(state.held, self._reassembly, shift)

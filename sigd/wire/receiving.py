@@ -4,7 +4,9 @@ What is acknowledged is kept, and what cannot be kept is not acknowledged: so it
 """
 
 import math
-from typing import Final
+from typing import Final, Self
+
+from sigd.wire.datagram_state import HeldMessageState, HeldState, moved
 
 MAX_DATAGRAM: Final = 1_200
 """Bytes of a datagram: with the heads of UDP and IPv6 it stays below 1280, which every IPv6 link carries whole."""
@@ -142,3 +144,33 @@ class Held:
     def dies_at(self) -> float:
         """When something has been held too long."""
         return min([message.since for message in self._messages.values()], default=math.inf) + WHOLE_SECONDS
+
+    # -- handing over
+
+    @property
+    def state(self) -> HeldState:
+        """All of it, its times on this clock."""
+        return HeldState(
+            self.bits,
+            [
+                HeldMessageState(mid, message.count, message.since, message.slices, message.taken)
+                for mid, message in self._messages.items()
+            ],
+        )
+
+    @classmethod
+    def restored(cls, state: HeldState, reassembly: Reassembly | None, shift: float) -> Self:
+        """What a state was taken of, on a clock that shows `shift` seconds more; there is room for it in any case.
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        held = cls(reassembly)
+        held.bits = state.bits
+        for each in state.messages:
+            message = held._messages[each.mid] = _Message(each.count, moved(each.since, shift), each.taken)
+            message.slices = each.slices
+            held._taken += each.taken
+        if reassembly is not None:
+            reassembly.give_back(-held._taken)
+        return held

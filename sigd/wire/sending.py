@@ -7,7 +7,9 @@ caller's clock.
 import hmac
 import math
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Self, TypeVar
+
+from sigd.wire.datagram_state import AsideState, FlightState, SentState, Where, moved
 
 SLICE_BYTES: Final = 1_060
 """Of all slices of a message but the last. With the longest head and a mac that makes 1 157 bytes, which fit into a
@@ -257,6 +259,63 @@ class Flight:
                 deadline = one.sent_at + one.wait
         return deadline
 
+    # -- handing over
+
+    @property
+    def state(self) -> FlightState:
+        """All of it, its times on this clock."""
+        return FlightState(
+            sent=[
+                SentState(seq, one.datagram, one.mid, one.first_at, one.sent_at, one.times, one.wait, one.passed)
+                for seq, one in self.sent.items()
+            ],
+            again=self.again,
+            message=self.message,
+            cut=self.cut,
+            used_at=self.used_at,
+            window=self.window,
+            timeout=self.timeout,
+            heard=self.heard,
+            oldest=self._oldest,
+            sliced=self._sliced,
+            credit=self._credit,
+            srtt=self._srtt,
+            rttvar=self._rttvar,
+            backed_off=self._backed_off,
+            halved_at=self._halved_at,
+        )
+
+    @classmethod
+    def restored(cls, state: FlightState, shift: float) -> Self:
+        """What a state was taken of, on a clock that shows `shift` seconds more.
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        flight = cls(state.heard, 0)
+        for each in state.sent:
+            one = flight.sent[each.seq] = Sent(each.datagram, each.mid, moved(each.first_at, shift), each.wait)
+            one.sent_at = moved(each.sent_at, shift)
+            one.times = each.times
+            one.passed = each.passed
+        if state.message:
+            flight.give(state.message)
+            if state.cut >= flight.slices:
+                raise ValueError("more was cut than there is")
+        flight.again = state.again
+        flight.cut = state.cut
+        flight.used_at = moved(state.used_at, shift)
+        flight.window = state.window
+        flight.timeout = state.timeout
+        flight._oldest = state.oldest
+        flight._sliced = state.sliced
+        flight._credit = state.credit
+        flight._srtt = state.srtt
+        flight._rttvar = state.rttvar
+        flight._backed_off = state.backed_off
+        flight._halved_at = moved(state.halved_at, shift)
+        return flight
+
 
 class Aside(Generic[Place]):
     """What a link has to say beside messages, and waits for; there is none while there is nothing.
@@ -336,3 +395,36 @@ class Aside(Generic[Place]):
     def next_deadline(self) -> float:
         """When something is to be said; 0.0: at once."""
         return 0.0 if self.question or self.echo or self._challenging or self.leaving else self.ping_at
+
+    # -- handing over
+
+    def state(self, where: Callable[[Place], Where]) -> AsideState:
+        """All of it, as a server has it, its times on this clock; `where` says what a place is for others."""
+        return AsideState(
+            question=self.question,
+            ping=self.ping,
+            ping_at=self.ping_at,
+            challenged_at=self.challenged_at,
+            leaving=self.leaving,
+            challenge=self._challenge,
+            challenged=None if self._challenged is None else where(self._challenged),
+            challenging=self._challenging,
+        )
+
+    @classmethod
+    def restored(cls, state: AsideState, place: Callable[[Where], Place], shift: float) -> Self:
+        """What a state was taken of, on a clock that shows `shift` seconds more.
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        aside = cls()
+        aside.question = state.question
+        aside.ping = state.ping
+        aside.ping_at = moved(state.ping_at, shift)
+        aside.challenged_at = moved(state.challenged_at, shift)
+        aside.leaving = state.leaving
+        aside._challenge = state.challenge
+        aside._challenged = None if state.challenged is None else place(state.challenged)
+        aside._challenging = state.challenging
+        return aside

@@ -148,9 +148,9 @@ def test_senders_that_have_left_are_forgotten_by_a_reader_that_never_drains():
         if number >= 4:
             bob.takes_more(12 * KIB + 60)
     assert bob.stuck
-    assert len(bob._owners) < 10
+    assert len(bob.owners) < 10
     assert bob._shares is not None
-    assert set(bob._shares) <= {owner for owner in bob._owners if owner is not None}
+    assert set(bob._shares) <= {owner for owner in bob.owners if owner is not None}
 
 
 def test_what_is_too_large_is_not_escaped_first():

@@ -1,0 +1,335 @@
+"""What was said between each two peers, as far back as some memory takes: for whoever asks afterwards.
+
+Bodies are kept as they were delivered, by reference, and parsed only when somebody asks. No I/O, no clock.
+"""
+
+import math
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from sigd.wire.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+BYTES_KEPT: Final = 8 << 20
+"""All that the record may take: some 380 calls of 10 KiB, with what is accounted for what may be added to them."""
+
+MESSAGES_KEPT: Final = 32
+"""From one peer to another: a description, and more candidates than most machines have."""
+
+RING_BYTES: Final = 16 << 10
+"""Bodies from one peer to another, as of the last time that somebody looked: large offers of browsers are half."""
+
+SMALL_BYTES: Final = 320
+"""Every body is accounted for as one of this length before it comes, and looked at only if it is longer: to touch each
+again later, when it is in no cache any more, would cost more than all else. Nearly all candidates are less."""
+
+AHEAD: Final = 8
+"""Messages that are accounted for ahead of a ring's first; later it is half of what the ring has."""
+
+LOOK_BYTES: Final = 40 << 10
+"""What one ring may be accounted for before somebody looks, however few messages it has: a full one, and long bodies
+of `RING_BYTES`, are less."""
+
+TRIED_KEPT: Final = 128
+"""Pairs that have been refused only, while others would have to go for them: an eighth of all."""
+
+CHANCES: Final = 256
+"""Pairs that are looked at in vain at most, having talked meanwhile, before one has to go: 0.2 ms."""
+
+KIND_BYTES: Final = 24
+"""What is kept of a body where bodies are not: `{"type":"candidate","fr`."""
+
+ENTRY_BYTES: Final = 96
+"""Of one message beside its body: the head of `bytes` (33), a time (24), and four places in a list, two of them free
+since the list was longer (32); rounded up as the allocator does."""
+
+_RING: Final = 700
+"""Bytes of a ring without messages: a list (130), numbers (80), two IDs (230), its places in three tables (260)."""
+
+_TALKS: Final = 600
+"""Bytes of a sender's table of rings: a small dict, its place in the table of senders, the ID."""
+
+
+_REFUSED: Final = 48
+"""Bytes of a `Refused` beside its body."""
+
+
+class Refused:
+    """A message that was not passed on, with the code that its sender was told. Its length is what it takes."""
+
+    __slots__ = ("body", "code")
+
+    def __init__(self, body: bytes, code: ErrorCode) -> None:
+        self.body = body
+        self.code = code
+
+    def __len__(self) -> int:
+        return len(self.body) + _REFUSED
+
+
+Ring = list[Any]
+"""The last messages from one peer to another: three numbers, then in turn the time of a message, and its body.
+
+A plain list, for which CPython has instructions of its own, and no pairs in it, which its collector would go through.
+The numbers are:
+
+0. the length that it may have before somebody has to look; at a longer body than `SMALL_BYTES` somebody always has to;
+1. the bytes that the record accounts for it: what it had when somebody looked last, and what could be added;
+2. the time of the last message that was dropped because there were too many bytes.
+
+When somebody looks, it is cut to what is kept; until then there may be more.
+"""
+
+_UP_TO: Final = 0
+_CHARGE: Final = 1
+_CUT_UNTIL: Final = 2
+_FIRST: Final = 3  # where the messages begin
+_BEGINNING: Final = _FIRST + 2 * AHEAD  # how long a ring may be before somebody looks for the first time
+_PLACES: Final = 2 * MESSAGES_KEPT  # that those take which are kept
+_FULL: Final = _FIRST + _PLACES + MESSAGES_KEPT  # the longest before somebody looks
+_EACH: Final = SMALL_BYTES + ENTRY_BYTES
+_FULL_CHARGE: Final = _RING + (_FULL - _FIRST) // 2 * _EACH
+
+NO_TALKS: Final[dict[str, Ring]] = {}
+"""The rings of a link that has said nothing to anybody yet, the same for all; nothing is ever put into it."""
+
+
+class _RingOfKinds(Ring):
+    """A ring that keeps of each body only what says of which type it is."""
+
+    __slots__ = ()
+
+    def append(self, item: "float | bytes | Refused", /) -> None:
+        if isinstance(item, bytes):
+            item = item[:KIND_BYTES]
+        elif isinstance(item, Refused):
+            item = Refused(item.body[:KIND_BYTES], item.code)
+        super().append(item)
+
+
+class Passed(NamedTuple):
+    """A message that was relayed or, with a `refusal`, was not.
+
+    Attributes:
+        when: seconds; on the relay's clock, or Unix time in a `PairHistory`.
+        sender, to: the peers.
+        body: what `to` was sent, or would have been; only its beginning where bodies are not kept.
+        refusal: what the sender was told instead.
+    """
+
+    when: float
+    sender: str
+    to: str
+    body: bytes
+    refusal: ErrorCode | None
+
+
+class PairHistory(NamedTuple):
+    """What two peers have said to each other.
+
+    Attributes:
+        peers: the two, in the order in which they were asked for.
+        passed: the messages in the order of time, which is Unix time.
+        whole_since: from when on nothing is missing; Unix time, 0 if nothing was ever forgotten.
+    """
+
+    peers: tuple[str, str]
+    passed: list[Passed]
+    whole_since: float
+
+
+class Record:
+    """The last messages from each peer to each other, within a bound on memory.
+
+    `Router.relay` writes into a ring by itself: a call would cost half as much again. For that each link has the table
+    of its own rings, the same that is here: it outlives the link, and a ring that is forgotten is gone from both. Nor
+    is it known at each moment how much a ring holds, only that it is not more than its charge.
+
+    Attributes:
+        rings: by sender and recipient.
+        charge: bytes that are accounted for all of them, never more than are allowed.
+    """
+
+    __slots__ = ("_bound", "_forgotten_until", "_ring", "_talked", "_tried", "charge", "rings")
+
+    # `keep_bodies`: whether whole bodies are kept, or only types and times. `size`: bytes, of all together.
+    def __init__(self, *, keep_bodies: bool = True, size: int = BYTES_KEPT) -> None:
+        self.rings: dict[str, dict[str, Ring]] = {}
+        self.charge = 0
+        self._bound = size
+        self._ring: type[Ring] = list if keep_bodies else _RingOfKinds
+        # Every two peers, and when they were put there, the first to be forgotten first: those who were only refused
+        # before those who talk, so that one who tries a million IDs drives nobody out.
+        self._tried: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._talked: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._forgotten_until = -math.inf
+
+    # -- writing
+
+    def begin(self, sender: str, to: str, now: float) -> Ring:
+        """The ring of two peers, for a link that has not found it in its table; something is put into it at once."""
+        ring = self._find(sender, to)
+        return self._begin(sender, to, now, self._talked) if ring is None else ring
+
+    def _begin(self, sender: str, to: str, now: float, queue: OrderedDict[tuple[str, str], float]) -> Ring:
+        talks = self.rings.get(sender)
+        if talks is None:
+            talks = self.rings[sender] = {}
+            self.charge += _TALKS
+        ring = talks[to] = self._ring((_BEGINNING, _charge(_BEGINNING), -math.inf))
+        self.charge += ring[_CHARGE]
+        both = (sender, to) if sender < to else (to, sender)
+        if both not in self._talked:
+            self._tried.pop(both, None)
+            queue[both] = now
+        if self.charge > self._bound:
+            ring[_UP_TO] = 0  # `settle` makes room, once there is something in it
+        return ring
+
+    def settle(self, ring: Ring) -> None:
+        """Account for what came last, if that is long; cut the ring, if it is, and account for what may come next."""
+        if len(ring) > _FULL and ring[_CHARGE] == _FULL_CHARGE and len(ring[-1]) <= SMALL_BYTES:
+            del ring[_FIRST:-_PLACES]  # as below, where nothing else changes: two who talk on and on
+            return
+        charge = ring[_CHARGE] + max(0, len(ring[-1]) - SMALL_BYTES)
+        if len(ring) <= ring[_UP_TO] and charge <= LOOK_BYTES:
+            self._account(ring, charge)
+            return
+        has_long = charge > _charge(ring[_UP_TO])
+        del ring[_FIRST : max(_FIRST, len(ring) - _PLACES)]
+        more = _cut(ring) if has_long else 0
+        ring[_UP_TO] = len(ring) + 2 * max(AHEAD, (len(ring) - _FIRST) // 4)
+        self._account(ring, _charge(ring[_UP_TO]) + more)
+
+    def _account(self, ring: Ring, charge: int) -> None:
+        self.charge += charge - ring[_CHARGE]
+        ring[_CHARGE] = charge
+        if self.charge > self._bound:
+            self._make_room()
+
+    def refuse(self, passed: Passed, code: ErrorCode) -> None:
+        """Keep that a message was not passed on, and why."""
+        ring = self._find(passed.sender, passed.to)
+        if ring is None:
+            ring = self._begin(passed.sender, passed.to, passed.when, self._tried)
+        ring.append(passed.when)
+        refused = Refused(passed.body, code)
+        ring.append(refused)
+        if len(refused) > SMALL_BYTES or len(ring) > ring[_UP_TO]:
+            self.settle(ring)
+
+    def _make_room(self) -> None:
+        """Forget who was silent for longest, until what is left is allowed."""
+        chances = CHANCES
+        while self.charge > self._bound:
+            queue = self._tried if len(self._tried) > TRIED_KEPT or not self._talked else self._talked
+            both, put_there = queue.popitem(last=False)
+            rings = self._of(*both)
+            has_talked = any(bytes in map(type, ring) for ring in rings)
+            last = max(ring[-2] for ring in rings)
+            if chances and (last > put_there or (has_talked and queue is self._tried)):
+                chances -= 1
+                (self._talked if has_talked else self._tried)[both] = last
+            else:
+                self._forgotten_until = max(self._forgotten_until, last)
+                self._forget(*both)
+
+    def _find(self, sender: str, to: str) -> Ring | None:
+        return self.rings.get(sender, NO_TALKS).get(to)
+
+    def _of(self, one: str, other: str) -> list[Ring]:
+        return [ring for both in _ways(one, other) if (ring := self._find(*both)) is not None]
+
+    def _forget(self, one: str, other: str) -> None:
+        """Forget both directions: half a call is worse than none."""
+        for sender, to in _ways(one, other):
+            talks = self.rings.get(sender, NO_TALKS)
+            ring = talks.pop(to, None)
+            if ring is not None:
+                self.charge -= ring[_CHARGE]
+                if not talks:
+                    talks.clear()  # a link may have it still: the memory of what it was goes now
+                    del self.rings[sender]
+                    self.charge -= _TALKS
+
+    # -- reading
+
+    def history(self, one: str, other: str, unix_ahead: float) -> PairHistory:
+        """What two peers have said to each other.
+
+        Args:
+            one: a peer; nobody has to be here for it.
+            other: a peer, maybe the same.
+            unix_ahead: seconds that Unix time is ahead of the relay's clock.
+        """
+        passed: list[Passed] = []
+        whole_since = self._forgotten_until
+        for sender, to in _ways(one, other):
+            ring = self._find(sender, to)
+            if ring is None:
+                continue
+            whole_since = max(whole_since, ring[_CUT_UNTIL])
+            kept = _kept(ring)
+            if len(kept) == _PLACES:
+                whole_since = max(whole_since, kept[0])
+            passed += _each(sender, to, kept, unix_ahead)
+        passed.sort(key=_when)
+        return PairHistory((one, other), passed, max(0.0, whole_since + unix_ahead))
+
+    def partners(self, peer: str) -> list[str]:
+        """All with whom a peer has talked, or tried to."""
+        sent_to = self.rings.get(peer, {})
+        heard_from = [sender for sender, talks in self.rings.items() if peer in talks]
+        return list(dict.fromkeys([*sent_to, *heard_from]))
+
+    def one_way(self, peers: "Collection[str]") -> "list[Iterator[Passed]]":
+        """What each peer has said to each other: as it is now, in the order of time, and only made when asked for.
+
+        Args:
+            peers: whose messages, and to whom; none: everybody's.
+        """
+        return [
+            _each(sender, to, _kept(ring))
+            for sender, talks in self.rings.items()
+            for to, ring in talks.items()
+            if not peers or sender in peers or to in peers
+        ]
+
+
+def _ways(one: str, other: str) -> list[tuple[str, str]]:
+    return [(one, other)] if one == other else [(one, other), (other, one)]
+
+
+def _charge(length: int) -> int:
+    """What a ring of such a length is accounted for, if no body in it is long."""
+    return _RING + (length - _FIRST) // 2 * _EACH
+
+
+def _cut(ring: Ring) -> int:
+    """Drop the first messages where there are too many bytes; by how much those bodies that stay exceed small ones."""
+    size = sum(map(len, ring[_FIRST + 1 :: 2]))
+    end = _FIRST
+    while size > RING_BYTES and end < len(ring) - 2:  # the last one stays, whatever its size
+        size -= len(ring[end + 1])
+        ring[_CUT_UNTIL] = ring[end]
+        end += 2
+    del ring[_FIRST:end]
+    return sum(max(0, len(body) - SMALL_BYTES) for body in ring[_FIRST + 1 :: 2])
+
+
+def _kept(ring: Ring) -> list[Any]:
+    return ring[max(_FIRST, len(ring) - _PLACES) :]
+
+
+def _each(sender: str, to: str, kept: list[Any], unix_ahead: float = 0.0) -> "Iterator[Passed]":
+    for when, body in zip(kept[::2], kept[1::2], strict=True):
+        if isinstance(body, Refused):
+            yield Passed(when + unix_ahead, sender, to, body.body, body.code)
+        else:
+            yield Passed(when + unix_ahead, sender, to, body, None)
+
+
+def _when(passed: Passed) -> float:
+    return passed.when

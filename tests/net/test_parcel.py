@@ -1,0 +1,282 @@
+"""A snapshot from another process: it is what it was, or it is refused whole and everybody hears an end."""
+
+import copy
+import fcntl
+import functools
+import hashlib
+import os
+import socket
+import struct
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from sigd.net import bag, handover, parcel
+from sigd.net.handover import HandoverError
+from sigd.net.parcel import Snapshot
+from sigd.net.ports import Port
+from tests.in_process import as_json
+from tests.net.datagrams import ByHand, data
+from tests.net.two_reactors import Relay, close_all, relaying
+
+HEAD = struct.Struct(">13sHQ32s")
+
+
+def headed(body: bytes, *, magic: bytes = b"sigd snapshot", number: int = parcel.FORMAT) -> bytes:
+    """A snapshot as it lies in the memfd."""
+    return HEAD.pack(magic, number, len(body), hashlib.blake2b(body, digest_size=32).digest()) + body
+
+
+def memfd_of(data: bytes, *, sealed: bool = True) -> int:
+    """One with these bytes."""
+    memfd = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(memfd, data)
+    if sealed:
+        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+        fcntl.fcntl(memfd, fcntl.F_ADD_SEALS, seals)
+    return memfd
+
+
+@functools.cache
+def lively() -> bytes:
+    """The body of a snapshot with everything in it."""
+    found: list[bytes] = []
+
+    async def live() -> None:
+        async with relaying(messages_per_second=20, messages_burst=30, outbox_bytes=1 << 22) as relay:
+            relay.opens("tcp://127.0.0.2:0", speaks_tls=True)
+            alice, carol = await relay.peer("alice", meta={"a": 1}), await relay.peer("carol", "lines")
+            await relay.connect(url="tcp://127.0.0.2")
+            await alice.sends(b"\0\0")
+            await carol.sends(b'{"type":"message","to":"nobody"}\n' * 40)
+            with ByHand(relay.url("udp")) as hand:
+                cid = await hand.registers(id="bob")
+                hand.says(data(cid, 2, 2, b"x" * 1_000, part="0/2"), b"P " + cid + b" 1 0000000000000000")
+                for number in range(9):
+                    await alice.sends(as_json({"type": "message", "to": "bob", "data": number}))
+                await relay.settles()
+                await relay.packs()
+                found.append(os.pread(relay.packed.memfd, 1 << 24, HEAD.size))
+                relay.unpacks()
+                hand.says(b"X " + cid)
+                await relay.settles()
+            await trio.sleep(5)
+
+    trio.run(live, clock=None)
+    return found[0]
+
+
+def packed(body: bytes, count: int) -> tuple[int, list[socket.socket], list[socket.socket]]:
+    """A memfd, bags with so many connections, and the other ends of those."""
+    pairs = [socket.socketpair() for _ in range(count)]
+    bags, _ = bag.pack([ours.fileno() for ours, _ in pairs])
+    for ours, theirs in pairs:
+        ours.close()
+        theirs.setblocking(False)
+    return memfd_of(headed(body)), bags, [theirs for _, theirs in pairs]
+
+
+def test_on_another_clock() -> None:
+    """Two processes have no clock in common: trio begins anywhere."""
+    before: list[Relay] = []
+    client = socket.socket()
+
+    async def first() -> None:
+        async with trio.open_nursery() as nursery:
+            relay = Relay(nursery, ())
+            before.append(relay)
+            relay.listens("tcp://127.0.0.1:0", "udp://127.0.0.1:0")
+            relay.serves()
+            client.connect(relay.doors[0].sock.getsockname())
+            client.send(b'{"type":"register","id":"alice"}\n')
+            with ByHand(relay.url("udp")) as hand:
+                shown = await hand.shows(id="cam")
+                hand.says(shown)
+                await relay.until(lambda: len(relay.router.registry) == 2)
+            await relay.packs()
+
+    async def second() -> None:
+        async with trio.open_nursery() as nursery:
+            [relay] = before
+            relay.nursery = nursery
+            assert relay.unpacks() == handover.Taken(1, 1, 0, 0)
+            now = trio.current_time()
+            for link in relay.router.registry.holders.values():
+                assert now - 5 < link.opened <= link.last_seen <= now
+            assert now < relay.reactor.earliest < now + 31
+            client.setblocking(False)
+            client.recv(10_000)
+            client.send(b'{"type":"ping"}\n')
+            await relay.until(lambda: relay.link("alice").received == 2)
+            relay.close()
+            nursery.cancel_scope.cancel()
+
+    trio.run(first, clock=MockClock(autojump_threshold=0.5))
+    trio.run(second)
+    assert b"pong" in client.recv(10_000)
+    client.close()
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("data", "why"),
+        [
+            (b"", "no snapshot"),
+            (b"x" * 100, "no snapshot"),
+            (b"sigd snapshot", "no snapshot"),
+            (headed(b"", number=parcel.FORMAT + 1), "of format 2"),
+            (headed(b""), "does not say"),
+            (headed(b"\x90"), "does not say"),
+            (headed(b"\x91" * 5_000), "does not say"),
+            (headed(b"\xc1"), "does not say"),
+            (headed(b"\x90") + b"x", "damaged"),
+            (headed(b"\x90")[:-1], "damaged"),
+            (headed(b"\x90")[:-1] + b"\x91", "damaged"),
+        ],
+    )
+    def test_what_is_none(self, data: bytes, why: str) -> None:
+        with pytest.raises(HandoverError, match=why):
+            parcel.decode_untrusted(data)
+        pairs = [socket.socketpair() for _ in range(3)]
+        bags, _ = bag.pack([ours.fileno() for ours, _ in pairs])
+        for ours, _ in pairs:
+            ours.close()
+        with pytest.raises(HandoverError, match=why):
+            handover.unpack(memfd_of(data), bags)
+        assert [theirs.recv(1) for _, theirs in pairs] == [b"", b"", b""]
+        close_all([theirs for _, theirs in pairs])
+
+    def test_what_somebody_could_change(self) -> None:
+        with pytest.raises(HandoverError, match="not sealed"):
+            handover.unpack(memfd_of(headed(lively()), sealed=False), [])
+
+    def test_what_is_no_memfd(self) -> None:
+        with pytest.raises(HandoverError, match="cannot be read"):
+            handover.unpack(os.open(os.devnull, os.O_RDONLY), [])
+
+    @pytest.mark.parametrize("more", [-1, 1])
+    def test_there_are_others_than_it_says(self, more: int) -> None:
+        snapshot = msgspec.msgpack.decode(lively(), type=Snapshot)
+        memfd, bags, others = packed(lively(), snapshot.sockets + more)
+        with pytest.raises(HandoverError, match="sockets"):
+            handover.unpack(memfd, bags)
+        assert all(theirs.recv(1) == b"" for theirs in others)
+        close_all(others)
+
+    def test_there_is_something_else_among_them(self) -> None:
+        snapshot = msgspec.msgpack.decode(lively(), type=Snapshot)
+        for kind in (socket.SOCK_DGRAM, None):
+            odd = os.open(os.devnull, os.O_RDONLY) if kind is None else socket.socket(type=kind).detach()
+            ours, theirs = socket.socketpair()
+            bags, _ = bag.pack([*[ours.fileno()] * (snapshot.sockets - 1), odd])
+            os.close(odd)
+            ours.close()
+            with pytest.raises(HandoverError, match="something else"):
+                handover.unpack(memfd_of(headed(lively())), bags)
+            assert theirs.recv(1) == b""
+            theirs.close()
+
+    @given(st.binary(max_size=200))
+    def test_any_bytes(self, data: bytes) -> None:
+        for each in (data, headed(data), b"sigd snapshot" + data):
+            with pytest.raises(HandoverError):
+                parcel.decode_untrusted(each)
+
+
+class TestTakenUp:
+    async def test_an_id_that_two_have_costs_one_of_them(self) -> None:
+        snapshot = msgspec.msgpack.decode(lively(), type=Snapshot)
+        first, second, *_ = snapshot.streams
+        assert first is not None
+        assert second is not None
+        second.link.id = first.link.id
+        taken, peers = await _taken_up(msgspec.msgpack.encode(snapshot), snapshot.sockets)
+        assert taken is not None
+        assert taken.lost == 2  # and who has not said yet whether he speaks TLS: there is no such listener here
+        assert peers == ["alice", "bob"]
+
+    async def test_times_that_are_none_are_refused_whole(self) -> None:
+        snapshot = msgspec.msgpack.decode(lively(), type=Snapshot)
+        snapshot.datagrams.cookies.begun = float("nan")
+        assert await _taken_up(msgspec.msgpack.encode(snapshot), snapshot.sockets) == (None, [])
+
+
+class TestMangled:
+    """With a digest that is right: then each fault costs one link at most, or all of it is refused."""
+
+    ODD = (None, True, -1, 0, 1, 3, 250, 1 << 62, -1e300, 0.5, 1e11, float("nan"), float("inf"), float("-inf"))
+    ODDER: tuple[object, ...] = ("", "x", "alice", "::1", b"", b"x" * 16, [], [0], [[1, 2]], {}, {0: b"x"})
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @given(st.data())
+    def test_it_never_does_worse(self, draw: st.DataObject) -> None:
+        whole = msgspec.msgpack.decode(lively(), strict=True)
+        for _ in range(draw.draw(st.integers(1, 3))):
+            _mangle(whole, draw)
+        body = msgspec.msgpack.encode(whole)
+        try:
+            snapshot = parcel.decode_untrusted(headed(body))
+        except HandoverError:
+            return
+        trio.run(_taken_up, body, snapshot.sockets)
+
+
+def _mangle(tree: Any, draw: st.DataObject) -> None:
+    """Put something else into one place of it."""
+    while True:
+        key = draw.draw(st.sampled_from(_keys(tree)))
+        below = tree[key]
+        if not _keys(below) or draw.draw(st.integers(0, 9)) == 0:
+            odd = draw.draw(st.sampled_from((*TestMangled.ODD, *TestMangled.ODDER)))
+            tree[key] = copy.deepcopy(odd)  # it may be changed next
+            return
+        tree = below
+
+
+def _keys(tree: Any) -> list[Any]:
+    """What there is in a list or a table; nothing in anything else."""
+    kind = type(tree).__name__
+    return list(tree) if kind == "dict" else list(range(len(tree))) if kind == "list" else []
+
+
+async def _taken_up(body: bytes, count: int) -> tuple[handover.Taken | None, list[str]]:
+    """Have a relay take this up and serve it for a while; what it said of that, and the peers that it had at first."""
+    found: handover.Taken | None = None
+    memfd, bags, others = packed(body, count)
+    try:
+        async with trio.open_nursery() as nursery:
+            relay = Relay(nursery, ())
+            relay.listens("udp://127.0.0.1:0")
+            try:
+                taken = handover.unpack(memfd, bags)
+                port = relay.doors[0]
+                assert isinstance(port, Port)
+                ports = [Port(port.sock, key, port.links) for key in taken.snapshot.datagrams.ports]
+                try:
+                    found = handover.take_up(relay.reactor, taken, [*relay.doors, *ports])
+                finally:
+                    taken.close()
+            except HandoverError:
+                assert len(relay.reactor) == 0
+            peers = sorted(relay.router.registry.holders)
+            relay.serves()
+            await trio.lowlevel.checkpoint()
+            for seconds in (0, 1, 100, 10_000):
+                relay.reactor.intervene(functools.partial(_later, relay, seconds))
+                await trio.lowlevel.checkpoint()
+            relay.close()
+            nursery.cancel_scope.cancel()
+        assert not [link for link in relay.reactor.all_streams() if not link.over]
+        return found, peers
+    finally:
+        close_all(others)
+
+
+def _later(relay: Relay, seconds: float, now: float) -> None:
+    relay.router.expire(now + seconds, relay.reactor.fail)
+    relay.reactor.datagrams.expire(now + seconds)
