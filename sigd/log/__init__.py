@@ -1,22 +1,19 @@
-"""What the daemon says to its operator: one line per event on stderr, `key=value`, nothing unescaped from outside."""
+"""What the daemon says to its operator: one event at a time, with fields, and nothing unescaped from outside.
 
-import json
+On stderr an event is a line, `key=value` or JSON (`forms`); in the journal it is an entry with fields (`journal`).
+"""
+
 import logging
 import os
-import re
 import select
 import sys
-import time
 import traceback
-from typing import Final, TextIO
+from typing import Final, Literal, TextIO
+
+from sigd.log.forms import JSONFormatter, TextFormatter, line
+from sigd.log.journal import SOCKET, Journal, is_journal
 
 _logger: Final = logging.getLogger("sigd")
-
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/~@+,?=%\[\]-]+\Z")
-
-_MAX_VALUE: Final = 3_000
-"""Characters of one value: the end of a traceback fits, and a line stays below PIPE_BUF, the 4096 bytes that a pipe
-that is writable at all takes without waiting."""
 
 _MAX_TRACEBACK: Final = 2_000
 """Characters of a traceback, its end: with its newlines escaped it is still whole."""
@@ -24,24 +21,46 @@ _MAX_TRACEBACK: Final = 2_000
 REPEAT_SECONDS: Final = 10.0
 """How often at most the same thing is said again."""
 
+Format = Literal["auto", "text", "json", "journal"]
 
-def start(level: str) -> None:
-    """Log to stderr from now on, from `level` (debug, info, warning or error) up."""
-    # None where it was closed before the start; a file of nothing keeps its descriptor from becoming a client's.
-    out = _Stderr(sys.stderr or open(os.devnull, "w"))  # noqa: SIM115 - for as long as the daemon lives
-    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    out.setFormatter(formatter)
-    _logger.handlers[:] = [out]
+
+def start(level: str, form: Format = "auto") -> None:
+    """Log from now on.
+
+    Args:
+        level: debug, info, warning or error, and what is more severe.
+        form: `text` or `json` on stderr; `journal`: to the journal, or on stderr where there is none; `auto`: to the
+            journal if that is what stderr is connected to, else as text.
+    """
+    for before in _logger.handlers:
+        before.close()
+    journal = _journal() if form == "journal" or (form == "auto" and is_journal()) else None
+    _logger.handlers[:] = [journal or _stderr(form)]
     _logger.propagate = False
     set_level(level)
     # A full disk or a closed terminal costs log lines, nothing else.
     logging.raiseExceptions = False
+    if form == "journal" and journal is None:
+        warning("no journal", socket=SOCKET, instead="stderr")
 
 
 def set_level(level: str) -> None:
     """Log from this level up from now on."""
     _logger.setLevel(level.upper())
+
+
+def _journal() -> Journal | None:
+    try:
+        return Journal(SOCKET)
+    except OSError:
+        return None
+
+
+def _stderr(form: Format) -> logging.Handler:
+    # None where it was closed before the start; a file of nothing keeps its descriptor from becoming a client's.
+    out = _Stderr(sys.stderr or open(os.devnull, "w"))  # noqa: SIM115 - for as long as the daemon lives
+    out.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
+    return out
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
@@ -65,31 +84,34 @@ class _Stderr(logging.StreamHandler[TextIO]):
                 self._lost += 1
                 return
         if self._lost:
-            record.msg, self._lost = f"{record.msg} lines.lost={self._lost}", 0
+            record.__dict__["lost"], self._lost = self._lost, 0
         super().emit(record)
 
 
 def debug(event: str, **fields: object) -> None:
     """Say what only somebody who looks for a fault wants to know."""
-    if _logger.isEnabledFor(logging.DEBUG):
-        _logger.debug(_line(event, fields))
+    _say(logging.DEBUG, event, fields)
 
 
 def info(event: str, **fields: object) -> None:
     """Say what happened in the ordinary course of things."""
-    if _logger.isEnabledFor(logging.INFO):
-        _logger.info(_line(event, fields))
+    _say(logging.INFO, event, fields)
 
 
 def warning(event: str, **fields: object) -> None:
     """Say what an operator may want to change."""
-    _logger.warning(_line(event, fields))
+    _say(logging.WARNING, event, fields)
 
 
 def error(event: str, fault: BaseException, **fields: object) -> None:
     """Say that there is a bug, with its traceback."""
     text = "".join(traceback.format_exception(fault))
-    _logger.error(_line(event, {**fields, "traceback": text[-_MAX_TRACEBACK:]}))
+    _say(logging.ERROR, event, {**fields, "traceback": text[-_MAX_TRACEBACK:]})
+
+
+def _say(level: int, event: str, fields: dict[str, object]) -> None:
+    if _logger.isEnabledFor(level):
+        _logger.log(level, line(event, fields), extra={"event": event, "fields": fields})
 
 
 class Damper:
@@ -107,13 +129,3 @@ class Damper:
         self._next = now + REPEAT_SECONDS
         count, self._kept = self._kept, 0
         return count
-
-
-def _line(event: str, fields: dict[str, object]) -> str:
-    return " ".join([event, *(f"{key}={_escaped(str(value))}" for key, value in fields.items())])
-
-
-def _escaped(value: str) -> str:
-    if _PLAIN.match(value):
-        return value[:_MAX_VALUE]
-    return json.dumps(value).replace("\x7f", "\\u007f")[:_MAX_VALUE]

@@ -1,0 +1,69 @@
+"""What is answered to whom asks: /metrics, /healthz and /readyz. No HTTP."""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import trio
+
+from sigd.metrics.exposition import CONTENT_TYPE, exposition
+from sigd.net.reactor import Reactor
+
+FRESH_SECONDS: Final = 1.0
+"""How long the figures are good for who asks next: nobody keeps the daemon busy by asking without end."""
+
+HEALTH_SECONDS: Final = 2.0
+"""How long the reactor may take to show that it goes on: a round takes milliseconds, and who asks waits longer."""
+
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+class Answer(NamedTuple):
+    """A status (RFC 9110, section 15), and what goes with it."""
+
+    status: int
+    body: bytes
+    content_type: str = _TEXT
+
+
+class Answers:
+    """All that can be asked of a running daemon.
+
+    Args:
+        reactor: what is asked about.
+        is_ready: whether clients are taken in, a stop aside.
+    """
+
+    def __init__(self, reactor: Reactor, is_ready: Callable[[], bool]) -> None:
+        self._reactor = reactor
+        self._is_ready = is_ready
+        self._figures = b""
+        self._made_at = -FRESH_SECONDS
+
+    async def to(self, method: bytes, target: bytes) -> Answer:
+        """The answer to a request."""
+        path = target.partition(b"?")[0]
+        if path not in {b"/metrics", b"/healthz", b"/readyz"}:
+            return Answer(404, b"there are /metrics, /healthz and /readyz\n")
+        if method not in {b"GET", b"HEAD"}:
+            return Answer(405, b"only GET and HEAD\n")
+        if path == b"/healthz":
+            return await self._health()
+        return self._metrics() if path == b"/metrics" else self._readiness()
+
+    def _metrics(self) -> Answer:
+        now = trio.current_time()
+        if now >= self._made_at + FRESH_SECONDS:
+            self._figures = exposition(self._reactor)
+            self._made_at = now
+        return Answer(200, self._figures, CONTENT_TYPE)
+
+    async def _health(self) -> Answer:
+        with trio.move_on_after(HEALTH_SECONDS):
+            await self._reactor.turn()
+            return Answer(200, b"alive\n")
+        return Answer(503, b"the reactor makes no rounds\n")
+
+    def _readiness(self) -> Answer:
+        if self._reactor.stopping:
+            return Answer(503, b"stopping\n")
+        return Answer(200, b"ready\n") if self._is_ready() else Answer(503, b"starting\n")

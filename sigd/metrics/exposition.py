@@ -1,0 +1,168 @@
+"""All figures of a running daemon as Prometheus reads them.
+
+They are plain integers where things happen, and become metrics only here, when somebody asks. No label ever holds what
+comes from outside: each has a few values, which are known before.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sigd import __version__
+from sigd.config import Limits
+from sigd.metrics import process
+from sigd.net import opening
+from sigd.net.reactor import Reactor
+from sigd.relay.histogram import Histogram
+from sigd.relay.router import STOPPING, Router
+from sigd.wire import datagram
+from sigd.wire.errors import ErrorCode
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+OTHER: Final = "other"
+"""What a label says instead of anything that is not known here: so that it never says what came from outside."""
+
+REASONS: Final = (
+    *(code.value for code in ErrorCode if code.closes),
+    *("left", "connection lost", "unregistered", "not registered", "http", "tls where none is spoken", STOPPING),
+    *(opening.FAILED, opening.TIMED_OUT, datagram.UNACKNOWLEDGED, datagram.NOT_WHOLE),
+)
+"""Why links end: an error's code, or these few words, which have hyphens between them in a label."""
+
+
+def exposition(reactor: Reactor) -> bytes:
+    """The figures as text, of the type CONTENT_TYPE: some milliseconds of work."""
+    return generate_latest(_Figures(reactor))
+
+
+class _Figures(Collector):
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+
+    def collect(self) -> Iterator[Metric]:
+        """Every figure, as it stands now."""
+        reactor, router = self._reactor, self._reactor.router
+        yield _labelled("sigd_build_info", "The version that runs.", "version", {__version__: 1})
+        yield from _links(reactor)
+        yield from _messages(router)
+        yield _durations(
+            "sigd_relay_latency_seconds",
+            "How long messages were in here, from the beginning of the round that read them to its end.",
+            reactor.relay_seconds,
+        )
+        yield _durations("sigd_reactor_round_seconds", "How long rounds of the reactor took.", reactor.round_seconds)
+        yield _durations(
+            "sigd_event_loop_lag_seconds",
+            "How long other tasks, as TLS handshakes, held up a reactor that had work to do.",
+            reactor.turn_seconds,
+        )
+        yield from _process()
+
+
+def _links(reactor: Reactor) -> Iterator[Metric]:
+    router = reactor.router
+    yield _labelled(
+        "sigd_links",
+        "Links at this moment, by what carries them.",
+        "transport",
+        reactor.links_by_transport(),
+    )
+    yield _gauge("sigd_peers", "Registered peers.", len(router.registry))
+    yield _gauge(
+        "sigd_unregistered_links",
+        "Links over streams that have not registered yet.",
+        len(router.admission.unregistered),
+    )
+    yield _gauge(
+        "sigd_dtls_sessions",
+        "Conversations in DTLS, those included that are shaking hands.",
+        0 if reactor.sessions is None else len(reactor.sessions),
+    )
+    yield _gauge(
+        "sigd_outbox_bytes", "What waits for peers that do not read as fast as they are sent to.", router.outbox_bytes
+    )
+    yield _labelled(
+        "sigd_links_closed_total",
+        "Links that have ended, by reason.",
+        "reason",
+        _known(router.closed, REASONS),
+    )
+
+
+def _messages(router: Router) -> Iterator[Metric]:
+    received = {kind.__struct_config__.tag: count for kind, count in router.received.items()}
+    yield _labelled(
+        "sigd_messages_received_total",
+        "Messages from clients that could be read, by type.",
+        "type",
+        {str(tag): count for tag, count in received.items()},
+    )
+    yield _counter("sigd_messages_relayed_total", "Messages passed on to another peer.", router.relayed)
+    yield _counter("sigd_received_bytes_total", "What clients have sent, framing included.", router.bytes_received)
+    yield _counter("sigd_sent_bytes_total", "What clients were sent, framing included.", router.bytes_sent)
+    yield _labelled(
+        "sigd_errors_total",
+        "Errors that clients were answered with, by code.",
+        "code",
+        _known(router.errors, ErrorCode),
+    )
+    yield _labelled(
+        "sigd_limits_hit_total",
+        "How often a limit was reached, by its key in the configuration; those that never were are left out.",
+        "limit",
+        {key: count for key, count in _known(router.limits_hit, Limits.__struct_fields__).items() if count},
+    )
+
+
+def _process() -> Iterator[Metric]:
+    try:
+        found = process.figures()
+    except OSError:
+        return  # hidden from us: what is ours to count is told all the same
+    yield _counter("process_cpu_seconds_total", "CPU time spent, user and system.", found.cpu_seconds)
+    yield _gauge("process_resident_memory_bytes", "Resident memory.", found.resident_memory_bytes)
+    yield _gauge("process_virtual_memory_bytes", "Virtual memory.", found.virtual_memory_bytes)
+    yield _gauge("process_open_fds", "Open file descriptors.", found.open_fds)
+    yield _gauge("process_max_fds", "Most file descriptors that may be open.", found.max_fds)
+    yield _gauge("process_threads", "Threads.", found.threads)
+    yield _gauge("process_start_time_seconds", "When the process started, Unix time.", found.start_time_seconds)
+
+
+def _known(counts: Mapping[ErrorCode, int] | Mapping[str, int], keys: Iterable[str]) -> dict[str, int]:
+    """Every known key with its count, and all that is counted under any other as one."""
+    found = {_label(key): 0 for key in keys}
+    for key, count in counts.items():
+        label = _label(key)
+        if label not in found:
+            label = OTHER
+        found[label] = found.get(label, 0) + count
+    return found
+
+
+def _label(key: str) -> str:
+    return str(key).replace(" ", "-")
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value=value)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _labelled(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = (CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily)(name, text, labels=(label,))
+    for key, value in values.items():
+        family.add_metric((key,), value)
+    return family
+
+
+def _durations(name: str, text: str, histogram: Histogram) -> Metric:
+    buckets = [("+Inf" if bound == math.inf else f"{bound:g}", count) for bound, count in histogram.cumulative()]
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=histogram.sum)
