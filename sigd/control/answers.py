@@ -1,0 +1,241 @@
+"""What is answered to each question, and what is done for it."""
+
+import importlib
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Final, assert_never
+
+import msgspec
+import trio
+
+from sigd import log, metrics
+from sigd.config import StartError
+from sigd.control import rows
+from sigd.control.state import State
+from sigd.relay.globs import glob_matches
+from sigd.why.facts import ice_facts, peer_facts
+from sigd.why.judge import judge
+from sigd.why.verdict import Verdict
+from sigd.wire import admin
+from sigd.wire.admin import Asked, RefusalCode, Refused, Reply
+from sigd.wire.errors import ErrorCode, ProtocolError
+
+if TYPE_CHECKING:
+    from sigd.control.operated import Operated
+    from sigd.net.callers import Process
+    from sigd.relay.link import Link
+
+MOST_ROWS: Final = 10_000
+"""Peers in one answer: 3 MB, which nobody reads to the end; a glob finds those behind them."""
+
+LONGEST_PING_SECONDS: Final = 60.0
+"""How long is waited for a sign of life at most: every link has to give one within so long, or nearly."""
+
+LONGEST_REASON: Final = 128
+"""Characters, as of every error's text (protocol.md, section 7)."""
+
+MOST_OTHERS: Final = 32
+"""Third parties whose calls are looked at to say how often the same was seen; each takes up to a millisecond or two."""
+
+_POLL_SECONDS: Final = 0.002
+"""How often a sign of life is looked for at first: links tell nobody of it, and rounds take no longer."""
+
+_SLOWEST_POLL_SECONDS: Final = 0.25
+"""The same after some seconds. How long the way takes is known exactly all the same, only later."""
+
+
+class WhyReply(Verdict, kw_only=True, rename="camel", tag="why"):
+    """A verdict as an answer: what `Reply` says holds for it too."""
+
+    schema: int = admin.SCHEMA
+
+
+class Refusal(Exception):
+    """Why there is no answer."""
+
+    def __init__(self, code: RefusalCode, message: str) -> None:
+        super().__init__(code, message)
+        self.code: RefusalCode = code
+        self.message = message
+
+    @property
+    def reply(self) -> Refused:
+        """What is said instead of it."""
+        return Refused(code=self.code, message=self.message)
+
+
+class Answers:
+    """What a daemon answers.
+
+    Attributes:
+        state: how it is.
+    """
+
+    def __init__(self, server: "Operated") -> None:
+        self.state = State(server)
+        self._server = server
+        self._drains = False
+
+    async def to(self, asked: Asked, asker: "Process") -> Reply | WhyReply:
+        """The answer to a question, of `asker`; `tap` has none that is the only one.
+
+        Raises:
+            Refusal: there is none.
+        """
+        match asked:
+            case admin.AskStatus():
+                return await self.state.status()
+            case admin.AskPeers():
+                return await self._peers(asked.glob)
+            case admin.AskShow():
+                return self._show(asked.peer)
+            case admin.AskClosed():
+                return self._closed(asked.glob)
+            case admin.AskKick():
+                return self._kick(asked, asker)
+            case admin.AskPing():
+                return await self._ping(asked)
+            case admin.AskReload():
+                log.info("admin", command="reload", uid=asker.uid, pid=asker.pid)
+                return self._server.reload()
+            case admin.AskDrain():
+                return self._drain(asker)
+            case admin.AskMetrics():
+                return await self._metrics()
+            case admin.AskWhy():
+                return await self._why(asked)
+            case admin.AskTap():
+                raise AssertionError("a tap is more than an answer")
+            case _:
+                assert_never(asked)
+
+    def _found(self, peer: str) -> "Link":
+        link = self._server.router.registry.find(peer)
+        if link is None:
+            raise Refusal("no-such-peer", "nobody is registered with this ID")
+        return link
+
+    @property
+    def _unix_now(self) -> float:
+        return self._server.router.admission.unix_time()
+
+    # -- who is here
+
+    async def _peers(self, glob: str) -> admin.PeersReply:
+        registry = self._server.router.registry
+        reply = admin.PeersReply(now=self._unix_now, peers=[])
+        prefix, after, more = glob.partition("*")[0], "", True
+        while more:
+            # A hundred at a time, each time from where the last one was: others are served between them, and may come
+            # and go.
+            listed, more = registry.listed(prefix, after)
+            now, unix_now = trio.current_time(), self._unix_now
+            for entry in listed:
+                link = registry.find(entry.id)
+                if link is not None and glob_matches(glob, entry.id):
+                    if len(reply.peers) == MOST_ROWS:
+                        reply.more = True
+                        return reply
+                    reply.peers.append(rows.row_of(link, now, unix_now))
+                after = entry.id
+            await trio.lowlevel.checkpoint()
+        return reply
+
+    def _show(self, peer: str) -> admin.ShowReply:
+        return rows.details_of(self._found(peer), trio.current_time(), self._unix_now)
+
+    def _closed(self, glob: str) -> admin.ClosedReply:
+        ended = reversed(self._server.router.ended)
+        closed = [rows.closed_row_of(ending) for ending in ended if glob_matches(glob, ending.id)]
+        return admin.ClosedReply(now=self._unix_now, closed=closed)
+
+    # -- what is done
+
+    def _kick(self, asked: admin.AskKick, asker: "Process") -> admin.KickReply:
+        reason = asked.reason
+        if not (0 < len(reason) <= LONGEST_REASON and reason.isascii() and reason.isprintable()):
+            raise Refusal("bad-question", f"a reason is 1 to {LONGEST_REASON} characters of printable ASCII")
+        link = self._found(asked.peer)
+        reply = admin.KickReply(peer=asked.peer, address=link.address)
+        log.info("admin", command="kick", peer=asked.peer, uid=asker.uid, pid=asker.pid)
+        fault = ProtocolError(ErrorCode.KICKED, reason, by=f"uid {asker.uid}")
+        self._server.reactor.intervene(lambda now: link.refuse(fault))
+        return reply
+
+    async def _ping(self, asked: admin.AskPing) -> admin.PingReply:
+        link = self._found(asked.peer)
+        seconds = min(max(asked.timeout, 0.0), LONGEST_PING_SECONDS)
+        before = link.received, link.last_seen
+        sent = math.inf
+
+        def send(now: float) -> None:
+            nonlocal sent
+            sent = now
+            if not link.pinged:
+                link.pinged_at = now
+            link.ping(now)
+
+        self._server.reactor.intervene(send)
+        pause = _POLL_SECONDS
+        with trio.move_on_after(seconds):
+            while (link.received, link.last_seen) == before and not link.closing:
+                await trio.sleep(pause)
+                pause = min(pause * 1.5, _SLOWEST_POLL_SECONDS)
+        if link.closing:
+            raise Refusal("no-answer", f"its link ended meanwhile: {link.reason}")
+        if (link.received, link.last_seen) != before:
+            return admin.PingReply(peer=asked.peer, rtt=max(0.0, link.last_seen - sent))
+        if link.pinged_at == sent:
+            self._server.reactor.intervene(lambda now: _forget_ping(link))
+        raise Refusal("no-answer", _why_silent(link, seconds))
+
+    def _drain(self, asker: "Process") -> admin.DrainReply:
+        reactor = self._server.reactor
+        if not self._drains and not reactor.stopping:
+            # Once: what tells it a second time, as a second SIGTERM does, ends it at once.
+            self._drains = True
+            log.info("admin", command="drain", uid=asker.uid, pid=asker.pid)
+            self._server.drain()
+        return admin.DrainReply(links=len(reactor), drain=self._server.router.limits.drain_ms / 1000)
+
+    # -- what others know
+
+    async def _metrics(self) -> admin.MetricsReply:
+        if not metrics.missing():
+            # The first time it takes a tenth of a second, in which everybody would wait.
+            await trio.to_thread.run_sync(importlib.import_module, "sigd.metrics.exposition")
+        try:
+            return admin.MetricsReply(text=self._server.exposition().decode())
+        except StartError as fault:
+            raise Refusal("not-here", fault.what) from None
+
+    async def _why(self, asked: admin.AskWhy) -> WhyReply:
+        router = self._server.router
+        unix_now = self._unix_now
+        unix_ahead = unix_now - trio.current_time()
+        pair = (asked.first, asked.second)
+        history = router.record.history(*pair, unix_ahead)
+        partners = [(peer, other) for peer in pair for other in router.record.partners(peer) if other not in pair]
+        others = [router.record.history(*both, unix_ahead) for both in partners[:MOST_OTHERS]]
+        peers = {peer: peer_facts(router, peer, unix_ahead) for peer in pair}
+        ask = partial(judge, history, peers, ice_facts(router), unix_now)
+        # What is judged was copied, and to parse it all may take a tenth of a second: others are served meanwhile.
+        verdict = await trio.to_thread.run_sync(partial(ask, session=asked.session, others=others, full=asked.full))
+        return WhyReply(**msgspec.structs.asdict(verdict))
+
+
+def _forget_ping(link: "Link") -> None:
+    """Have a ping not count that was not answered: the link is asked again when it is due, as if nobody had asked."""
+    link.pinged_at = -math.inf
+    link.router.watch(link)
+
+
+def _why_silent(link: "Link", seconds: float) -> str:
+    text = f"nothing came within {seconds:g} s"
+    if link.patient:
+        return f"{text}: it speaks lines, and a person at netcat answers nothing"
+    if link.stuck:
+        return f"{text}: it does not read what is due to it, and the ping stands behind that"
+    if link.held:
+        return f"{text}: it has sent too much, and is not read for now"
+    return text

@@ -1,0 +1,203 @@
+"""Serves the admin socket: who may ask, how many at once, and that a question hurts its own connection at most."""
+
+import contextlib
+import grp
+import os
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import trio
+from msgspec import Struct
+
+from sigd import log
+from sigd.control import commands
+from sigd.control.answers import Answers, Refusal
+from sigd.control.asker import FRAME_SECONDS, Asker, Gone
+from sigd.control.samples import SAMPLE_SECONDS
+from sigd.control.tap import Tap
+from sigd.net.callers import Process, process_of
+from sigd.relay.credentials import NOBODY
+from sigd.wire import framing
+from sigd.wire.admin import MAX_TAPPED, Asked, AskTap, Refused, UnknownQuestion, decode_question
+from sigd.wire.errors import ErrorCode, ProtocolError
+
+if TYPE_CHECKING:
+    from sigd.control.operated import Operated
+
+MOST_ASKERS: Final = 16
+"""Connections that are answered at once: an operator has a few windows open, and some scripts."""
+
+MOST_REFUSED: Final = 16
+"""Connections that are told why they are not; further ones are closed without a word."""
+
+MOST_OPEN: Final = 64
+"""Connections in all, those included of which it is not known yet whose they are."""
+
+DEAF_SECONDS: Final = 1.0
+"""How long nobody is taken in after the system could not: out of descriptors, mostly."""
+
+
+class Desk:
+    """Where operators ask. Whatever they do, the relay goes on."""
+
+    def __init__(self, server: "Operated") -> None:
+        self._server = server
+        self._answers = Answers(server)
+        self._open = 0  # connections; `_here` of them are answered, and `_refused` told why they are not
+        self._here = 0
+        self._refused = 0
+        self._refusals = log.Damper()
+        self._deaf = log.Damper()
+
+    async def serve(self, listeners: Sequence[socket.socket]) -> None:
+        """Answer who connects to these Unix sockets, which listen and are non-blocking, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._sample)
+            for listener in listeners:
+                nursery.start_soon(self._accept, listener, nursery)
+
+    async def _sample(self) -> None:
+        while True:
+            self._answers.state.samples.take(self._server.router, trio.current_time())
+            await trio.sleep(SAMPLE_SECONDS)
+
+    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            try:
+                sock, _ = listener.accept()
+            except BlockingIOError:
+                continue
+            except OSError as fault:
+                count = self._deaf.lets_through(trio.current_time())
+                if count:
+                    log.warning("admin deaf", reason=os.strerror(fault.errno or 0), count=count)
+                await trio.sleep(DEAF_SECONDS)
+                continue
+            if self._open >= MOST_OPEN:
+                sock.close()
+            else:
+                self._open += 1
+                nursery.start_soon(self._attend, sock)
+
+    async def _attend(self, sock: socket.socket) -> None:
+        """Have one connection, and whatever comes of it, end here."""
+        with sock:
+            try:
+                sock.setblocking(False)
+                process = process_of(sock)
+                await self._serve_one(Asker(trio.socket.from_stdlib_socket(sock), process))
+            except Gone as gone:
+                log.debug("admin left", reason=gone)
+            except Exception as fault:
+                self._server.reactor.say_bug(fault)
+            finally:
+                self._open -= 1
+
+    async def _serve_one(self, asker: Asker) -> None:
+        refused = await self._why_not(asker.process)
+        if refused is None:
+            self._here += 1
+            try:
+                await self._converse(asker)
+            finally:
+                self._here -= 1
+        elif self._refused < MOST_REFUSED:
+            self._refused += 1
+            try:
+                await _refuse(asker, refused)
+            finally:
+                self._refused -= 1
+
+    # -- who may
+
+    async def _why_not(self, process: Process) -> Refused | None:
+        """Why a process is not answered; None: it is."""
+        if not await self._may_ask(process):
+            count = self._refusals.lets_through(trio.current_time())
+            if count:
+                log.warning("admin refused", uid=process.uid, pid=process.pid, count=count)
+            group = self._server.rules.config.admin.group
+            text = f"only root and the group {group} may ask: sudo usermod -aG {group} $USER, then log in again"
+            return Refused(code="not-allowed", message=text)
+        if self._here >= MOST_ASKERS:
+            return Refused(code="too-many", message=f"{MOST_ASKERS} others are asking: close some of them")
+        return None
+
+    async def _may_ask(self, process: Process) -> bool:
+        # Whoever is in another user namespace counts as nobody (user_namespaces(7)), and so nobody counts as no one.
+        if process.uid == 0 or process.uid == os.geteuid() != NOBODY:
+            return True
+        # In a thread: who is in which group may be asked over a network.
+        group = await trio.to_thread.run_sync(_number_of, self._server.rules.config.admin.group)
+        return group in process.groups - {NOBODY}
+
+    # -- what is asked
+
+    async def _converse(self, asker: Asker) -> None:
+        first = True
+        while True:
+            try:
+                frame = await asker.next_frame()
+                if first and asker.lines and framing.is_http_request(frame):
+                    await asker.send(framing.NOT_HTTP)
+                    return
+                first = False
+                asked = _read(frame, lines=bool(asker.lines))
+            except ProtocolError as fault:
+                await asker.say(Refused(code="bad-question", message=fault.text))
+                if fault.code is ErrorCode.BAD_FRAME:
+                    return
+            except UnknownQuestion as fault:
+                await asker.say(Refused(code="unknown-question", message=str(fault)))
+            except ValueError as fault:
+                await asker.say(Refused(code="bad-question", message=str(fault)))
+            else:
+                if isinstance(asked, AskTap):
+                    await Tap(asked, asker, self._server.router).run()
+                    return
+                if isinstance(asked, bytes):
+                    await asker.send(asked)
+                else:
+                    await asker.say(await self._answer(asked, asker.process))
+
+    async def _answer(self, asked: Asked, process: Process) -> Struct:
+        try:
+            return await self._answers.to(asked, process)
+        except Refusal as refusal:
+            return refusal.reply
+        except Exception as fault:
+            self._server.reactor.say_bug(fault, question=type(asked).__name__)
+            return Refused(code="internal", message="a bug in the server; its log says more")
+
+
+def _read(frame: bytes, *, lines: bool) -> Asked | bytes:
+    """What is asked, or what is said to it at once.
+
+    Raises:
+        ValueError: it is no question.
+    """
+    if not lines:
+        asked: Asked | None = decode_question(frame)
+    elif frame.lstrip().startswith(b"#"):
+        return b""
+    else:
+        asked = commands.parse(frame.strip())
+    if isinstance(asked, AskTap) and len(asked.peers) > MAX_TAPPED:
+        raise ValueError(f"a tap names {MAX_TAPPED} peers at most; without any it tells of all")
+    return commands.HELP if asked is None else asked
+
+
+async def _refuse(asker: Asker, refused: Refused) -> None:
+    # First it has to say something: that shows in which framing it reads.
+    with contextlib.suppress(Gone, ProtocolError):
+        await asker.next_frame(FRAME_SECONDS)
+    await asker.say(refused)
+
+
+def _number_of(group: str) -> int | None:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except (KeyError, OSError):
+        return None

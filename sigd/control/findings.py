@@ -1,0 +1,233 @@
+"""What an operator may want to change: a fixed list of rules, each a pure function over how the daemon is."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from sigd.wire.admin import Finding, StatusReply
+from sigd.wire.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from sigd.config import Config
+
+EXPIRY_SECONDS: Final = 21 * 86_400.0
+"""Certificates of 90 days are renewed 30 days before their end: who comes to here was not, for nine days."""
+
+DESCRIPTORS_PART: Final = 0.8
+LINKS_PART: Final = 0.9
+OUTBOXES_PART: Final = 0.5
+MEMORY_PART: Final = 0.9
+"""How much of what there may be is so much that the rest may be gone tomorrow."""
+
+RELAY_SECONDS: Final = 0.05
+"""What a call does not notice: a message takes as long on its way through a country."""
+
+ROUND_SECONDS: Final = 0.1
+LAG_SECONDS: Final = 0.1
+"""Everybody waits for so long; a round is mostly over within one or two milliseconds."""
+
+MEASURED: Final = 1_000
+"""Of fewer, one that was slow, as the first of all is, would be more than one in a hundred."""
+
+RECORD_SECONDS: Final = 60.0
+"""How far back the record should reach at least: so long it takes to notice that a call has failed, and to ask why."""
+
+_LISTED: Final = 5
+"""Things that a text names; there may be hundreds."""
+
+
+class Facts(NamedTuple):
+    """How a daemon is.
+
+    Attributes:
+        status: as it is answered, but for its findings.
+        config: what holds.
+        limits_lately: keys of the limits that were hit within the last minute.
+        errors_lately: codes of the errors that were answered within the last minute.
+        on_disk: what a reload would change.
+        disk_fault: why a reload would change nothing: the first fault of it.
+        needs_restart: what does not hold before a restart.
+        exposed: listeners that other machines reach, as URLs.
+        no_metrics: what is missing of the extra `metrics`.
+        memory_max: bytes at which the kernel ends the daemon.
+        record_seconds: how far back the record reaches, once it is full.
+    """
+
+    status: StatusReply
+    config: "Config"
+    limits_lately: Sequence[str] = ()
+    errors_lately: Sequence[str] = ()
+    on_disk: Sequence[str] = ()
+    disk_fault: str = ""
+    needs_restart: Sequence[str] = ()
+    exposed: Sequence[str] = ()
+    no_metrics: str = ""
+    memory_max: int | None = None
+    record_seconds: float | None = None
+
+
+def findings(facts: Facts) -> list[Finding]:
+    """All that is to be said of it: what does not work first."""
+    found = [finding for rule in RULES for finding in rule(facts)]
+    return sorted(found, key=lambda finding: finding.severity != "fail")
+
+
+def _certificates(facts: Facts) -> Iterator[Finding]:
+    for listener in facts.status.listeners:
+        if listener.certificate_expires is None:
+            continue
+        left = listener.certificate_expires - facts.status.now
+        advice = "renew it, then run sigctl reload"
+        if left <= 0:
+            text = f"the certificate of {listener.url} has expired {_days(-left)} ago"
+            yield Finding(code="certificate-expired", severity="fail", text=text, advice=advice)
+        elif left <= EXPIRY_SECONDS:
+            text = f"the certificate of {listener.url} expires in {_days(left)}"
+            yield Finding(code="certificate-expires", severity="warn", text=text, advice=advice)
+
+
+def _descriptors(facts: Facts) -> Iterator[Finding]:
+    now, most = facts.status.descriptors, facts.status.max_descriptors
+    if most and now > DESCRIPTORS_PART * most:
+        text = f"{now} of {most} descriptors are in use"
+        advice = "raise LimitNOFILE= of the service, or lower limits.max_connections"
+        yield Finding(code="few-descriptors", severity="warn", text=text, advice=advice)
+
+
+def _fewer_connections(facts: Facts) -> Iterator[Finding]:
+    wanted, possible = facts.config.limits.max_connections, facts.status.max_connections
+    if possible < wanted:
+        text = f"limits.max_connections is {wanted}, and descriptors suffice for {possible}"
+        advice = "raise LimitNOFILE= of the service, or lower limits.max_connections; then restart"
+        yield Finding(code="fewer-connections", severity="warn", text=text, advice=advice)
+
+
+def _links(facts: Facts) -> Iterator[Finding]:
+    now = sum(count for via, count in facts.status.links.items() if via in {"tcp", "tls", "unix"})
+    most = facts.status.max_connections
+    if now >= LINKS_PART * most:
+        text = f"there are {now} connections, and may be {most}"
+        advice = "raise limits.max_connections and restart; sigctl peers --sort idle shows who is silent"
+        yield Finding(code="nearly-full", severity="warn", text=text, advice=advice)
+
+
+def _outboxes(facts: Facts) -> Iterator[Finding]:
+    now, most = facts.status.outbox_bytes, facts.config.limits.outbox_bytes_total
+    if now > OUTBOXES_PART * most:
+        text = f"{now} bytes wait for peers that do not read as fast as they are sent to; there may be {most}"
+        advice = "sigctl peers --sort outbox shows who they are; raise limits.outbox_bytes_total if there is memory"
+        yield Finding(code="outboxes-fill", severity="warn", text=text, advice=advice)
+
+
+def _limits_hit(facts: Facts) -> Iterator[Finding]:
+    for key in facts.limits_lately:
+        count = facts.status.limits_hit.get(key, 0)
+        text = f"limits.{key} was hit within the last minute, {count} times since the start"
+        advice = f"if those who hit it are yours, raise limits.{key} (see sigd.toml(5)); the log may name them"
+        yield Finding(code="limit-hit", severity="warn", text=text, advice=advice)
+
+
+def _bugs(facts: Facts) -> Iterator[Finding]:
+    count = facts.status.errors.get(ErrorCode.INTERNAL, 0)
+    if count:
+        text = f"sigd has met {count} of its own bugs since the start"
+        advice = "report the tracebacks that the log has: journalctl -u sigd --grep bug"
+        yield Finding(code="bugs", severity="fail", text=text, advice=advice)
+
+
+def _failed_credentials(facts: Facts) -> Iterator[Finding]:
+    if ErrorCode.AUTH_FAILED in facts.errors_lately:
+        count = facts.status.errors.get(ErrorCode.AUTH_FAILED, 0)
+        text = f"credentials were refused within the last minute, {count} since the start"
+        advice = "the log says from where: journalctl -u sigd --grep auth-failed; if it is yours, compare its secret"
+        yield Finding(code="auth-failures", severity="warn", text=text, advice=advice)
+
+
+def _not_reloaded(facts: Facts) -> Iterator[Finding]:
+    if facts.disk_fault:
+        text = f"the configuration on disk has faults: {facts.disk_fault}"
+        advice = "a restart would fail: mend it; sigctl check shows all of them"
+        yield Finding(code="configuration-broken", severity="fail", text=text, advice=advice)
+    elif facts.on_disk:
+        text = f"what is on disk does not hold yet: {_some(facts.on_disk)}"
+        yield Finding(code="configuration-differs", severity="warn", text=text, advice="run sigctl reload")
+
+
+def _not_restarted(facts: Facts) -> Iterator[Finding]:
+    if facts.needs_restart:
+        text = f"what was reloaded needs a restart to hold: {_some(facts.needs_restart)}"
+        advice = "systemctl restart sigd: those who are connected stay, but for TLS and DTLS"
+        yield Finding(code="needs-restart", severity="warn", text=text, advice=advice)
+
+
+def _insecure(facts: Facts) -> Iterator[Finding]:
+    if facts.config.insecure and facts.exposed:
+        text = f"whoever reaches {_some(facts.exposed)} may claim any peer ID that is free"
+        advice = "configure [auth], and remove insecure = true"
+        yield Finding(code="insecure", severity="warn", text=text, advice=advice)
+
+
+def _no_metrics(facts: Facts) -> Iterator[Finding]:
+    if facts.config.metrics.listen is not None and facts.no_metrics:
+        text = f"metrics.listen is set, and there are no metrics: {facts.no_metrics.partition(':')[0]}"
+        advice = facts.no_metrics.partition(": ")[2] or "install the extra metrics"
+        yield Finding(code="no-metrics", severity="fail", text=text, advice=advice)
+
+
+def _slow(facts: Facts) -> Iterator[Finding]:
+    status = facts.status
+    machine = "see whether the machine is busy with something else (top), or the daemon (sigctl top)"
+    if status.relay.count >= MEASURED and status.relay.p99 > RELAY_SECONDS:
+        text = f"one message in a hundred is in here for more than {status.relay.p99 * 1000:.0f} ms"
+        yield Finding(code="slow-relay", severity="warn", text=text, advice=machine)
+    if status.round.count >= MEASURED and status.round.p99 > ROUND_SECONDS:
+        text = f"one round in a hundred takes more than {status.round.p99 * 1000:.0f} ms, and everybody waits for it"
+        yield Finding(code="slow-rounds", severity="warn", text=text, advice=machine)
+    if status.lag.count >= MEASURED and status.lag.p99 > LAG_SECONDS:
+        text = f"the relay is kept waiting by other tasks of the daemon for more than {status.lag.p99 * 1000:.0f} ms"
+        advice = "many TLS handshakes may do that: lower limits.tls_handshakes, or give the daemon more of a processor"
+        yield Finding(code="lag", severity="warn", text=text, advice=advice)
+
+
+def _memory(facts: Facts) -> Iterator[Finding]:
+    now, most = facts.status.rss_bytes, facts.memory_max
+    if most is not None and now > MEMORY_PART * most:
+        text = f"{now} bytes of memory are in use, and at {most} the kernel ends the daemon"
+        advice = "raise MemoryMax= of the service, or lower limits.outbox_bytes_total and limits.max_connections"
+        yield Finding(code="little-memory", severity="warn", text=text, advice=advice)
+
+
+def _record(facts: Facts) -> Iterator[Finding]:
+    reaches = facts.record_seconds
+    if reaches is not None and reaches < RECORD_SECONDS:
+        text = f"the record is full and reaches back {reaches:.0f} s: sigctl why may come too late"
+        yield Finding(code="record-full", severity="warn", text=text, advice="raise record.bytes, and restart")
+
+
+RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
+    _certificates,
+    _bugs,
+    _not_reloaded,
+    _not_restarted,
+    _insecure,
+    _fewer_connections,
+    _descriptors,
+    _links,
+    _memory,
+    _outboxes,
+    _limits_hit,
+    _failed_credentials,
+    _slow,
+    _no_metrics,
+    _record,
+)
+"""In the order in which they are told: what has many consequences before what is one."""
+
+
+def _days(seconds: float) -> str:
+    days = int(seconds // 86_400)
+    return f"{days} day{'' if days == 1 else 's'}" if days else f"{seconds / 3600:.0f} h"
+
+
+def _some(things: Sequence[str]) -> str:
+    more = len(things) - _LISTED
+    return ", ".join(things[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,74 @@
+"""Links as rows, for people: what is in them, with times that are Unix time."""
+
+from typing import TYPE_CHECKING, Final
+
+from msgspec import UNSET
+
+from sigd.relay.globs import Globs
+from sigd.relay.link import NEVER, Link
+from sigd.wire.admin import ClosedRow, PeerRow, ShowReply
+
+if TYPE_CHECKING:
+    from sigd.relay.endings import Ending
+
+_RECENT: Final = 50
+"""Peers that are listed of those with whom one has talked: more than a screen shows."""
+
+
+def row_of(link: Link, now: float, unix_now: float) -> PeerRow:
+    """A registered peer."""
+    assert link.id is not None
+    return PeerRow(
+        id=link.id,
+        via=link.via,
+        framing="datagrams" if not link.overhead else "lines" if link.patient else "prefixed",
+        address=link.address,
+        since=unix_now - now + link.opened,
+        idle=max(0.0, now - link.last_seen),
+        received=link.received,
+        delivered=link.delivered,
+        outbox_bytes=link.queued,
+        rtt=None if link.rtt is NEVER else link.rtt,
+        errors=0 if link.offences is None else link.offences.errors,
+    )
+
+
+def details_of(link: Link, now: float, unix_now: float) -> ShowReply:
+    """All that is known of a registered peer."""
+    assert link.id is not None
+    proof, talk = link.grant.proof, link.grant.talk
+    return ShowReply(
+        now=unix_now,
+        peer=row_of(link, now, unix_now),
+        meta=UNSET if link.meta is None else link.meta,
+        max_frame=link.max_frame,
+        keepalive=0.0 if link.keepalive == NEVER else link.keepalive,
+        held=link.held,
+        stuck=link.stuck,
+        challenged=link.challenge is not None,
+        register=_shown(link.grant.register),
+        talk=None if talk is None else _shown(talk),
+        discover=link.grant.discover,
+        credential=None if proof is None else " ".join(proof.credential),
+        expires=None if proof is None or proof.expires == NEVER else proof.expires,
+        recent=link.router.record.partners(link.id)[:_RECENT],
+    )
+
+
+def _shown(globs: Globs) -> list[str]:
+    return [" | ".join(alternatives) for alternatives in globs]
+
+
+def closed_row_of(ending: "Ending") -> ClosedRow:
+    """A link that has ended."""
+    return ClosedRow(
+        id=ending.id,
+        at=ending.when,
+        via=ending.via,
+        address=ending.address,
+        reason=ending.reason,
+        by=ending.by,
+        seconds=ending.seconds,
+        received=ending.received,
+        delivered=ending.delivered,
+    )

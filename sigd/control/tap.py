@@ -1,0 +1,179 @@
+"""Every message as it passes, told to whoever asks; who does not read fast enough is cut, and the relay never waits."""
+
+import heapq
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import trio
+from msgspec import UNSET, Raw, Struct
+
+from sigd import log
+from sigd.control.asker import Asker, Gone
+from sigd.ladder import summary
+from sigd.relay.record import Passed, Record
+from sigd.wire import admin
+from sigd.wire.admin import AskTap, TappedReply
+
+if TYPE_CHECKING:
+    from sigd.relay.router import Router
+
+OUTBOX_BYTES: Final = 1_048_576
+"""What may wait for one reader: a hundred calls from their first message to their last."""
+
+_ENTRY_BYTES: Final = 200
+"""What one message takes beside its body."""
+
+_AT_ONCE: Final = 32
+_BYTES_AT_ONCE: Final = 65_536
+"""What is made ready to be sent before others have their turn: half a millisecond of work."""
+
+_TYPE: Final = re.compile(rb'\{"type":"(\w+)"')
+"""How every message begins: all that is there of one whose body was not kept."""
+
+
+class Tap:
+    """Messages on their way to one reader.
+
+    Attributes:
+        is_cut: it was not read fast enough, and is told nothing more.
+    """
+
+    def __init__(self, asked: AskTap, asker: Asker, router: "Router") -> None:
+        self.is_cut = False
+        self._peers = frozenset(asked.peers)
+        self._asked = asked
+        self._asker = asker
+        self._router = router
+        self._due: deque[Passed] = deque()
+        self._size = 0
+        self._came = trio.Event()
+        self._scope = trio.CancelScope()
+
+    def take(self, passed: Passed) -> None:
+        """Keep a message for the reader: what the relay waits for, and so no more than that."""
+        if self.is_cut or (self._peers and passed.sender not in self._peers and passed.to not in self._peers):
+            return
+        size = len(passed.body) + _ENTRY_BYTES
+        if self._size and self._size + size > OUTBOX_BYTES:  # alone, anything that the relay took may pass
+            self.is_cut = True
+            self._due.clear()
+            self._scope.cancel()
+        else:
+            self._size += size
+            self._due.append(passed)
+            self._came.set()
+
+    async def run(self) -> None:
+        """Tell of what passes until the reader leaves, or is cut."""
+        router, process = self._router, self._asker.process
+        why = "left"
+        if self._asked.full:
+            # It changes nothing, but whoever asks for it sees what peers say to each other.
+            log.info("admin", command="tap --full", uid=process.uid, pid=process.pid)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
+                nursery.start_soon(self._see_it_leave)
+                # Between these two nothing passes: what the one does not have the other is told of.
+                earlier = self._earlier(trio.current_time())
+                router.taps.append(self.take)
+                try:
+                    await self._asker.say(admin.TapReply(now=router.admission.unix_time()))
+                    await self._tell(earlier)
+                except Gone as gone:
+                    why = str(gone)
+                nursery.cancel_scope.cancel()
+        finally:
+            if self.take in router.taps:
+                router.taps.remove(self.take)
+            log.info("tap ended", reason="does not read" if self.is_cut else why, uid=process.uid, pid=process.pid)
+
+    async def _see_it_leave(self) -> None:
+        await self._asker.leaves()
+        self._scope.cancel()
+
+    async def _tell(self, earlier: Iterator[Passed]) -> None:
+        while some := list(islice(earlier, _AT_ONCE)):
+            await self._send(some)
+        while True:
+            await self._came.wait()
+            some, size = self._next()
+            await self._send(some)
+            self._size -= size
+
+    def _next(self) -> tuple[list[Passed], int]:
+        """The first that are due, and how much of the outbox is theirs until they are sent."""
+        some: list[Passed] = []
+        size = 0
+        while self._due and len(some) < _AT_ONCE and size < _BYTES_AT_ONCE:
+            passed = self._due.popleft()
+            some.append(passed)
+            size += len(passed.body) + _ENTRY_BYTES
+        if not self._due:
+            self._came = trio.Event()
+        return some, size
+
+    async def _send(self, some: list[Passed]) -> None:
+        unix_ahead = self._router.admission.unix_time() - trio.current_time()
+        framed, full = self._asker.framed, self._asked.full
+        told = [framed(admin.encode(tapped(passed, unix_ahead, full=full))) for passed in some]
+        await self._asker.send(b"".join(told))
+
+    def _earlier(self, now: float) -> Iterator[Passed]:
+        """What the record has of it, in the order of time."""
+        if self._asked.since <= 0:
+            return iter(())
+        return recorded(self._router.record, self._peers, now - self._asked.since)
+
+
+def recorded(record: Record, peers: Iterable[str], since: float) -> Iterator[Passed]:
+    """What the record has of some peers, or of all: as it is now, and only looked at when it is asked for.
+
+    Args:
+        record: of whom.
+        peers: whose messages, and to whom; none: everybody's.
+        since: from when on, in seconds on the relay's clock.
+    """
+    each = ((passed for passed in one_way if passed.when >= since) for one_way in record.one_way(frozenset(peers)))
+    return heapq.merge(*each, key=attrgetter("when"))
+
+
+class _Head(Struct):
+    """What is told of every message, whatever it is."""
+
+    type: str
+    session: str | None = None
+
+
+_heads: Final = msgspec.json.Decoder(_Head)
+
+
+def tapped(passed: Passed, unix_ahead: float, *, full: bool) -> TappedReply:
+    """What is told of a message.
+
+    Args:
+        passed: the message.
+        unix_ahead: seconds that Unix time is ahead of the relay's clock.
+        full: with everything that is in it.
+    """
+    try:
+        head, whole = _heads.decode(passed.body), True
+    except (ValueError, RecursionError):  # only its beginning was kept
+        found = _TYPE.match(passed.body)
+        head, whole = _Head(found[1].decode() if found else ""), False
+    return TappedReply(
+        at=passed.when + unix_ahead,
+        sender=passed.sender,
+        to=passed.to,
+        kind=head.type,
+        bytes=len(passed.body),
+        session=head.session,
+        refusal=passed.refusal,
+        summary=summary(passed.body, full),
+        body=Raw(passed.body) if full and whole else UNSET,
+    )

@@ -1,0 +1,216 @@
+"""Messages and verdicts as lines of text, for terminals and pipes. No I/O.
+
+What comes from outside is escaped on its way through: nothing of it steers a terminal, or turns its text around.
+"""
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from sigd.why.bodies import Body, Candidate, read
+from sigd.why.spans import size, span
+from sigd.why.verdict import Level, Verdict
+from sigd.wire.admin import TappedReply
+
+_STEERS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""C0, DEL, C1, line separators, and what turns text around; an invisible mark at the front of a file too."""
+
+MOST_COLUMNS: Final = 6
+"""Peers side by side: with more there is no room for what is said, and `a -> b` tells it better."""
+
+COLUMN_WIDTH: Final = 38
+"""Characters between two columns where there are two, as many as the longest label needs."""
+
+NARROW_WIDTH: Final = 22
+"""The same where there are more."""
+
+LONGEST_NAME: Final = 16
+"""Characters of a peer ID above its column, and in notes; an ID has up to 64."""
+
+LONGEST_QUOTE: Final = 64
+"""Characters of a `reason` and of an address in a line."""
+
+LEVELS: Final[dict[Level, str]] = {"ok": "ok", "warn": "warn", "fail": "FAIL", "-": "-"}
+
+
+def escaped(text: str) -> str:
+    r"""The text with everything that could steer a terminal spelt out: `\x1b`, `\u202e`."""
+    return _STEERS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One message in a few words
+
+
+def summary(body: bytes, full: bool) -> str:
+    """What a message is, in a few words: `offer 2.9 kB audio video, 0 candidates inside`.
+
+    Args:
+        body: what was delivered, or the beginning of it.
+        full: with what else is masked: addresses, and the user fragment (never a password).
+    """
+    said = read(body)
+    if not said.whole:
+        return said.kind or f"unreadable {size(len(body))}"
+    if said.kind in {"offer", "answer"}:
+        return _description(said, len(body))
+    if said.kind == "candidate":
+        return _candidate(said, full)
+    if said.kind == "bye":
+        return "bye" if not said.reason else f'bye "{_cut(escaped(said.reason), LONGEST_QUOTE)}"'
+    return f"{_cut(escaped(said.kind), LONGEST_QUOTE)} {size(len(body))}"
+
+
+def _description(said: Body, count: int) -> str:
+    assert said.description is not None
+    inside = len(said.description.candidates)
+    media = " ".join(said.description.media) or "no media"
+    end = " and their end" if said.description.ends else ""
+    plural = "" if inside == 1 else "s"
+    return f"{said.kind} {size(count)} {media}, {inside} candidate{plural}{end} inside"
+
+
+def _candidate(said: Body, full: bool) -> str:
+    if said.ends:
+        return "end-of-candidates"
+    return "candidate, unreadable" if said.candidate is None else candidate_text(said.candidate, full=full)
+
+
+def candidate_text(candidate: Candidate, *, full: bool) -> str:
+    """A candidate in a few words, its address masked unless `full`."""
+    place = _cut(escaped(candidate.address), LONGEST_QUOTE) if full else candidate.place
+    return f"candidate {candidate.type} {candidate.protocol} {place}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The ladder
+
+
+class Signs:
+    """What lines and arrows are made of."""
+
+    def __init__(self, *, unicode: bool) -> None:
+        self.bar, self.dash, self.right, self.left, self.refused = ("│─►◄✗") if unicode else ("|-><x")
+
+
+class Ladder:
+    """Turns messages, one after the other, into lines: a column for each peer, time downwards."""
+
+    def __init__(self, peers: Sequence[str] = (), *, unicode: bool = True) -> None:
+        """Begin.
+
+        Args:
+            peers: those that have a column; up to six, in this order. Without any, or with more, each line says
+                `a -> b` instead. What is said to or by others gets such a line too.
+            unicode: whether the terminal shows more than ASCII.
+        """
+        self._peers = list(dict.fromkeys(peers)) if len(set(peers)) <= MOST_COLUMNS else []
+        if len(self._peers) < 2:
+            self._peers = []
+        self._width = COLUMN_WIDTH if len(self._peers) == 2 else NARROW_WIDTH
+        self._last = (len(self._peers) - 1) * (self._width + 1)
+        self._unicode = unicode
+        self._signs = Signs(unicode=unicode)
+        self._first: float | None = None
+        self._second = -1
+
+    def head(self) -> Iterator[str]:
+        """The names above the columns; nothing where there are no columns."""
+        if self._peers:
+            names = [_cut(peer, LONGEST_NAME).ljust(self._width + 1) for peer in self._peers]
+            yield f"{'time':14}{''.join(names)}".rstrip()
+
+    def line(self, tapped: TappedReply) -> str:
+        """The line of one message."""
+        label, note = _label_and_note(tapped)
+        if not self._unicode:
+            label, note = _ascii(label), _ascii(note)
+        when = self._when(tapped.at)
+        if self._first is None:
+            self._first = tapped.at
+        else:
+            note = "  ".join(filter(None, [f"+{span(tapped.at - self._first)}", note]))
+        is_between = tapped.to in self._peers and tapped.to != tapped.sender
+        if tapped.sender not in self._peers or not (is_between or tapped.refusal):
+            arrow = "x>" if tapped.refusal else "->"
+            told = [f"{tapped.sender} {arrow} {tapped.to}", label, escaped(tapped.refusal or ""), note]
+            return f"{when:14}{'  '.join(filter(None, told))}"
+        drawn = self._refusal(tapped, label) if tapped.refusal else self._arrow(tapped, label)
+        return f"{when:14}{drawn}  {note}".rstrip()
+
+    def _when(self, at: float) -> str:
+        """The time of day; within the same second its end alone."""
+        second, milliseconds = divmod(round(at * 1000), 1000)
+        same, self._second = second == self._second, second
+        clock = " " * 8 if same else time.strftime("%H:%M:%S", time.localtime(second))
+        return f"{clock}.{milliseconds:03}"
+
+    def _arrow(self, tapped: TappedReply, label: str) -> str:
+        signs, start, end = self._signs, self._peers.index(tapped.sender), self._peers.index(tapped.to)
+        left, right = min(start, end), max(start, end)
+        cells = [signs.bar + " " * self._width] * len(self._peers)
+        room = (right - left) * (self._width + 1) - 1
+        words = f" {_cut(label, room - 6)} "
+        shaft = words.center(room - 1, signs.dash)
+        drawn = shaft + signs.right if start < end else signs.left + shaft
+        return "".join([*cells[:left], signs.bar + drawn, *cells[right:]])[: self._last + 1]
+
+    def _refusal(self, tapped: TappedReply, label: str) -> str:
+        signs, start = self._signs, self._peers.index(tapped.sender)
+        before = (signs.bar + " " * self._width) * start
+        to = _cut(tapped.to, LONGEST_NAME)
+        return (
+            f"{before}{signs.refused}{signs.dash * 4} {label} {signs.dash * 2} to {to}: {escaped(tapped.refusal or '')}"
+        )
+
+
+def _label_and_note(tapped: TappedReply) -> tuple[str, str]:
+    """What stands on the arrow, and what behind the ladder."""
+    text = escaped(tapped.summary or tapped.kind)
+    note = "" if tapped.session is None else f"session {escaped(tapped.session)}"
+    found = re.match(r"((?:offer|answer) [\d.]+ k?B) (.+)", text)
+    if found is None:
+        return text, note
+    return found[1], "  ".join(filter(None, [found[2], note]))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A verdict
+
+
+def verdict_lines(verdict: Verdict, *, unicode: bool = True) -> Iterator[str]:
+    """The verdict as `sigctl why` prints it; `unicode`: the terminal shows more than ASCII."""
+    for line in _verdict_lines(verdict):
+        safe = escaped(line)
+        yield safe if unicode else _ascii(safe.replace("\u2192", "->"))
+
+
+def _verdict_lines(verdict: Verdict) -> Iterator[str]:
+    session = "" if verdict.session is None else f", session {verdict.session}"
+    at = "" if verdict.at is None else f", {_clock(verdict.at)}"
+    yield f"{verdict.sender} \u2192 {verdict.to}{session}{at}: {verdict.outcome}"
+    width = max((len(step.what) for step in verdict.steps), default=0)
+    for step in verdict.steps:
+        yield f"  {LEVELS[step.level]:5} {step.what:{width}}  {step.text}"
+    yield f"Likely: {verdict.likely}   [{verdict.rule}]"
+    for number, line in enumerate(verdict.advice, start=1):
+        yield f"  {number}. {line}"
+    look = f"sigctl tap {verdict.sender} {verdict.to}"
+    if verdict.seen is None:
+        yield f"Look: {look}"
+    else:
+        seen = verdict.seen
+        yield f"Seen for {seen.peer}: {seen.times} of {seen.of} in the last hour. Look: {look}"
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))

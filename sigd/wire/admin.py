@@ -1,0 +1,394 @@
+"""What `sigctl` asks on the admin socket, and what the daemon answers: every message of it as a Struct.
+
+The framings are those of clients. A conversation is questions and answers in turn; after `tap` it is `tapped` until one
+side closes. What is answered is what `sigctl --json` prints, `schema` included. Times are Unix time in seconds,
+durations seconds, sizes bytes. No I/O, no state.
+"""
+
+from typing import Final, Literal, get_args
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+SCHEMA: Final = 1
+"""Of every answer; rises when a member changes its meaning or goes."""
+
+MAX_QUESTION: Final = 4_096
+"""Bytes of a question: 60 peer IDs for `tap`."""
+
+MAX_TAPPED: Final = 64
+"""Peers that one `tap` may name."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is asked
+
+
+class Question(Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What every question is."""
+
+
+class AskStatus(Question, kw_only=True, tag="status"):
+    """How is the daemon?"""
+
+
+class AskPeers(Question, kw_only=True, tag="peers"):
+    """Who is registered?"""
+
+    glob: str = "*"
+
+
+class AskShow(Question, kw_only=True, tag="show"):
+    """What is known of one peer?"""
+
+    peer: str
+
+
+class AskClosed(Question, kw_only=True, tag="closed"):
+    """Whose links have ended, and why?"""
+
+    glob: str = "*"
+
+
+class AskKick(Question, kw_only=True, tag="kick"):
+    """End a peer's link."""
+
+    peer: str
+    reason: str = "an operator has ended the link"
+
+
+class AskPing(Question, kw_only=True, tag="ping"):
+    """Ask a peer for a sign of life, through the daemon and back."""
+
+    peer: str
+    timeout: float = 5.0
+
+
+class AskReload(Question, kw_only=True, tag="reload"):
+    """Read the configuration again."""
+
+
+class AskDrain(Question, kw_only=True, tag="drain"):
+    """Tell everybody to come back later, and stop."""
+
+
+class AskMetrics(Question, kw_only=True, tag="metrics"):
+    """The figures for Prometheus."""
+
+
+class AskWhy(Question, kw_only=True, tag="why"):
+    """Why did these two not connect?"""
+
+    first: str
+    second: str
+    session: str | None = None
+    full: bool = False
+
+
+class AskTap(Question, kw_only=True, tag="tap"):
+    """Tell of every message as it passes: of these peers, or of all."""
+
+    peers: list[str] = []
+    since: float = 0.0
+    """Seconds back: what the record still has of them comes first."""
+    full: bool = False
+    """With everything that is in a message; else addresses and secrets are masked."""
+
+
+Asked = (
+    AskStatus | AskPeers | AskShow | AskClosed | AskKick | AskPing | AskReload | AskDrain | AskMetrics | AskWhy | AskTap
+)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is answered
+
+
+class Reply(Struct, kw_only=True, rename="camel"):
+    """What every answer is."""
+
+    schema: int = SCHEMA
+
+
+RefusalCode = Literal[
+    "bad-question",
+    "unknown-question",
+    "not-allowed",
+    "no-such-peer",
+    "no-answer",
+    "not-here",
+    "too-many",
+    "internal",
+]
+
+
+class Refused(Reply, kw_only=True, tag="refused"):
+    """Why there is no answer.
+
+    Attributes:
+        code: `bad-question`, `unknown-question`, `not-allowed`, `no-such-peer`, `no-answer`, `not-here`, `too-many`
+            or `internal`.
+        message: one line for people.
+    """
+
+    code: RefusalCode
+    message: str
+
+
+class Finding(Struct, kw_only=True, rename="camel"):
+    """Something that an operator may want to change.
+
+    Attributes:
+        code: kebab-case; the same for the same thing, whatever the numbers.
+        severity: `fail`: something does not work; `warn`: it will not, or not always.
+        text: what is wrong, and where.
+        advice: what to do.
+    """
+
+    code: str
+    severity: Literal["warn", "fail"]
+    text: str
+    advice: str
+
+
+class ListenerEntry(Struct, kw_only=True, rename="camel", omit_defaults=True):
+    """Where the daemon listens."""
+
+    url: str
+    inherited: bool = False
+    certificate_expires: float | None = None
+
+
+class Spread(Struct, kw_only=True, rename="camel"):
+    """How long something took, in seconds: half of the times at most `p50`, 99 of 100 at most `p99`."""
+
+    count: int = 0
+    p50: float = 0.0
+    p99: float = 0.0
+
+
+class StatusReply(Reply, kw_only=True, tag="status"):
+    """How the daemon is."""
+
+    version: str
+    pid: int
+    state: Literal["running", "draining"]
+    now: float
+    uptime: float
+    configuration: str
+    """The digest of what holds: the same for the same configuration."""
+    config_file: str | None = None
+    listeners: list[ListenerEntry] = []
+    links: dict[str, int] = {}
+    """By what carries them: tcp, tls, unix, udp, dtls; `lines` counts those in addition that speak lines."""
+    peers: int = 0
+    unregistered: int = 0
+    max_connections: int = 0
+    relayed: int = 0
+    relayed_per_second: float = 0.0
+    """Over the last ten seconds or so."""
+    messages: dict[str, int] = {}
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    errors: dict[str, int] = {}
+    closed: dict[str, int] = {}
+    limits_hit: dict[str, int] = {}
+    outbox_bytes: int = 0
+    relay: Spread = msgspec.field(default_factory=Spread)
+    round: Spread = msgspec.field(default_factory=Spread)
+    lag: Spread = msgspec.field(default_factory=Spread)
+    rss_bytes: int = 0
+    descriptors: int = 0
+    max_descriptors: int = 0
+    record_bytes: int = 0
+    findings: list[Finding] = []
+
+
+class PeerRow(Struct, kw_only=True, rename="camel", omit_defaults=True):
+    """A registered peer."""
+
+    id: str
+    via: str
+    framing: Literal["lines", "prefixed", "datagrams"]
+    address: str
+    since: float
+    idle: float = 0.0
+    received: int = 0
+    delivered: int = 0
+    outbox_bytes: int = 0
+    rtt: float | None = None
+    errors: int = 0
+
+
+class PeersReply(Reply, kw_only=True, tag="peers"):
+    """Who is registered; the first of them where there are more."""
+
+    now: float
+    peers: list[PeerRow]
+    more: bool = False
+
+
+class ShowReply(Reply, kw_only=True, tag="show"):
+    """What is known of one peer."""
+
+    now: float
+    peer: PeerRow
+    meta: Raw | UnsetType = UNSET
+    max_frame: int
+    keepalive: float
+    held: bool = False
+    stuck: bool = False
+    challenged: bool = False
+    register: list[str] = []
+    """Each has to match an ID that it may take; ` | ` parts globs of which one has to. Without any it may take any."""
+    talk: list[str] | None = None
+    """The same for those whom it may talk to; null: anybody."""
+    discover: bool = True
+    credential: str | None = None
+    """The kind of it and the entry that it was shown to; never what it is."""
+    expires: float | None = None
+    recent: list[str] = []
+    """Peers with whom it has talked of late."""
+
+
+class ClosedRow(Struct, kw_only=True, rename="camel", omit_defaults=True):
+    """A link that has ended."""
+
+    id: str
+    at: float
+    via: str
+    address: str
+    reason: str
+    by: str | None = None
+    seconds: float = 0.0
+    received: int = 0
+    delivered: int = 0
+
+
+class ClosedReply(Reply, kw_only=True, tag="closed"):
+    """Whose links have ended, the last one first."""
+
+    now: float
+    closed: list[ClosedRow]
+
+
+class KickReply(Reply, kw_only=True, tag="kick"):
+    """The link has ended."""
+
+    peer: str
+    address: str
+
+
+class PingReply(Reply, kw_only=True, tag="ping"):
+    """The peer lives."""
+
+    peer: str
+    rtt: float
+    """From the ping to the next sign of life, whatever that was."""
+
+
+class ReloadReply(Reply, kw_only=True, tag="reload"):
+    """What has changed; with any fault nothing has."""
+
+    faults: list[str] = []
+    reloaded: list[str] = []
+    needs_restart: list[str] = []
+    ended: int = 0
+    before: str
+    after: str
+
+
+class DrainReply(Reply, kw_only=True, tag="drain"):
+    """It has begun."""
+
+    links: int
+    drain: float
+
+
+class MetricsReply(Reply, kw_only=True, tag="metrics"):
+    """In the text format of Prometheus."""
+
+    text: str
+
+
+class TappedReply(Reply, kw_only=True, tag="tapped"):
+    """One message that has passed, or was refused."""
+
+    at: float
+    sender: str = msgspec.field(name="from")
+    to: str
+    kind: str
+    """Its `type`: offer, answer, candidate, message or bye."""
+    bytes: int
+    session: str | None = None
+    refusal: str | None = None
+    """The code of the error that its sender was told."""
+    summary: str = ""
+    body: Raw | UnsetType = UNSET
+    """The message as it was delivered; with `full` alone."""
+
+
+class TapReply(Reply, kw_only=True, tag="tap"):
+    """The tap is open: what passes from now on follows."""
+
+    now: float
+
+
+Replied = (
+    Refused
+    | StatusReply
+    | PeersReply
+    | ShowReply
+    | ClosedReply
+    | KickReply
+    | PingReply
+    | ReloadReply
+    | DrainReply
+    | MetricsReply
+    | TapReply
+    | TappedReply
+)
+
+QUESTIONS: Final[tuple[str, ...]] = tuple(str(asked.__struct_config__.tag) for asked in get_args(Asked))
+"""Every `type` of a question."""
+
+_encoder: Final = msgspec.json.Encoder()
+_questions: Final[msgspec.json.Decoder[Asked]] = msgspec.json.Decoder(Asked)
+encode = _encoder.encode
+
+
+class UnknownQuestion(ValueError):
+    """It has a `type` that no question has: who asks may be newer than who answers."""
+
+
+class _Kind(Struct):
+    type: str
+
+
+_kinds: Final = msgspec.json.Decoder(_Kind)
+
+
+def decode_question(frame: bytes) -> Asked:
+    """What is asked.
+
+    Raises:
+        UnknownQuestion: there is no such question.
+        ValueError: it is none of the questions; the text says what is wrong, for people.
+    """
+    try:
+        return _questions.decode(frame)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    except msgspec.ValidationError:
+        # Only now, since it costs a second look: is it the question, or something in it?
+        kind = _kind_of(frame)
+        if kind is None or kind in QUESTIONS:
+            raise
+        raise UnknownQuestion(f"there is no such question; there are {', '.join(QUESTIONS)}") from None
+
+
+def _kind_of(frame: bytes) -> str | None:
+    try:
+        return _kinds.decode(frame).type
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,372 @@
+"""What is answered to each question, and what is done for it."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import trio
+
+from sigd.config import StartError
+from sigd.config.auth import Auth, TokenEntry
+from sigd.control import answers
+from tests.conftest import Serving
+from tests.control.asking import Asking, asking
+from tests.control.test_desk import refused
+from tests.in_process import FRAMINGS, Daemon, error, within
+from tests.net import datagrams
+
+pytestmark = pytest.mark.usefixtures("no_bug_is_logged")
+
+OFFER = {"type": "offer", "to": "bob", "sdp": "v=0\r\n", "session": "k3"}
+
+
+# -- status
+
+
+async def test_status_counts(desk: Asking, daemon: Daemon) -> None:
+    alice = await daemon.peer("alice")
+    await daemon.peer("bob", "lines")
+    await daemon.peer("carol", "tls")
+    await daemon.connect()
+    await alice.says(OFFER, OFFER, {"type": "bye", "to": "nobody"})
+    assert await alice.hears() == error("peer-unavailable", to="nobody")
+    await trio.sleep(20)
+    status = await desk.asks("status")
+    assert (status["type"], status["schema"], status["state"]) == ("status", 1, "running")
+    assert status["links"] == {"tcp": 3, "tls": 1, "lines": 1}
+    assert (status["peers"], status["unregistered"], status["maxConnections"]) == (3, 1, 500)
+    assert (status["relayed"], status["messages"]) == (2, {"register": 3, "offer": 2, "bye": 1})
+    assert status["errors"] == {"peer-unavailable": 1}
+    assert status["configuration"] == "5c1e0a11"
+    assert [entry["url"] for entry in status["listeners"]] == daemon.server.urls
+    assert [entry.get("certificateExpires", 0) > 3e10 for entry in status["listeners"]] == [False, False, True]
+    assert within(status["uptime"], 20)
+    assert status["rssBytes"] > 1_000_000
+    assert 5 < status["descriptors"] < status["maxDescriptors"]
+    assert 0 < status["recordBytes"] < 20_000
+    assert status["relay"]["count"] == 2
+    assert status["bytesReceived"] > 100
+    assert status["bytesSent"] > 100
+    assert status["findings"] == []
+
+
+async def test_the_rate_is_that_of_the_last_ten_seconds(desk: Asking, daemon: Daemon) -> None:
+    alice, bob = await daemon.peer("alice"), await daemon.peer("bob")
+    for _ in range(30):
+        await alice.says(OFFER)
+        await bob.hears()
+        await trio.sleep(0.5)
+    assert 1.7 < (await desk.asks("status"))["relayedPerSecond"] < 2.3
+    await trio.sleep(12)
+    assert (await desk.asks("status"))["relayedPerSecond"] == 0
+
+
+async def test_a_certificate_is_that_which_clients_are_shown(desk: Asking, daemon: Daemon) -> None:
+    """And it is asked for once, not at every question."""
+    before = (await desk.asks("status"))["listeners"]
+    assert (await desk.asks("status"))["listeners"] == before
+
+
+async def test_what_is_on_disk_is_compared_every_now_and_then(desk: Asking) -> None:
+    desk.server.changes = ["limits.max_frame 65536 -> 131072"]
+    for _ in range(5):
+        (finding,) = (await desk.asks("status"))["findings"]
+        assert finding["code"] == "configuration-differs"
+        assert "limits.max_frame 65536 -> 131072" in finding["text"]
+    assert desk.server.looks == 1
+    desk.server.fault = "unknown key"
+    await trio.sleep(11)
+    (finding,) = (await desk.asks("status"))["findings"]
+    assert (finding["code"], finding["severity"]) == ("configuration-broken", "fail")
+    assert "F:1:1: unknown key" in finding["text"]
+    assert desk.server.looks == 2
+    desk.server.is_gone = True
+    await trio.sleep(11)
+    (finding,) = (await desk.asks("status"))["findings"]
+    assert "No such file" in finding["text"]
+
+
+async def test_a_limit_is_a_finding_for_a_minute(serving: Serving, tmp_path: Path) -> None:
+    async with serving(messages_per_second=1, messages_burst=2) as daemon, asking(daemon, tmp_path) as desk:
+        alice = await daemon.peer("alice")
+        await alice.says(*[{"type": "ping"}] * 5)
+        await daemon.settles()
+        (finding,) = (await desk.asks("status"))["findings"]
+        assert finding["code"] == "limit-hit"
+        assert "limits.messages_per_second" in finding["text"]
+        await trio.sleep(62)
+        assert (await desk.asks("status"))["findings"] == []
+
+
+# -- peers
+
+
+@pytest.mark.parametrize(
+    ("glob", "found"),
+    [
+        ("*", ["Zoe", "alice", "cam1", "cam10", "cam2"]),
+        ("cam*", ["cam1", "cam10", "cam2"]),
+        ("cam1", ["cam1"]),
+        ("*1*", ["cam1", "cam10"]),
+        ("cam", []),
+        ("", []),
+    ],
+)
+async def test_peers_are_found_by_globs_in_order(desk: Asking, daemon: Daemon, glob: str, found: list[str]) -> None:
+    for peer in ("cam2", "alice", "cam10", "Zoe", "cam1"):
+        await daemon.peer(peer)
+    answer = await desk.asks("peers", glob=glob)
+    assert [row["id"] for row in answer["peers"]] == found
+    assert answer["more"] is False
+
+
+async def test_a_row_says_how_a_peer_fares(desk: Asking, daemon: Daemon) -> None:
+    await daemon.peer("bob", "lines")
+    alice = await daemon.peer("alice")
+    await alice.says(OFFER, {"type": "bye", "to": "nobody"})
+    await daemon.settles()
+    await trio.sleep(5)
+    answer = await desk.asks("peers")
+    rows = {row["id"]: row for row in answer["peers"]}
+    assert answer["now"] - rows["alice"]["since"] == pytest.approx(5, abs=0.5)
+    assert within(rows["alice"]["idle"], 5)
+    assert (rows["alice"]["framing"], rows["alice"]["received"], rows["alice"]["errors"]) == ("prefixed", 3, 1)
+    assert "delivered" not in rows["alice"]
+    assert (rows["bob"]["framing"], rows["bob"]["via"], rows["bob"]["delivered"]) == ("lines", "tcp", 1)
+    assert rows["bob"]["address"].startswith("127.0.0.1:")
+
+
+async def test_only_so_many_are_listed(desk: Asking, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "MOST_ROWS", 3)
+    for number in range(4):
+        await daemon.peer(f"cam{number}")
+    answer = await desk.asks("peers")
+    assert [row["id"] for row in answer["peers"]] == ["cam0", "cam1", "cam2"]
+    assert answer["more"] is True
+    answer = await desk.asks("peers", glob="*3")
+    assert ([row["id"] for row in answer["peers"]], answer["more"]) == (["cam3"], False)
+
+
+# -- show
+
+
+async def test_show_tells_all_but_secrets(serving: Serving, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.touch(0o600)
+    path.write_text("a-good-long-token\n")
+    entry = TokenEntry(secret_file=str(path), register=("cam*", "dome*"), talk=("bob",))
+    async with serving(auth=Auth(token=(entry,))) as daemon, asking(daemon, tmp_path) as desk:
+        cam = await daemon.peer("cam1", token="a-good-long-token", meta={"model": "x"}, maxFrame=8192)
+        await cam.says({"type": "bye", "to": "bob"})
+        await cam.hears()
+        operator = await desk.operator()
+        await operator.says({"type": "show", "peer": "cam1"})
+        frame = await operator.hears_frame()
+        assert b"a-good-long" not in frame
+        answer = await desk.asks("show", peer="cam1")
+        assert answer["peer"]["id"] == "cam1"
+        assert (answer["meta"], answer["maxFrame"]) == ({"model": "x"}, 8192)
+        assert (answer["register"], answer["talk"]) == (["cam* | dome*"], ["bob"])
+        assert answer["credential"] == f"token {path}"
+        assert answer["recent"] == ["bob"]
+        assert (answer["held"], answer["stuck"], answer["challenged"], answer["expires"]) == (False, False, False, None)
+        assert await desk.asks("show", peer="bob") == refused("no-such-peer")
+
+
+async def test_show_where_there_are_no_credentials(desk: Asking, daemon: Daemon) -> None:
+    await daemon.peer("alice", "lines")
+    answer = await desk.asks("show", peer="alice")
+    assert (answer["register"], answer["talk"], answer["credential"], answer["keepalive"]) == ([], None, None, 30.0)
+
+
+# -- closed
+
+
+async def test_closed_lists_the_last_one_first(desk: Asking, daemon: Daemon) -> None:
+    for peer in ("cam1", "bob", "cam2"):
+        client = await daemon.peer(peer)
+        await client.says({"type": "unregister"})
+        await client.hears_close()
+    await desk.asks("closed")
+    answer = await desk.asks("closed", glob="cam*")
+    assert [row["id"] for row in answer["closed"]] == ["cam2", "cam1"]
+    assert {row["reason"] for row in answer["closed"]} == {"unregistered"}
+    assert answer["closed"][0]["address"].startswith("127.0.0.1:")
+    assert answer["now"] - answer["closed"][0]["at"] == pytest.approx(0, abs=5)
+
+
+# -- kick
+
+
+@pytest.mark.parametrize("framing", [*FRAMINGS, datagrams.DatagramClient.framing])
+async def test_kick_ends_a_link_with_the_reason(
+    desk: Asking, daemon: Daemon, framing: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cam = await daemon.peer("cam1", framing)
+    with caplog.at_level(logging.INFO, "sigd"):
+        answer = await desk.asks("kick", peer="cam1", reason="firmware is too old")
+    assert (answer["type"], answer["peer"]) == ("kick", "cam1")
+    assert await cam.hears() == error("kicked", message="firmware is too old", reconnect=False)
+    assert any(line.startswith("admin command=kick peer=cam1 uid=0 pid=") for line in caplog.messages)
+    assert await desk.asks("show", peer="cam1") == refused("no-such-peer")
+    (row,) = (await desk.asks("closed"))["closed"]
+    assert (row["reason"], row["by"]) == ("kicked", "uid 0")
+
+
+@pytest.mark.parametrize("reason", ["", "x" * 129, "b\u00e4r", "a\nb"])
+async def test_a_reason_that_no_client_should_see_is_refused(desk: Asking, daemon: Daemon, reason: str) -> None:
+    cam = await daemon.peer("cam1")
+    assert await desk.asks("kick", peer="cam1", reason=reason) == refused("bad-question")
+    await cam.is_served()
+
+
+async def test_kick_of_nobody(desk: Asking) -> None:
+    assert await desk.asks("kick", peer="cam1") == refused("no-such-peer")
+
+
+async def test_kick_by_words(desk: Asking, daemon: Daemon) -> None:
+    cam = await daemon.peer("cam1")
+    (answer,) = await desk.types(b"kick cam1 out of order\n")
+    assert answer["type"] == "kick"
+    assert await cam.hears() == error("kicked", message="out of order", reconnect=False)
+
+
+# -- ping
+
+
+async def test_ping_measures_the_way_to_a_peer_and_back(desk: Asking, daemon: Daemon) -> None:
+    cam = await daemon.peer("cam1")
+    await trio.sleep(1)
+    operator = await desk.operator()
+    await operator.says({"type": "ping", "peer": "cam1"})
+    assert await cam.hears() == {"type": "ping"}
+    await trio.sleep(0.2)
+    await cam.says({"type": "pong"})
+    answer = await operator.hears()
+    assert answer["type"] == "ping"
+    assert answer["rtt"] == pytest.approx(0.2, abs=0.01)
+    (row,) = (await desk.asks("peers"))["peers"]
+    assert row["rtt"] == pytest.approx(answer["rtt"])
+
+
+async def test_ping_by_datagram(desk: Asking, daemon: Daemon) -> None:
+    await daemon.peer("cam1", datagrams.DatagramClient.framing)
+    await trio.sleep(1)
+    answer = await desk.asks("ping", peer="cam1")
+    assert answer["type"] == "ping"
+    assert answer["rtt"] < 0.5
+
+
+async def test_ping_without_an_answer_is_no_fault_of_the_peer(desk: Asking, daemon: Daemon) -> None:
+    """The link lives as long as if nobody had asked."""
+    cam = await daemon.peer("cam1")
+    began = trio.current_time()
+    assert await desk.asks("ping", peer="cam1", timeout=1) == refused("no-answer")
+    assert await cam.hears() == {"type": "ping"}
+    assert within(trio.current_time() - began, 1)
+    assert not daemon.link("cam1").pinged
+    assert await cam.hears() == {"type": "ping"}
+    assert within(trio.current_time() - began, 30)
+
+
+async def test_ping_of_a_person(desk: Asking, daemon: Daemon) -> None:
+    await daemon.peer("cam1", "lines")
+    answer = await desk.asks("ping", peer="cam1", timeout=1)
+    assert answer == refused("no-answer")
+    assert "speaks lines" in answer["message"]
+
+
+async def test_ping_of_who_does_not_read(desk: Asking, daemon: Daemon) -> None:
+    cam = await daemon.connect(receive_buffer=4096)
+    await cam.registers("cam1")
+    alice = await daemon.peer("alice")
+    while not daemon.link("cam1").stuck:
+        await alice.says({"type": "message", "to": "cam1", "data": "x" * 50_000})
+        await daemon.settles()
+    answer = await desk.asks("ping", peer="cam1", timeout=0.1)
+    assert answer == refused("no-answer")
+    assert "does not read" in answer["message"]
+
+
+async def test_ping_of_who_is_not_read(serving: Serving, tmp_path: Path) -> None:
+    async with serving(messages_per_second=1, messages_burst=2) as daemon, asking(daemon, tmp_path) as desk:
+        cam = await daemon.peer("cam1")
+        await cam.says(*[{"type": "ping"}] * 20)
+        await daemon.settles()
+        answer = await desk.asks("ping", peer="cam1", timeout=0.1)
+        assert answer == refused("no-answer")
+        assert "has sent too much" in answer["message"]
+        await trio.sleep(30)  # until it is read again: only then it is seen that it has left
+
+
+async def test_ping_of_who_leaves(desk: Asking, daemon: Daemon) -> None:
+    cam = await daemon.peer("cam1")
+    operator = await desk.operator()
+    await operator.says({"type": "ping", "peer": "cam1"})
+    assert await cam.hears() == {"type": "ping"}
+    cam.leaves()
+    assert await operator.hears() == refused("no-answer", "its link ended meanwhile: left")
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(-1, 0), (1e9, 3)])
+async def test_ping_waits_within_bounds(
+    desk: Asking, daemon: Daemon, asked: float, waited: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "LONGEST_PING_SECONDS", 3.0)
+    await daemon.peer("cam1", "lines")
+    began = trio.current_time()
+    assert await desk.asks("ping", peer="cam1", timeout=asked) == refused("no-answer")
+    assert within(trio.current_time() - began, waited)
+
+
+async def test_ping_of_nobody(desk: Asking) -> None:
+    assert await desk.asks("ping", peer="cam1") == refused("no-such-peer")
+
+
+# -- what the daemon does by itself
+
+
+async def test_reload_and_drain_are_logged_and_done(desk: Asking, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "sigd"):
+        assert await desk.asks("reload") == {
+            "type": "reload",
+            "schema": 1,
+            "faults": [],
+            "reloaded": [],
+            "needsRestart": [],
+            "ended": 0,
+            "before": "5c1e0a11",
+            "after": "5c1e0a11",
+        }
+        for _ in range(3):
+            assert await desk.asks("drain") == {"type": "drain", "schema": 1, "links": 0, "drain": 0.0}
+    assert (desk.server.reloaded, desk.server.drained) == (1, 1), "told twice it would not drain, but end"
+    assert [" ".join(line.split()[:3]) for line in caplog.messages] == [
+        "admin command=reload uid=0",
+        "admin command=drain uid=0",
+    ]
+
+
+async def test_metrics(desk: Asking) -> None:
+    assert await desk.asks("metrics") == {"type": "metrics", "schema": 1, "text": "sigd_links 3\n"}
+    desk.server.figures = StartError("metrics", "prometheus-client is not installed")
+    assert await desk.asks("metrics") == refused("not-here", "prometheus-client is not installed")
+
+
+# -- why
+
+
+async def test_why_judges_what_was_said(desk: Asking, daemon: Daemon) -> None:
+    alice = await daemon.peer("alice")
+    await daemon.peer("bob")
+    await alice.says(OFFER)
+    await daemon.settles()
+    answer = await desk.asks("why", first="alice", second="bob")
+    assert (answer["type"], answer["schema"], answer["from"], answer["to"]) == ("why", 1, "alice", "bob")
+    assert (answer["session"], answer["rule"]) == ("k3", "no-answer")
+    (typed,) = await desk.types(b"why bob alice\n")
+    assert typed["rule"] == "no-answer"
+
+
+async def test_why_of_nobody(desk: Asking) -> None:
+    assert (await desk.asks("why", first="\u202e", second=""))["rule"] == "not-registered"

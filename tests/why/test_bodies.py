@@ -1,0 +1,123 @@
+"""What is read of a message, whatever is in it."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sigd.ladder import summary
+from sigd.relay.record import PairHistory, Passed
+from sigd.why.bodies import LARGEST_SDP, MOST_CANDIDATES, Candidate, candidate, description, read
+from sigd.why.facts import IceFacts
+from sigd.why.judge import judge
+from tests.why.staged import HOST, HOST6, MDNS, RELAY, SRFLX, TCP, sdp
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (HOST, Candidate("host", "udp", "private", 4, "10.1.2.3:40313")),
+        (f"a={HOST}", Candidate("host", "udp", "private", 4, "10.1.2.3:40313")),
+        (HOST6, Candidate("host", "udp", "public", 6, "[2001:db8::9]:40314")),
+        (MDNS, Candidate("host", "udp", ".local", 0, "6ff3a8b2-9b1c-4f7a-8a0e-2f5d6f6a1b2c.local:51000")),
+        (SRFLX, Candidate("srflx", "udp", "public", 4, "203.0.113.5:51372")),
+        (RELAY, Candidate("relay", "udp", "public", 4, "198.51.100.4:49160")),
+        (TCP, Candidate("host", "tcp", "private", 4, "10.1.2.3:9")),
+        (HOST.replace(" udp ", " UDP "), Candidate("host", "udp", "private", 4, "10.1.2.3:40313")),
+        (HOST.replace("typ host", "typ what"), None),
+        (HOST.replace(" udp ", " sctp "), None),
+        (HOST.replace("1 1 udp", "1 2 udp"), None),
+        (HOST.replace("typ host", ""), None),
+        ("", None),
+    ],
+)
+def test_candidates(line, found):
+    assert candidate(line) == found
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        *(("192.168.1.9", "private"), ("172.31.0.1", "private"), ("172.32.0.1", "public"), ("100.64.0.1", "private")),
+        *(("100.128.0.1", "public"), ("127.0.0.1", "private"), ("169.254.3.4", "private"), ("8.8.8.8", "public")),
+        *(("fe80::1", "private"), ("fe80::1%eth0", "private"), ("fd12::1", "private"), ("::1", "private")),
+        *(("2a00::1", "public"), ("::ffff:10.0.0.1", "private"), ("::ffff:8.8.8.8", "public")),
+        *(("box.example.net", "name"), ("BOX.LOCAL", ".local"), ("999.1.1.1", "name")),
+    ],
+)
+def test_where_an_address_is(address, place):
+    found = candidate(HOST.replace("10.1.2.3", address))
+    assert found is not None
+    assert found.place == place
+
+
+def test_a_description_with_candidates_inside():
+    found = description(sdp(HOST, HOST, SRFLX, ends=True, origin=77))
+    assert (found.origin, found.media, found.lacks, found.ends) == ("77", ["audio", "data"], [], True)
+    assert [one.type for one in found.candidates] == ["host", "srflx"]
+
+
+def test_a_rejected_part_is_none_and_a_strange_one_is_not_named():
+    found = description("m=video 0 UDP/TLS/RTP/SAVPF 96\nm=audio 9 x\nm=\x1b[31mred 9 x\nm=audio 9 x")
+    assert found.media == ["audio"]
+    assert found.lacks == ["ice-ufrag", "ice-pwd", "fingerprint"]
+
+
+def test_only_so_much_is_looked_at():
+    lines = [HOST.replace("10.1.2.3", f"10.1.{number // 250}.{number % 250}") for number in range(1000)]
+    assert len(description(sdp(*lines)).candidates) == MOST_CANDIDATES
+    assert not description("x" * LARGEST_SDP + "\na=end-of-candidates").ends
+
+
+@pytest.mark.parametrize("said", [None, {"candidate": ""}, {"candidate": "a=end-of-candidates"}])
+def test_the_end_of_candidates(said):
+    assert read(msgspec.json.encode({"type": "candidate", "candidate": said})).ends
+
+
+@pytest.mark.parametrize("said", [{}, {"candidate": None}, {"candidate": 5}, [], {"candidate": "x"}])
+def test_a_candidate_that_says_nothing(said):
+    body = read(msgspec.json.encode({"type": "candidate", "candidate": said}))
+    assert (body.kind, body.candidate, body.ends, body.whole) == ("candidate", None, False, True)
+
+
+def test_the_beginning_of_a_body_says_its_type():
+    assert read(b'{"type":"offer","from":"ca').kind == "offer"
+    assert not read(b'{"type":"offer","from":"ca').whole
+    assert read(b'{"type":"cand').kind == ""
+
+
+def test_what_is_nested_deep_is_not_followed():
+    deep = b'{"type":"candidate","from":"a","candidate":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    assert read(deep).kind == "candidate"
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+lines = st.lists(st.sampled_from([HOST, MDNS, "m=audio", "o=-", "a=candidate:", "a=ice-ufrag", "\0", "m="]) | st.text())
+bodies = st.binary() | st.builds(
+    lambda **members: json.dumps({key: value for key, value in members.items() if value is not ...}).encode(),
+    type=st.sampled_from(["offer", "answer", "candidate", "bye", "message"]) | anything,
+    session=st.just(...) | anything,
+    sdp=st.just(...) | anything | lines.map("\r\n".join) | lines.map(lambda each: "\na=".join(each)),
+    candidate=st.just(...) | anything | st.fixed_dictionaries({"candidate": st.text() | anything | st.just(HOST)}),
+    reason=st.just(...) | anything,
+)
+
+
+@given(st.lists(st.tuples(bodies, st.booleans()), max_size=6), st.booleans())
+def test_any_bytes_are_judged_and_told(said, full):
+    passed = [
+        Passed(float(number), "a" if is_first else "b", "b" if is_first else "a", body, None)
+        for number, (body, is_first) in enumerate(said)
+    ]
+    verdict = judge(PairHistory(("a", "b"), passed, 0.0), {}, IceFacts(), 100.0, full=full)
+    assert verdict.rule
+    assert msgspec.json.decode(msgspec.json.encode(verdict))["rule"] == verdict.rule
+    for body, _ in said:
+        assert summary(body, full)
+        assert "\x1b" not in summary(body, full)
