@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -14,6 +15,10 @@ EXIT_INTERRUPTED = 130
 # What is printed of an exception from the system is one line of a terminal, not a page.
 LONGEST_LINE = 1024
 
+# What steers a terminal or turns text around: controls (C0, DEL, C1), marks of direction, ends of lines and paragraphs;
+# and halves of surrogate pairs, which no terminal can be sent.
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
 
 class Parser(argparse.ArgumentParser):
     """Argparse with its faults on one line, and nothing in them that steers a terminal."""
@@ -23,6 +28,16 @@ class Parser(argparse.ArgumentParser):
         program, *command = self.prog.split()
         said = ": ".join([program, *command, shown(message, LONGEST_LINE)])
         self.exit(EXIT_FAULT, f"{said}; see `{self.prog} --help`\n")
+
+
+def escaped(text: str) -> str:
+    r"""Return text from outside as it may be printed: what would steer the terminal as `\x1b` or `\u202e`."""
+    return _STEERING.sub(_spelled, text)
+
+
+def _spelled(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number:02x}" if number <= 0xFF else f"\\u{number:04x}"
 
 
 def say(line: str) -> None:
@@ -42,6 +57,9 @@ def put_out(program: str, text: str) -> int:
     if not sys.stdout:
         say(f"{program}: standard output: closed")
         return 1
+    # A terminal that cannot show a character (LANG=C) gets its number.
+    encoding = sys.stdout.encoding or "utf-8"
+    text = text.encode(encoding, "backslashreplace").decode(encoding)
     try:
         print(text, end="", flush=True)
     except OSError as error:

@@ -1,21 +1,28 @@
-"""The Python client: the same code under trio and under asyncio. Needs the extra `client` (anyio).
+"""The Python client: the same code under trio and under asyncio, and a blocking face for whoever has neither.
 
     async with connect("tcp://host:7337", id="cam1") as peer:
         await peer.offer("bob", sdp)
         async for message in peer:
             ...
 
+`connect` and `Peer` need the extra `client` (anyio), and are loaded when they are asked for; all else needs nothing.
+
 Reading order: errors, conversation (the rules, without I/O) with pending, renewal and backoff; credentials; greeting
-and datagram_link (the same over UDP); dial, stream, datagrams and carrier (sockets and tasks); peer (the face). aiortc,
-for programs written for its own signaling classes, is imported only by who wants it.
+and datagram_link (the same over UDP); dial, stream, datagrams and carrier (sockets and tasks); peer (the face). Without
+tasks: sockets and blocking (the face). aiortc, for programs written for its own signaling classes, is imported only by
+who wants it.
 """
+
+from typing import TYPE_CHECKING
 
 from sigd.client.conversation import Received
 from sigd.client.credentials import Credentials, CredentialsSource
 from sigd.client.errors import Disconnected, NoCredentials, SignalingError
-from sigd.client.peer import Peer, connect
 from sigd.wire.errors import ErrorCode
 from sigd.wire.said import AnswerFrom, ByeFrom, CandidateFrom, Error, MessageFrom, OfferFrom, Registered
+
+if TYPE_CHECKING:
+    from sigd.client.peer import Peer, connect
 
 __all__ = [
     "AnswerFrom",
@@ -35,3 +42,12 @@ __all__ = [
     "SignalingError",
     "connect",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load what needs anyio (PEP 562)."""
+    if name not in {"Peer", "connect"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from sigd.client import peer
+
+    return getattr(peer, name)

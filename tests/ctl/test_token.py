@@ -1,4 +1,4 @@
-"""`sigctl`: what it prints where, its exit status, and that the daemon takes the credentials that it makes."""
+"""`sigctl token`: what it prints where, its exit status, and that the daemon takes the credentials that it makes."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import sigd
 from sigd.config import Limits
-from sigd.ctl import LONGEST_TTL, main, token_of, user_name
+from sigd.ctl import LONGEST_TTL, parser, token_of, user_name
 from sigd.relay.access import Access
 from sigd.relay.credentials import ExpiringToken, Rule, token_for
 from sigd.relay.globs import glob_matches
@@ -28,6 +28,7 @@ from tests.daemon import running_daemon
 
 SECRET = b"correct-horse-battery-staple"
 OTHER = b"0123456789abcdef0123456789abcdef"
+ALL = ", ".join(next(action for action in vars(parser())["_actions"] if action.choices).choices)
 SECONDS = 30.0
 ROOT = str(Path(sigd.__file__).parents[1])
 
@@ -53,44 +54,6 @@ def configured(tmp_path: Path, text: str) -> str:
 HMAC = '[[auth.hmac]]\nsecret_file = "FOLDER/hmac"\n'
 
 
-class Sigctl:
-    """Runs commands in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        try:
-            status: object = main(arguments)
-        except SystemExit as ended:
-            status = ended.code
-        assert isinstance(status, int)
-        return (status, *self.capsys.readouterr())
-
-    def token(self, *arguments: str) -> dict[str, str]:
-        """What `sigctl token` makes, which is all that it says where nobody looks on."""
-        status, out, err = self("token", *arguments)
-        assert (status, err) == (0, "")
-        assert out.endswith("}\n")
-        assert out.count("\n") == 1
-        made: dict[str, str] = json.loads(out)
-        assert list(made) == ["user", "token"]
-        return made
-
-    def refusal(self, *arguments: str) -> str:
-        """Why it makes none: one line."""
-        status, out, err = self("token", *arguments)
-        assert (status, out) == (2, "")
-        assert err.count("\n") == 1
-        assert err.isascii()
-        return err.removesuffix("\n")
-
-
-@pytest.fixture
-def sigctl(capsys: pytest.CaptureFixture[str]) -> Sigctl:
-    return Sigctl(capsys)
-
-
 # The token
 
 
@@ -108,6 +71,16 @@ def test_user_says_until_when_and_for_whom_and_token_is_its_hmac(file, sigctl, a
     assert made["token"] == base64.b64encode(digest).decode()
     assert len(made["token"]) == 44
     assert made["token"].endswith("=")
+
+
+def test_json_says_until_when(file, sigctl):
+    status, out, err = sigctl("token", "--id", "cam1", "--ttl", "1h", "--secret-file", str(file), "--json")
+    made = json.loads(out)
+    assert (status, err) == (0, "")
+    assert list(made) == ["schema", "type", "user", "token", "expires"]
+    assert (made["schema"], made["type"]) == (1, "token")
+    assert made["user"] == user_name(made["expires"], "cam1", None)
+    assert made["token"] == token_of(SECRET, made["user"])
 
 
 def test_the_wire_has_the_same_words_for_it():
@@ -182,7 +155,7 @@ def test_what_is_no_glob(file, sigctl, option, glob):
         ([], "sigctl: the following arguments are required: COMMAND; see `sigctl --help`"),
         (
             ["tokn"],
-            "sigctl: argument COMMAND: invalid choice: 'tokn' (choose from 'token'); see `sigctl --help`",
+            f"sigctl: argument COMMAND: invalid choice: 'tokn' (choose from {ALL}); see `sigctl --help`",
         ),
         (
             ["token"],
@@ -314,7 +287,7 @@ def test_all_faults_of_a_configuration_each_on_its_line(tmp_path, sigctl):
 
 
 def test_no_configuration_where_it_is_looked_for(sigctl, monkeypatch, tmp_path):
-    monkeypatch.setattr("sigd.ctl.DEFAULT_CONFIG", f"{tmp_path}/sigd.toml")
+    monkeypatch.setattr("sigd.ctl.token.DEFAULT_CONFIG", f"{tmp_path}/sigd.toml")
     assert sigctl.refusal("--id", "a", "--ttl", "1h") == (
         f"sigctl: {tmp_path}/sigd.toml: no such file: name another by --config, or the secret by --secret-file"
     )
@@ -391,4 +364,4 @@ def test_the_secret_is_in_no_command_line_and_no_environment():
     with process("token", "--help", stdout=subprocess.PIPE) as sigctl:
         out, _ = sigctl.communicate(timeout=SECONDS)
     options = {word for word in out.split() if word.startswith("--")}
-    assert options <= {"--help", "--id", "--talk", "--ttl", "--secret-file", "--config"}
+    assert options <= {"--help", "--id", "--talk", "--ttl", "--secret-file", "--config", "--json"}

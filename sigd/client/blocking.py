@@ -1,0 +1,336 @@
+"""What a program without tasks sees of the client: `connect`, and a `BlockingPeer`. Needs nothing but msgspec.
+
+For example:
+
+    with connect("tcp://host:7337", id="cam1") as peer:
+        peer.request(Offer(to="bob", sdp=sdp))
+        while (message := peer.receive()) is not None:
+            ...
+"""
+
+import math
+import random
+import ssl
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
+from functools import partial
+from selectors import PollSelector
+from time import monotonic
+from types import TracebackType
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from sigd.client import address
+from sigd.client.address import Udp
+from sigd.client.conversation import Asking, Conversation, Received
+from sigd.client.credentials import NONE, Credentials, checked
+from sigd.client.errors import Disconnected, NoCredentials, SignalingError
+from sigd.client.sockets import Connection, Turns, Wait, connect_socket, context_for, why
+from sigd.wire import messages
+from sigd.wire.framing import Framing
+from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid, Registered
+
+MAX_FRAME: Final = 1_048_576
+"""Bytes of the longest message that is taken. Servers take 65 536 unless told otherwise, which is what counts then."""
+
+CONNECT_SECONDS: Final = 10.0
+"""For one attempt, the server's answer to `register` included: that may take 3 s while it asks a holder of the ID."""
+
+ANSWER_SECONDS: Final = 10.0
+"""For one request, the wait for a connection included: as long as the longest pause between two attempts."""
+
+LEAVE_SECONDS: Final = 1.0
+"""For the farewell: it makes sure that the ID is free, and nothing else depends on it."""
+
+LONGEST_NAP_SECONDS: Final = 3600.0
+"""In one call of the system, which does not take any number; then it is called again."""
+
+Answered = Ok | PeerList | IceServerList | PongSaid
+"""What answers a request."""
+
+
+def connect(
+    url: str,
+    *,
+    id: str | None = None,  # noqa: A002 - the word of the wire
+    meta: Mapping[str, Any] | None = None,
+    credentials: Credentials | Callable[[], Credentials] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    reconnect: bool = True,
+    timeout: float = CONNECT_SECONDS,
+    jitter: random.Random | None = None,
+) -> "BlockingPeer":
+    """A peer that is registered with the server, until it is closed.
+
+    A connection that is lost later is made again as `sigd.client.connect` does, during `request` and `receive`:
+    between these nothing happens at all. A program that is in neither for longer than 2.5 keepalives of the server's
+    (30 s each, unless it says otherwise) is taken for dead by it; over UDP, 30 s are too long.
+
+    Args:
+        url: `tls://host[:port]`, `tcp://host[:port]`, `udp://host[:port]` or `unix:/path`.
+        id: the peer ID; None: the server picks one.
+        meta: what other peers see of this one in a list: a JSON object of at most 1 KiB.
+        credentials: members of `register`: `{"token": ...}`, `{"user": ..., "token": ...}` or `{"jwt": ...}`; or a
+            function that returns such a mapping, called for each `register`. Without one nothing is renewed.
+        ssl_context: for `tls://`: whom to trust, and the client's certificate; None: whom the system trusts.
+        reconnect: False: a lost connection is the end.
+        timeout: seconds for one attempt, until the server has answered. To look up a name may take longer.
+        jitter: where the pauses come from.
+
+    Raises:
+        OSError: there is no connection; `TimeoutError`, one of these, after `timeout`.
+        SignalingError: the server did not register this peer; or `NoCredentials`, one of these, its cause being what
+            `credentials` raised.
+        ValueError: the URL or the credentials are none of these, or there is no use for an `ssl_context`.
+    """
+    where = address.parse(url)
+    context = context_for(where, ssl_context)
+    chance = jitter or random.Random()
+    register = messages.Register(id=id, meta=UNSET if meta is None else Raw(msgspec.json.encode(dict(meta))))
+    conversation = Conversation(
+        register,
+        None if isinstance(where, Udp) else Framing.PREFIXED,
+        chance,
+        reconnect=reconnect,
+        max_frame=MAX_FRAME,
+        renewable=callable(credentials),
+    )
+    dial = partial(connect_socket, where, context, conversation, chance)
+    peer = BlockingPeer(conversation, dial, _maker(credentials), timeout)
+    peer.start()
+    return peer
+
+
+class BlockingPeer:
+    """A registered peer; `connect` makes them. For one thread, and for `with`.
+
+    Nothing happens between two calls: `request` and `receive` are where it listens, answers and connects again.
+    """
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        dial: Callable[[float], Turns[Connection]],
+        make_credentials: Callable[[], Credentials],
+        timeout: float,
+    ) -> None:
+        self._conversation = conversation
+        self._dial = dial
+        self._make_credentials = make_credentials
+        self._timeout = timeout
+        self._connection: Connection | None = None
+        self._life = self._live()
+        self._left_at = math.inf
+
+    def __enter__(self) -> "BlockingPeer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def id(self) -> str:
+        """The peer ID."""
+        return self.registered.id
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, and this peer is registered over it."""
+        return self._conversation.registered
+
+    @property
+    def registered(self) -> Registered:
+        """What the server said when it last registered this peer."""
+        if self._conversation.terms is None:
+            raise AssertionError("a peer was handed out before it was registered")
+        return self._conversation.terms
+
+    @property
+    def trouble(self) -> str:
+        """A few words why there is no connection now; empty if there is one."""
+        fault = self._conversation.fault
+        return "" if self.connected or fault is None else why(fault)
+
+    # -- what a program does
+
+    def start(self) -> None:
+        """Make the first connection; `connect` does."""
+        try:
+            self._attend(lambda: self.connected, math.inf)
+        except BaseException:
+            self._life.close()
+            raise
+
+    def request(self, message: Asking, *, within: float = ANSWER_SECONDS) -> Answered:
+        """Say something, and wait for the server's answer: at most so many seconds, if need be for a connection too.
+
+        Raises:
+            SignalingError: the server's reason why not; or `Disconnected`, one of these.
+            TimeoutError: no answer came; nobody knows whether it was done.
+        """
+        conversation, until = self._conversation, monotonic() + within
+        self._attend(lambda: conversation.ready, until)
+        if conversation.ended is not None:
+            raise Disconnected(why(conversation.ended), sent=False)
+        if not conversation.ready:
+            raise Disconnected(self.trouble or f"no connection for {within:g} s: nothing was sent", sent=False)
+        pending = conversation.ask(message, _answer_of(message), _nothing)
+        try:
+            self._attend(lambda: pending.settled, until)
+        finally:
+            conversation.forget(pending)
+        if not pending.settled:
+            raise TimeoutError(f"no answer for {within:g} s")
+        return pending.result()
+
+    def receive(self, timeout: float = math.inf) -> Received | None:
+        """What another peer sent, or an `error` that answers no request; None: nothing for so many seconds.
+
+        Returns None as well once this peer has left.
+
+        Raises:
+            SignalingError: the conversation has ended for good: `replaced`, `kicked`, ...; or, not to be made again,
+                the connection: `Disconnected`.
+        """
+        conversation = self._conversation
+        self._attend(lambda: conversation.has_messages, monotonic() + timeout)
+        message = conversation.take()
+        if message is None and conversation.ended is not None and not conversation.left:
+            raise conversation.ended.with_traceback(None)
+        return message
+
+    def close(self) -> None:
+        """Leave: the ID is free."""
+        conversation = self._conversation
+        if not conversation.left:
+            conversation.leave()
+            if conversation.ready:
+                with suppress(SignalingError, TimeoutError):
+                    self.request(messages.Unregister(), within=LEAVE_SECONDS)
+        self._life.close()
+
+    # -- waiting
+
+    def _attend(self, done: Callable[[], bool], until: float) -> None:
+        """Let things happen until that is done, the conversation has ended, or it is so late."""
+        conversation = self._conversation
+        absent = monotonic() - self._left_at
+        if absent >= conversation.keepalive:
+            conversation.alive(monotonic() - conversation.keepalive)  # it was we who did not listen: ask, before all
+        while True:
+            wait = next(self._life, None)
+            if conversation.renewal.wanted:
+                self._renew()
+            elif wait is None or done() or monotonic() >= until:
+                break
+            else:
+                _pause(wait, until)
+        self._left_at = monotonic()
+
+    def _renew(self) -> None:
+        try:
+            credentials = self._fresh()
+        except NoCredentials:
+            self._conversation.renew(None)  # the old ones are still good
+        else:
+            shown = credentials if self._connection is None else self._connection.shown(credentials)
+            self._conversation.renew(shown)
+
+    def _fresh(self) -> Credentials:
+        try:
+            return self._make_credentials()
+        except Exception as fault:
+            raise NoCredentials(fault) from fault
+
+    # -- one connection after another
+
+    def _live(self) -> Generator[Wait, None, None]:
+        """Connect, converse, and connect again whenever the connection is lost, until the conversation has ended."""
+        conversation = self._conversation
+        try:
+            connection = yield from self._establish()
+            while connection is not None:
+                reason = yield from connection.converse()
+                self._hang_up()
+                conversation.lose(reason, monotonic())
+                connection = yield from self._establish_again()
+        finally:
+            self._hang_up()
+            if conversation.ended is None:
+                conversation.leave()
+                conversation.lose("", monotonic())
+
+    def _establish(self) -> Turns[Connection | None]:
+        """Connect and register.
+
+        Raises:
+            OSError: there is no connection, or (`TimeoutError`) no answer.
+            SignalingError: the server did not register this peer.
+        """
+        until = monotonic() + self._timeout
+        self._conversation.begin(monotonic())
+        connection = self._connection = yield from self._dial(until)
+        # Not before there is somebody to show them to: who makes them may have to do with thousands of peers.
+        yield from connection.register(self._fresh(), until)
+        return connection
+
+    def _establish_again(self) -> Turns[Connection | None]:
+        conversation = self._conversation
+        while conversation.ended is None:
+            while monotonic() < conversation.retry_at:
+                yield Wait(None, 0, conversation.retry_at)
+            try:
+                return (yield from self._establish())
+            except (OSError, SignalingError) as fault:
+                self._hang_up()
+                conversation.lose(why(fault), monotonic())
+        return None
+
+    def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.hang_up()
+
+
+def _maker(source: Credentials | Callable[[], Credentials] | None) -> Callable[[], Credentials]:
+    """What makes credentials for each `register`, fit for it.
+
+    Raises:
+        ValueError: they are of no kind that a server knows.
+    """
+    if source is None:
+        return lambda: NONE
+    if callable(source):
+        return lambda: checked(source())
+    given = checked(source)
+    return lambda: given
+
+
+def _answer_of(message: Asking) -> type[Answered]:
+    """What the server says to it if all is well."""
+    match message:
+        case messages.Peers():
+            return PeerList
+        case messages.IceServers():
+            return IceServerList
+        case messages.Ping():
+            return PongSaid
+        case _:
+            return Ok
+
+
+def _nothing() -> None:
+    """Whoever asked looks for itself."""
+
+
+def _pause(wait: Wait, until: float) -> None:
+    seconds = max(0.0, min(LONGEST_NAP_SECONDS, min(wait.at, until) - monotonic()))
+    if wait.socket is None or not wait.events:
+        time.sleep(seconds)
+        return
+    with PollSelector() as selector:
+        selector.register(wait.socket, wait.events)
+        selector.select(seconds)

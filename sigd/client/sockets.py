@@ -1,0 +1,401 @@
+"""Connections on bare sockets, for `blocking`: each does what can be done now, and yields what it waits for.
+
+Nothing here waits itself: every function that would is a generator of `Wait`s, to be resumed when one is over. Going on
+too early does no harm. Only names are looked up by the system, which has time-outs of its own.
+"""
+
+import errno
+import math
+import os
+import random
+import socket
+import ssl
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from selectors import EVENT_READ, EVENT_WRITE
+from time import monotonic
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+from sigd.client.address import Address, Tcp, Udp, Unix
+from sigd.client.conversation import Conversation
+from sigd.client.credentials import Credentials
+from sigd.client.datagram_link import DatagramLink
+from sigd.client.errors import Disconnected, SignalingError
+from sigd.client.greeting import Greeting
+from sigd.wire import macs
+
+RECEIVE_BYTES: Final = 65_536
+"""What one read takes: a frame of the default size in one go, and every datagram."""
+
+MOST_DATAGRAMS: Final = 64
+"""Read in one go before anything is answered: whoever floods the socket does not keep a link from its deadlines."""
+
+PATIENCE_SECONDS: Final = 2.5
+"""For a UDP address to show that a server is there, where the name has others: two datagrams may be lost."""
+
+TOO_LATE: Final = "the server did not answer in time"
+
+_UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EALREADY})
+
+
+class Wait(NamedTuple):
+    """Until a socket is ready for these events (0: for none of them), or it is `at` on the monotonic clock."""
+
+    socket: socket.socket | None
+    events: int
+    at: float
+
+
+Result = TypeVar("Result")
+
+Turns = Generator[Wait, None, Result]
+"""Something that takes a while."""
+
+
+class _Place(NamedTuple):
+    family: int
+    address: Any
+    """As `socket` has it, of this family."""
+
+
+class Connection(Protocol):
+    """One connection to a server, and the conversation over it."""
+
+    def register(self, credentials: Credentials, until: float) -> Turns[None]:
+        """Ask for the ID, and return once it is ours.
+
+        Raises:
+            OSError: the server cannot be reached; `TimeoutError`, one of these: it did not answer in time.
+            SignalingError: it did not register this peer.
+        """
+        ...
+
+    def converse(self) -> Turns[str]:
+        """Say and hear until the connection is over; a few words why, where nothing that was said tells."""
+        ...
+
+    def shown(self, credentials: Credentials) -> Credentials:
+        """What of fresh credentials is said when they are renewed."""
+        ...
+
+    def hang_up(self) -> None:
+        """Close, with a goodbye that nobody waits for."""
+        ...
+
+
+def context_for(where: Address, wanted: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """Whom to trust: what is wanted, or whom the system trusts, certificate and name checked; None: no TLS.
+
+    Raises:
+        ValueError: TLS is wanted where it is not spoken.
+    """
+    if not (isinstance(where, Tcp) and where.tls):
+        if wanted is not None:
+            raise ValueError("certificates are for tls:// URLs: to this one everything goes in the clear")
+        return None
+    return wanted or trusting(None)
+
+
+def trusting(authority: str | None) -> ssl.SSLContext:
+    """A context that trusts the certificates in a file alone; None: those that the system trusts.
+
+    Raises:
+        OSError: the file cannot be read, or (`ssl.SSLError`) holds none.
+    """
+    context = ssl.create_default_context(cafile=authority)
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # tell a cut from an end
+    return context
+
+
+def connect_socket(
+    where: Address, context: ssl.SSLContext | None, conversation: Conversation, jitter: random.Random, until: float
+) -> Turns[Connection]:
+    """Connect; `context` is that of `context_for`. Over UDP it turns out later whether a server is there.
+
+    Raises:
+        OSError: there is no connection. `ssl.SSLCertVerificationError`, one of these: there is one, and not to whom
+            it should be.
+    """
+    if isinstance(where, Unix):
+        return StreamConnection(conversation, (yield from _dial(_Place(socket.AF_UNIX, where.path), until)))
+    kind = socket.SOCK_DGRAM if isinstance(where, Udp) else socket.SOCK_STREAM
+    known = socket.getaddrinfo(where.host, where.port, type=kind)
+    found = dict.fromkeys((_Place(family, address)) for family, *_, address in known)
+    if isinstance(where, Udp):
+        return DatagramConnection(conversation, [*found], jitter)
+    sock = yield from _dial_any([*found], until)
+    if context is not None:
+        sock = yield from _secure(sock, context, where.name, until)
+    return StreamConnection(conversation, sock)
+
+
+# -- over a byte stream
+
+
+def _dial_any(places: list[_Place], until: float) -> Turns[socket.socket]:
+    """Connect to the first address that takes it, each being given its share of the time."""
+    for number, place in enumerate(places):
+        left = len(places) - number
+        try:
+            return (yield from _dial(place, monotonic() + (until - monotonic()) / left))
+        except OSError:
+            if left == 1:
+                raise
+    raise AssertionError("a name that was found has an address")
+
+
+def _dial(place: _Place, until: float) -> Turns[socket.socket]:
+    sock = socket.socket(place.family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        while (code := sock.connect_ex(place.address)) in _UNDER_WAY:
+            yield _within(until, sock, EVENT_WRITE)
+        if code not in {0, errno.EISCONN}:
+            raise OSError(code, os.strerror(code))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _secure(plain: socket.socket, context: ssl.SSLContext, name: str, until: float) -> Turns[socket.socket]:
+    with plain:  # which is left with nothing to close once TLS has taken it over
+        sock = context.wrap_socket(
+            plain, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        )
+    try:
+        while True:
+            try:
+                sock.do_handshake()
+            except ssl.SSLWantReadError:
+                yield _within(until, sock, EVENT_READ)
+            except ssl.SSLWantWriteError:
+                yield _within(until, sock, EVENT_WRITE)
+            else:
+                return sock
+    except (ssl.SSLEOFError, ConnectionError):
+        sock.close()
+        raise ConnectionError("the server closed the connection instead of a TLS handshake") from None
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _within(until: float, sock: socket.socket, events: int) -> Wait:
+    """Wait for a socket, if there is time left for it."""
+    if monotonic() >= until:
+        raise TimeoutError(TOO_LATE)
+    return Wait(sock, events, until)
+
+
+class StreamConnection:
+    """A connection over TCP, TLS or a Unix socket. See `Connection` for what is not here."""
+
+    def __init__(self, conversation: Conversation, sock: socket.socket) -> None:
+        self._conversation = conversation
+        self._socket = sock
+        self._unsent = b""
+
+    def register(self, credentials: Credentials, until: float) -> Turns[None]:
+        """Ask for the ID, and return once it is ours."""
+        conversation = self._conversation
+        conversation.register(credentials)
+        while not (conversation.registered or conversation.over):
+            try:
+                wait = self._turn(until)
+            except (OSError, EOFError) as fault:
+                raise conversation.fault or Disconnected(why(fault), sent=True) from None
+            if monotonic() >= until:
+                raise conversation.fault or TimeoutError(TOO_LATE)
+            yield wait
+        if not conversation.registered:
+            raise conversation.fault or AssertionError("over, and nothing says why")
+
+    def converse(self) -> Turns[str]:
+        """Read and write until the connection is over; a few words why, where nothing that was said tells."""
+        conversation = self._conversation
+        while not conversation.over:
+            if not conversation.wants_more:
+                yield Wait(self._socket, self._write(), math.inf)
+                conversation.alive(monotonic())  # the silence was of our own making
+                continue
+            try:
+                wait = self._turn(conversation.deadline)
+            except (OSError, EOFError) as fault:
+                return why(fault)
+            if wait.events and monotonic() >= conversation.deadline:
+                conversation.expire(monotonic())
+            else:
+                yield wait
+        return ""
+
+    def shown(self, credentials: Credentials) -> Credentials:
+        """What of fresh credentials is said: all."""
+        return credentials
+
+    def hang_up(self) -> None:
+        """Close the socket."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            with suppress(OSError, ValueError):
+                self._socket.unwrap()  # says goodbye, and does not wait for one
+        self._socket.close()
+
+    def _turn(self, until: float) -> Wait:
+        """Write and read what goes now; what to wait for if nothing has come, else nothing: there may be more."""
+        events = self._write()
+        awaited = self._read()
+        return Wait(self._socket, events | awaited, until) if awaited else Wait(None, 0, -math.inf)
+
+    def _write(self) -> int:
+        """Write what is due; what to wait for, should anything be left of it."""
+        conversation = self._conversation
+        while self._unsent or conversation.has_due:
+            self._unsent = self._unsent or conversation.take_due()
+            try:
+                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                return EVENT_WRITE
+            except ssl.SSLWantReadError:
+                return EVENT_READ
+            except OSError:
+                # Reading finds out that the connection is gone, after all that was still to be read.
+                self._unsent = b""
+        return 0
+
+    def _read(self) -> int:
+        """Act on what has come; what to wait for if that is nothing."""
+        try:
+            chunk = self._socket.recv(RECEIVE_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return EVENT_READ
+        except ssl.SSLWantWriteError:
+            return EVENT_WRITE
+        if not chunk:
+            raise EOFError
+        self._conversation.receive(chunk, monotonic())
+        return 0
+
+
+# -- in datagrams
+
+
+class DatagramConnection:
+    """A connection over UDP. See `Connection` for what is not here."""
+
+    def __init__(self, conversation: Conversation, places: list[_Place], jitter: random.Random) -> None:
+        self._conversation = conversation
+        self._places = places
+        self._jitter = jitter
+        self._socket: socket.socket | None = None
+        self._link: DatagramLink | None = None
+
+    def register(self, credentials: Credentials, until: float) -> Turns[None]:
+        """Ask for the ID, at each of the server's addresses until one answers, and return once it is ours."""
+        conversation = self._conversation
+        shown = {name: text for name, text in credentials.items() if name != "token" or "user" not in credentials}
+        conversation.register(shown)
+        register = conversation.next_due()
+        token = credentials["token"].encode() if len(shown) < len(credentials) else None
+        for place in self._places:
+            greeting = Greeting(conversation.id, register, token, self._jitter, monotonic())
+            patience = until if place == self._places[-1] else min(until, monotonic() + PATIENCE_SECONDS)
+            try:
+                yield from self._greet(greeting, place, patience, until)
+            except OSError:
+                if place == self._places[-1]:
+                    raise
+            if greeting.over:
+                break
+        if not conversation.registered:
+            raise conversation.fault or TimeoutError(TOO_LATE)
+
+    def _greet(self, greeting: Greeting, place: _Place, patience: float, until: float) -> Turns[None]:
+        self.hang_up()
+        self._socket = socket.socket(place.family, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.connect(place.address)
+        yield from self._exchange(greeting, lambda: greeting.challenged, patience)
+        if greeting.challenged:
+            yield from self._exchange(greeting, lambda: False, until)
+        greeting.give_up()
+        if greeting.over:
+            self._conversation.receive_message(greeting.answer, monotonic())
+        if greeting.channel is not None:
+            self._link = DatagramLink(self._conversation, greeting.channel, monotonic())
+
+    def converse(self) -> Turns[str]:
+        """Send and receive until the link is over; a few words why, where nothing that was said tells."""
+        if self._link is None:
+            raise AssertionError("conversing without being registered")
+        yield from self._exchange(self._link, lambda: False, math.inf)
+        return self._link.reason
+
+    def shown(self, credentials: Credentials) -> Credentials:
+        """What of fresh credentials is said: instead of a token that goes with a `user` the proof that it is there."""
+        if "user" not in credentials or self._link is None:
+            return credentials
+        proof = macs.renewal_proof(credentials["token"].encode(), self._link.cid, credentials["user"])
+        return {"user": credentials["user"], "proof": proof.decode()}
+
+    def hang_up(self) -> None:
+        """Leave the link, if there is one, and close the socket."""
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            if self._link is not None:
+                _send(sock, self._link.leave(monotonic()))
+            sock.close()
+
+    def _exchange(self, party: Greeting | DatagramLink, done: Callable[[], bool], until: float) -> Turns[None]:
+        """Send and receive for somebody, until that is done, the party over, or the time."""
+        sock = self._socket
+        if sock is None:
+            raise AssertionError("no socket")
+        while True:
+            for datagram in _received(sock):
+                party.receive_untrusted(datagram, monotonic())
+            now = monotonic()
+            if now >= party.deadline:
+                party.expire(now)
+            _send(sock, party.datagrams_to_send(now))
+            if party.over or done() or now >= until:
+                return
+            yield Wait(sock, EVENT_READ, min(until, party.deadline))
+
+
+def _received(sock: socket.socket) -> list[bytes]:
+    """The datagrams that have come."""
+    datagrams: list[bytes] = []
+    for _ in range(MOST_DATAGRAMS):
+        try:
+            datagrams.append(sock.recv(RECEIVE_BYTES))
+        except BlockingIOError:
+            break
+        except OSError:
+            continue  # what somebody on the way said of a datagram of ours: that counts as lost, which it may be anyway
+    return datagrams
+
+
+def _send(sock: socket.socket, datagrams: list[bytes]) -> None:
+    """Send datagrams, each of which may be lost, here as well as on the way."""
+    for datagram in datagrams:
+        with suppress(OSError):
+            sock.send(datagram)
+
+
+def why(fault: BaseException) -> str:
+    """A few words for people: why there is no connection any more, or why none was made."""
+    match fault:
+        case SignalingError():
+            return fault.text if isinstance(fault, Disconnected) else str(fault)
+        case ssl.SSLCertVerificationError():
+            return f"the server's certificate is not trusted: {fault.verify_message}"
+        case EOFError():
+            return "the server closed the connection"
+        case ConnectionResetError() | BrokenPipeError() | ssl.SSLEOFError():
+            return "the connection was lost"
+        case ssl.SSLError():
+            return f"TLS failed: {(getattr(fault, 'reason', None) or 'no reason given').lower().replace('_', ' ')}"
+        case OSError() if fault.strerror:
+            return fault.strerror
+        case _:
+            return str(fault)

@@ -1,0 +1,57 @@
+"""`sigctl`, for people at a terminal beside the daemon: how it is, who is here, why two did not connect.
+
+Each module beside this one describes some commands (`describe`) and does them. What they need of the network is
+loaded when they run.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import sigd
+from sigd.ctl import acting, check, codes, completion, looking, talk, tapping, token, top
+from sigd.ctl.commands import PROGRAM, Commands, EndedError, new_parser
+from sigd.ctl.token import LONGEST_TTL, token_of, user_name
+from sigd.terminal import EXIT_INTERRUPTED, complain
+
+__all__ = ["LONGEST_TTL", "main", "parser", "token_of", "user_name"]
+
+MODULES: Final = (looking, top, tapping, acting, check, talk, token, codes, completion)
+"""In the order of the help; each has `describe(commands: Commands) -> None`."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options, with the texts that the manual is made of."""
+    made = new_parser()
+    made.add_argument("--version", action="version", version=f"{PROGRAM} {sigd.__version__}")
+    commands = Commands(made)
+    for module in MODULES:
+        module.describe(commands)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run sigctl with these arguments and return its exit status."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:2] == ["complete", "--"]:  # asked by shells, and in no help
+        return completion.complete(parser(), arguments[2:])
+    options = parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except EndedError as error:
+        return _end(error, in_json=getattr(options, "json", False))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return status
+
+
+def _end(error: EndedError, *, in_json: bool) -> int:
+    """Say why nothing came of it: on standard error, and as the daemon said it where JSON is waited for."""
+    for line in error.lines:
+        complain(PROGRAM, line)
+    if error.frame and in_json:
+        from sigd.ctl.printing import put_answer
+
+        put_answer(error.frame)
+    return error.status

@@ -1,0 +1,223 @@
+"""Asks the daemon on its admin socket, and waits for what it answers: each question has a time by which it has one."""
+
+import contextlib
+import os
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from sigd.ctl.commands import EXIT_NO_DAEMON, EXIT_REFUSED, EXIT_TIMED_OUT, EndedError
+from sigd.ctl.printing import SCHEMA
+
+if TYPE_CHECKING:
+    from sigd.wire.admin import Question
+
+Answered = TypeVar("Answered")
+
+PATIENCE: Final = 10.0
+"""Seconds for an ordinary answer: a daemon with 10 000 peers lists them in well under one."""
+
+LARGEST_ANSWER: Final = 2**24 - 1
+"""Bytes: what the length before an answer can say; 10 000 peers have some three million."""
+
+_PREFIX: Final = 4
+
+_PIECE: Final = 65_536
+
+_STATUS_OF: Final = {"not-allowed": EXIT_NO_DAEMON, "no-answer": EXIT_TIMED_OUT}
+"""Of what the daemon refuses; all else is `EXIT_REFUSED`. Who may not ask has no daemon."""
+
+
+class Conversation:
+    """Questions to one daemon, one after the other."""
+
+    def __init__(self, path: str) -> None:
+        """Connect.
+
+        Raises:
+            EndedError: nobody is there, or lets us in.
+        """
+        import socket  # nothing of the network is loaded before it is needed
+
+        self.path = path
+        self._ahead = bytearray()
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock.settimeout(PATIENCE)
+        try:
+            self._sock.connect(path)
+        except TimeoutError:
+            self._sock.close()
+            raise self._too_slow(PATIENCE) from None
+        except (OSError, ValueError) as fault:
+            self._sock.close()
+            raise EndedError(EXIT_NO_DAEMON, why_nobody(path, fault)) from None
+
+    def close(self) -> None:
+        """Hang up."""
+        self._sock.close()
+
+    def ask(self, question: "Question", kind: type[Answered], within: float = PATIENCE) -> tuple[Answered, bytes]:
+        """Ask, and return the answer, as what it is and as it came.
+
+        Raises:
+            EndedError: it refuses, there is no answer in time, or none of this kind.
+        """
+        frame = msgspec.json.encode(question)
+        deadline = time.monotonic() + within
+        try:
+            self._sock.settimeout(within)
+            self._sock.sendall(len(frame).to_bytes(_PREFIX, "big") + frame)
+        except TimeoutError:
+            raise self._too_slow(within) from None
+        except OSError:
+            pass  # what it has said before it hung up tells why
+        answer = self._frame(deadline, within)
+        if answer is None:
+            raise EndedError(EXIT_NO_DAEMON, f"{self.path}: the daemon hung up without an answer: {_SEE_LOG}")
+        return read(answer, kind), answer
+
+    def heard(self) -> bytes | None:
+        """What comes next, for as long as that takes; nothing once the daemon has hung up."""
+        return self._frame(None, 0.0)
+
+    def _frame(self, deadline: float | None, within: float) -> bytes | None:
+        """The next answer; nothing if the end comes before it."""
+        head = self._exactly(_PREFIX, deadline, within)
+        if head is None:
+            return None
+        length = int.from_bytes(head, "big")
+        if not 0 < length <= LARGEST_ANSWER:
+            raise EndedError(EXIT_REFUSED, f"{self.path}: what answers there is not sigd")
+        return self._exactly(length, deadline, within)
+
+    def _exactly(self, length: int, deadline: float | None, within: float) -> bytes | None:
+        while len(self._ahead) < length:
+            piece = self._piece(deadline, within)
+            if not piece:
+                return None
+            self._ahead += piece
+        taken = bytes(self._ahead[:length])
+        del self._ahead[:length]
+        return taken
+
+    def _piece(self, deadline: float | None, within: float) -> bytes:
+        left = None if deadline is None else deadline - time.monotonic()
+        try:
+            if left is not None and left <= 0:
+                raise TimeoutError
+            self._sock.settimeout(left)
+            return self._sock.recv(_PIECE)
+        except TimeoutError:
+            raise self._too_slow(within) from None
+        except ConnectionError:
+            return b""
+
+    def _too_slow(self, within: float) -> EndedError:
+        return EndedError(EXIT_TIMED_OUT, f"{self.path}: no answer within {within:g} s: {_SEE_LOG}")
+
+
+_SEE_LOG: Final = "see `journalctl -u sigd`"
+
+
+@contextlib.contextmanager
+def conversation(path: str) -> Generator[Conversation]:
+    """A conversation with the daemon whose admin socket this is.
+
+    Raises:
+        EndedError: nobody is there, or lets us in.
+    """
+    talk = Conversation(path)
+    try:
+        yield talk
+    finally:
+        talk.close()
+
+
+def ask(path: str, question: "Question", kind: type[Answered], within: float = PATIENCE) -> tuple[Answered, bytes]:
+    """Ask one question; the answer, as what it is and as it came.
+
+    Raises:
+        EndedError: it refuses, nobody is there, or there is no answer in time.
+    """
+    with conversation(path) as talk:
+        return talk.ask(question, kind, within)
+
+
+def read(frame: bytes, kind: type[Answered]) -> Answered:
+    """Return what an answer says.
+
+    Raises:
+        EndedError: it is a refusal, of another schema, or not of this kind.
+    """
+    head = fields(frame)
+    if (schema := head.get("schema")) != SCHEMA:
+        what = f"the daemon answers in schema {schema}, and this sigctl knows {SCHEMA}: use the one that came with it"
+        raise EndedError(EXIT_REFUSED, what)
+    if head.get("type") == "refused":
+        status = _STATUS_OF.get(str(head.get("code")), EXIT_REFUSED)
+        raise EndedError(status, str(head.get("message")), frame=frame)
+    try:
+        return msgspec.json.decode(frame, type=kind)
+    except (ValueError, RecursionError) as fault:
+        raise EndedError(EXIT_REFUSED, f"the daemon's answer is not as it should be: {fault}") from None
+
+
+def fields(frame: bytes) -> dict[str, Any]:
+    """Return the members of an answer, those too that this sigctl does not know.
+
+    Raises:
+        EndedError: it has none.
+    """
+    try:
+        return msgspec.json.decode(frame, type=dict[str, Any])
+    except (ValueError, RecursionError):
+        raise EndedError(EXIT_REFUSED, "what answers on the admin socket is not sigd") from None
+
+
+def why_nobody(path: str, fault: OSError | ValueError) -> str:
+    """Say why the admin socket cannot be had, and what to do."""
+    pids = running_daemons()
+    if isinstance(fault, PermissionError):
+        who = f"pid {pids[0]} runs but {path}" if pids else path
+        return f"{who} refuses you: join group sigd (sudo usermod -aG sigd $USER, and log in again)"
+    if not isinstance(fault, (FileNotFoundError, ConnectionRefusedError)):
+        reason = fault.strerror if isinstance(fault, OSError) else str(fault)
+        return f"{path}: {reason or fault}"
+    if pids:
+        return (
+            f"pid {pids[0]} runs but does not listen on {path}: name its socket by --socket, give it one by"
+            " admin.listen in its configuration, or sudo systemctl enable --now sigd-admin.socket"
+        )
+    return f"sigd is not running (sudo systemctl start sigd ?); nobody listens on {path}"
+
+
+_MOST_PROCESSES: Final = 65_536
+"""Of those that are looked at: as many as a 16-bit pid can tell apart."""
+
+_MOST_ARGUMENTS: Final = 4_096
+"""Bytes of a command line: what says which program it is stands first."""
+
+
+def running_daemons() -> list[int]:
+    """Pids of the daemons that run here, as far as we may see them."""
+    with contextlib.suppress(OSError):
+        pids = sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+        return [pid for pid in pids[:_MOST_PROCESSES] if _is_daemon(pid)]
+    return []
+
+
+def _is_daemon(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            arguments = file.read(_MOST_ARGUMENTS).split(b"\0")
+    except OSError:
+        return False
+    # Started by name, or as a script or module by an interpreter with a flag or two.
+    if arguments[0].rpartition(b"/")[2] == b"sigd":
+        return True
+    if not arguments[0].rpartition(b"/")[2].startswith(b"python"):
+        return False
+    program = next((word for word in arguments[1:] if not word.startswith(b"-")), b"")
+    return program == b"sigd.cli" or program.rpartition(b"/")[2] == b"sigd"

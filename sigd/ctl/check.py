@@ -1,0 +1,178 @@
+"""`sigctl check`: what is wrong with a configuration and with the machine around it, where, and what to do."""
+
+import argparse
+import os
+import time
+from typing import TYPE_CHECKING
+
+from sigd.ctl.commands import DEFAULT_CONFIG, EXIT_NO_DAEMON, EXIT_REFUSED, Commands, EndedError
+from sigd.ctl.printing import finding, put, put_json
+from sigd.ctl.quantities import plural
+from sigd.terminal import EXIT_FAULT, escaped
+
+if TYPE_CHECKING:
+    from sigd.config import Config, Fault
+    from sigd.wire.admin import Finding, StatusReply
+
+TEXT = """\
+Looks for what is wrong, says where, and what to do: all faults of the
+configuration, with file, line and column, and of the secrets, keys and
+certificates that it names; certificates that end soon; who may read and change
+what; descriptors for all connections; the clock; the group and the admin
+socket; what is not installed; ports that somebody else has. What a running
+daemon finds itself is told too. It changes nothing.
+
+Without --config it checks the file that the running daemon was started with,
+or /etc/sigd/sigd.toml. Run it as root to see all.
+"""
+
+EXAMPLES = """\
+  sudo sigctl check
+  sigctl check --config new.toml
+  sigctl check && sigctl reload
+"""
+
+
+def describe(commands: Commands) -> None:
+    """Describe it."""
+    check = commands.add("check", _check, summary="what is wrong, where, and what to do", text=TEXT, examples=EXAMPLES)
+    check.add_argument("--config", metavar="FILE", help="the configuration to check")
+
+
+class _Report:
+    """What was found.
+
+    Attributes:
+        path: of the configuration; None: all defaults.
+        daemon: how the one that runs is, if it says so.
+        digest: of the configuration, where it has no fault.
+        faults: of the configuration.
+        findings: everything else.
+    """
+
+    def __init__(self, path: str | None, daemon: "StatusReply | None") -> None:
+        self.path = path
+        self.daemon = daemon
+        self.digest: str | None = None
+        self.faults: list[Fault] = []
+        self.findings: list[Finding] = []
+
+
+def _check(options: argparse.Namespace) -> int:
+    daemon, trouble = _running(options.socket)
+    path = options.config or (daemon.config_file if daemon else DEFAULT_CONFIG)
+    report = _Report(path, daemon)
+    report.findings += trouble
+    _look(report, options.socket)
+    printed = put_json(_document(report)) if options.json else put(_lines(report))
+    return printed or (EXIT_FAULT if report.faults else EXIT_REFUSED if report.findings else 0)
+
+
+def _running(path: str) -> "tuple[StatusReply | None, list[Finding]]":
+    """How the running daemon is, and why it does not say so though it runs."""
+    from sigd.ctl.ask import ask, running_daemons
+    from sigd.wire.admin import AskStatus, Finding, StatusReply
+
+    try:
+        return ask(path, AskStatus(), StatusReply)[0], []
+    except EndedError as fault:
+        if fault.status == EXIT_NO_DAEMON and not running_daemons():
+            return None, []
+        advice = "what the running daemon says of itself is not looked at"
+        return None, [Finding(code="daemon-silent", severity="warn", text=str(fault), advice=advice)]
+
+
+def _look(report: _Report, socket_path: str) -> None:
+    # They know of sockets, which nobody waits for who asks for help.
+    from sigd.ctl import named_files, surroundings
+
+    now = time.time()
+    daemon, found = report.daemon, report.findings
+    config = _configuration(report)
+    found += surroundings.clock_findings(now)
+    if config is not None:
+        pid = daemon.pid if daemon else None
+        reader = named_files.reader_of(pid, config.admin.group) if daemon or report.path == DEFAULT_CONFIG else None
+        found += named_files.certificate_findings(config, now)
+        found += named_files.permission_findings(config, report.path, reader)
+        found += surroundings.descriptor_findings(config, daemon.max_descriptors if daemon else None)
+        found += surroundings.extra_findings(config)
+        found += surroundings.admin_findings(config, socket_path)
+        if daemon is None and not any(each.code == "daemon-silent" for each in found):
+            found += surroundings.port_findings(config)
+    if daemon is not None:
+        known = {each.code for each in found}
+        found += [each for each in daemon.findings if each.code not in known]
+    found.sort(key=lambda each: each.severity != "fail")
+
+
+def _configuration(report: _Report) -> "Config | None":
+    """The configuration, with all that it names read as at a start; None with faults in itself."""
+    from sigd.config import ConfigError, digest, load
+    from sigd.rules import Rules
+
+    try:
+        config = load(report.path)
+    except ConfigError as error:
+        report.faults += error.faults
+        return None
+    try:
+        Rules(config)
+    except ConfigError as error:
+        report.faults += [fault for fault in error.faults if not _is_credential(fault.where)]
+        report.findings += map(_unseen, (fault.where for fault in error.faults if _is_credential(fault.where)))
+    if not report.faults:
+        report.digest = digest(config)
+    return config
+
+
+def _is_credential(where: str) -> bool:
+    """Whether a fault is of a name that systemd gives a meaning to, for the daemon alone."""
+    plain = not set(where) & set('/:[]". ')
+    return plain and "CREDENTIALS_DIRECTORY" not in os.environ
+
+
+def _unseen(name: str) -> "Finding":
+    from sigd.wire.admin import Finding
+
+    text = f"{name} is a credential that systemd gives to the daemon alone (LoadCredential=): it was not looked at"
+    advice = "`systemctl cat sigd` tells its file; sigd itself tells at its start what is wrong with it"
+    return Finding(code="credential-unseen", severity="warn", text=text, advice=advice)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# How it is told
+
+
+def _document(report: _Report) -> dict[str, object]:
+    import msgspec
+
+    daemon = report.daemon
+    return {
+        "type": "check",
+        "config": report.path,
+        "configuration": report.digest,
+        "daemon": {"pid": daemon.pid, "configuration": daemon.configuration} if daemon else None,
+        "faults": [{"where": fault.where, "what": fault.what} for fault in report.faults],
+        "findings": msgspec.to_builtins(report.findings),
+    }
+
+
+def _lines(report: _Report) -> list[str]:
+    # One line a fault: editors jump to its place.
+    lines = [escaped(str(fault)) for fault in report.faults]
+    for found in report.findings:
+        lines += finding(found.severity, found.text, found.advice)
+    told: list[str] = []
+    if report.faults:
+        told.append(f"{plural(len(report.faults), 'fault')} in the configuration")
+    if report.findings:
+        told.append(plural(len(report.findings), "finding"))
+    what = ", ".join(told) or "all is well"
+    config = f"{report.path or 'all defaults'}{f' ({report.digest})' if report.digest else ''}"
+    runs = "sigd does not run"
+    if report.daemon is not None:
+        runs = f"sigd runs {report.daemon.configuration}, pid {report.daemon.pid}"
+    elif any(found.code == "daemon-silent" for found in report.findings):
+        runs = "sigd does not answer"
+    return [*lines, escaped(f"{what}: {config}; {runs}")]

@@ -1,0 +1,153 @@
+"""What `sigctl check` finds of the files that a configuration names: who reads them, and until when they are good."""
+
+import contextlib
+import grp
+import os
+import shlex
+import ssl
+import stat
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from sigd.config import Config, StartError
+from sigd.ctl.quantities import DAY, day, plural
+from sigd.secret_files import locate, read_public
+from sigd.wire.admin import Finding
+
+SOON: Final = 21 * DAY
+"""Seconds: certificates of 90 days are renewed 30 days before their end, so that this one was not."""
+
+_BEGIN: Final = "-----BEGIN CERTIFICATE-----"
+
+
+class Reader(NamedTuple):
+    """Whom the daemon runs as."""
+
+    uid: int
+    gids: frozenset[int]
+
+
+def reader_of(pid: int | None, group: str) -> Reader | None:
+    """Whom the daemon runs as: one that runs, or the service; None: nobody knows."""
+    if pid is not None:
+        try:
+            with open(f"/proc/{pid}/status") as file:
+                said = dict(line.split(":", 1) for line in file if ":" in line)
+            uid, gid = (int(said[key].split()[1]) for key in ("Uid", "Gid"))  # the effective ones
+            return Reader(uid, frozenset([gid, *map(int, said["Groups"].split())]))
+        except (OSError, KeyError, ValueError, IndexError):
+            return None
+    try:
+        # DynamicUser: a number that nobody else has, and SupplementaryGroups of the unit.
+        return Reader(-1, frozenset([grp.getgrnam(group).gr_gid]))
+    except KeyError:
+        return None
+
+
+def permission_findings(config: Config, path: str | None, reader: Reader | None) -> Iterator[Finding]:
+    """Whether the daemon may read what it has to, and nobody may change it who should not.
+
+    Args:
+        config: what is to hold.
+        path: of the configuration.
+        reader: whom the daemon runs as, if that is known.
+    """
+    files = [locate(name) for name in _names(config) if _is_here(name)]
+    if path is not None:
+        files.insert(0, os.path.abspath(path))
+    files = list(dict.fromkeys(files))
+    for place in dict.fromkeys([*files, *map(os.path.dirname, files)]):
+        with contextlib.suppress(OSError):
+            mode = os.stat(place).st_mode
+            # In a sticky folder, as for temporary files, only the owner of a file replaces it.
+            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+                text = f"anybody may change {place} (mode {stat.S_IMODE(mode):04o})"
+                advice = f"chmod o-w {shlex.quote(place)}"
+                yield Finding(code="writable", severity="fail", text=text, advice=advice)
+    for file in files:
+        if reader is not None and not may_read(file, reader):
+            text = f"the daemon may not read {file}"
+            advice = f"sudo chgrp {config.admin.group} {shlex.quote(file)} && sudo chmod 0640 {shlex.quote(file)}"
+            yield Finding(code="unreadable", severity="fail", text=text, advice=advice)
+
+
+def _names(config: Config) -> Iterator[str]:
+    """What names a file: secrets, keys, certificates."""
+    for listener in config.listen:
+        yield from filter(None, [listener.certificate, listener.key, listener.client_ca])
+    yield from (entry.secret_file for entry in config.auth.token)
+    yield from (entry.secret_file for entry in config.auth.hmac)
+    yield from (entry.key_file for entry in config.auth.jwt)
+    if config.ice.turn_secret_file:
+        yield config.ice.turn_secret_file
+
+
+def _is_here(name: str) -> bool:
+    """Whether a name is one of a file, not that of a credential which systemd gives to the daemon alone."""
+    return name.startswith("/") or "CREDENTIALS_DIRECTORY" in os.environ
+
+
+def may_read(file: str, reader: Reader) -> bool:
+    """Whether somebody may read a file, by its mode and those of the folders above it; true where that is not known."""
+    folder = os.path.dirname(os.path.realpath(file))
+    above = [folder]
+    while os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+        above.append(folder)
+    return _allows(file, reader, stat.S_IRUSR) and all(_allows(place, reader, stat.S_IXUSR) for place in above)
+
+
+def _allows(place: str, reader: Reader, bit: int) -> bool:
+    """Whether a mode allows it: the bit as it stands for the owner, shifted for groups and others."""
+    try:
+        status = os.stat(place)
+    except OSError:
+        return True
+    if reader.uid == 0:
+        return True
+    if status.st_uid == reader.uid:
+        return bool(status.st_mode & bit)
+    if status.st_gid in reader.gids:
+        return bool(status.st_mode & bit >> 3)
+    return bool(status.st_mode & bit >> 6)
+
+
+def certificate_findings(config: Config, now: float) -> Iterator[Finding]:
+    """Certificates that have ended, or will soon, those of the chain included.
+
+    Args:
+        config: what is to hold.
+        now: Unix time.
+    """
+    files: dict[str, str] = {}
+    for listener in config.listen:
+        if listener.certificate is not None and _is_here(listener.certificate):
+            files.setdefault(listener.certificate, listener.url)
+    for file, url in files.items():
+        with contextlib.suppress(StartError):  # a fault of the configuration, and found as that
+            for number, end in enumerate(ends_of(read_public(file))):
+                which = "the certificate" if number == 0 else f"certificate {number + 1} of the chain"
+                yield from _end_findings(f"{which} of {url} ({locate(file)})", end, now)
+
+
+def _end_findings(what: str, end: float, now: float) -> Iterator[Finding]:
+    advice = "renew it, then sigctl reload"
+    if end <= now:
+        text = f"{what} has expired on {day(end)}"
+        yield Finding(code="certificate-expired", severity="fail", text=text, advice=advice)
+    elif end - now <= SOON:
+        text = f"{what} expires in {plural(int((end - now) // DAY), 'day')}, on {day(end)}"
+        yield Finding(code="certificate-expires", severity="warn", text=text, advice=advice)
+
+
+def ends_of(pem: bytes) -> Sequence[float]:
+    """When each certificate of a file expires, Unix time; none for what is no certificate."""
+    from sigd.certificates import not_after
+
+    ends: list[float] = []
+    for block in pem.decode("ascii", "replace").split(_BEGIN)[1:]:
+        with contextlib.suppress(ValueError, IndexError):
+            body, dashes, _ = block.partition("-----END CERTIFICATE-----")
+            if dashes:
+                ends.append(not_after(ssl.PEM_cert_to_DER_cert(f"{_BEGIN}{body}-----END CERTIFICATE-----")))
+    return ends

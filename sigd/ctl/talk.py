@@ -1,0 +1,373 @@
+"""`sigctl send` and `sigctl listen`: be a peer by hand, over any transport, to try a server or another peer."""
+
+import argparse
+import math
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from sigd.ctl.calling import add_caller, call, ended, meaning, peer_id
+from sigd.ctl.commands import EXIT_REFUSED, EXIT_TIMED_OUT, Commands, EndedError
+from sigd.ctl.printing import SCHEMA, dumped, put, put_json
+from sigd.ctl.quantities import plural, size
+from sigd.terminal import EXIT_FAULT, EXIT_INTERRUPTED, LONGEST_LINE, escaped, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgspec import Raw
+
+    from sigd.client.blocking import BlockingPeer
+    from sigd.client.conversation import Received
+    from sigd.client.errors import SignalingError
+    from sigd.wire.messages import Answer, Bye, Candidate, Message, Offer
+
+SEND_TEXT = """\
+Registers as a peer, sends one message to another, and says what the server
+answers. `ok` means that the message is in the other's outbox. A plain TEXT is
+sent as the `data` of a `message`. In the place of a text, a file or JSON, `-`
+is standard input.
+"""
+
+SEND_EXAMPLES = """\
+  sigctl send tcp://127.0.0.1 bob 'hello'
+  sigctl send --id cam1 --offer offer.sdp tls://sigd.example.net bob
+  sigctl send --data '{"zoom":2}' udp://sigd.example.net bob
+  sigctl send --secret-file /etc/sigd/hmac tls://sigd.example.net bob hello
+  sigctl send unix:/run/sigd/sigd.sock bob --bye done
+"""
+
+LISTEN_TEXT = """\
+Registers as a peer and prints each message that comes: a line of JSON, or on a
+terminal one that reads easily. It answers pings, and comes back after a lost
+connection, until it is interrupted. With --exec a command is run for each
+message, without a shell, one at a time and for 10 s at most; it has the JSON
+on its standard input, and what it prints goes to standard error: nothing of it
+is sent back.
+"""
+
+LISTEN_EXAMPLES = """\
+  sigctl listen tcp://127.0.0.1
+  sigctl listen --id cam1 --ca ca.pem --token-file cam1.json tls://10.0.0.7
+  sigctl listen --id cam1 --count 1 --timeout 60 tcp://127.0.0.1 | jq .sdp
+  sigctl listen --exec 'logger -t sigd' unix:/run/sigd/sigd.sock
+"""
+
+LARGEST_INPUT: Final = 1_048_576
+"""Bytes of what is sent: no server takes more unless it is told to, and a pipe may have no end."""
+
+LONGEST_SEND_SECONDS: Final = 300.0
+
+LONGEST_LISTEN_SECONDS: Final = 30 * 86_400.0
+
+CONNECT_SECONDS: Final = 10.0
+"""For an attempt to connect and register."""
+
+EXEC_SECONDS: Final = 10.0
+"""For a command. Meanwhile nothing is answered; a server has 12.5 s of patience at least, 75 s by default."""
+
+LOOK_SECONDS: Final = 1.0
+"""Until a lost connection is told of."""
+
+
+def describe(commands: Commands) -> None:
+    """Describe them."""
+    send = commands.add(
+        "send",
+        _send,
+        summary="be a peer: send one message",
+        text=SEND_TEXT,
+        examples=SEND_EXAMPLES,
+        writes=None,
+        asks=False,
+    )
+    add_caller(send)
+    send.add_argument("to", metavar="TO", type=peer_id, help="the peer that gets it")
+    what = send.add_mutually_exclusive_group(required=True)
+    what.add_argument("text", metavar="TEXT", nargs="?", help="a text, as a message")
+    what.add_argument("--data", metavar="JSON", help="anything else, as a message")
+    what.add_argument("--offer", metavar="FILE", help="an SDP offer")
+    what.add_argument("--answer", metavar="FILE", help="an SDP answer")
+    what.add_argument("--candidate", metavar="JSON", help="an ICE candidate: an RTCIceCandidateInit")
+    what.add_argument("--end-of-candidates", action="store_true", help="say that there are no more")
+    what.add_argument("--bye", metavar="REASON", nargs="?", const="", help="end the session")
+    send.add_argument("--session", metavar="NAME", help="the session that it belongs to")
+    send.add_argument("--timeout", metavar="SECONDS", type=_send_seconds, default=10.0, help="for all of it (10)")
+    listen = commands.add(
+        "listen",
+        _listen,
+        summary="be a peer: print what comes",
+        text=LISTEN_TEXT,
+        examples=LISTEN_EXAMPLES,
+        writes=None,
+        asks=False,
+    )
+    add_caller(listen)
+    listen.add_argument("--meta", metavar="JSON", help="what others see of this peer: an object")
+    listen.add_argument("--exec", metavar="CMD", help="run this for each message")
+    listen.add_argument("--count", metavar="N", type=_number, help="stop after so many messages")
+    listen.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_listen_seconds,
+        default=math.inf,
+        help="stop after so long; exit status 4 if not all of --count came, or without it none",
+    )
+
+
+def _send_seconds(written: str) -> float:
+    return _seconds(written, LONGEST_SEND_SECONDS)
+
+
+def _listen_seconds(written: str) -> float:
+    return _seconds(written, LONGEST_LISTEN_SECONDS)
+
+
+def _seconds(written: str, longest: float) -> float:
+    try:
+        seconds = float(written)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= longest:
+        raise argparse.ArgumentTypeError(f'"{written}" is not between 0 and {longest:.0f} seconds')
+    return seconds
+
+
+def _number(written: str) -> int:
+    if not (written.isascii() and written.isdecimal() and len(written) < 10 and int(written)):
+        raise argparse.ArgumentTypeError(f'"{written}" is not a number of messages')
+    return int(written)
+
+
+# -- send
+
+
+def _send(options: argparse.Namespace) -> int:
+    """`sigctl send`."""
+    from sigd.client.errors import Disconnected, SignalingError
+
+    message = _message(options)
+    until = time.monotonic() + options.timeout
+    with call(options, timeout=options.timeout, reconnect=False) as peer:
+        try:
+            peer.request(message, within=max(0.0, until - time.monotonic()))
+        except (SignalingError, TimeoutError) as fault:
+            if options.json and isinstance(fault, SignalingError) and not isinstance(fault, Disconnected):
+                return put_json(_outcome(peer, options.to, fault)) or EXIT_REFUSED
+            raise ended(fault) from None
+        except ValueError as fault:  # half of a surrogate pair, from bytes that are no text
+            raise EndedError(EXIT_FAULT, f"cannot be sent: {fault}") from None
+        return put_json(_outcome(peer, options.to, None)) if options.json else put([f"ok: in {options.to}'s outbox"])
+
+
+def _outcome(peer: "BlockingPeer", to: str, fault: "SignalingError | None") -> dict[str, object]:
+    said: dict[str, object] = {"type": "sent", "ok": fault is None, "from": peer.id, "to": to}
+    if fault is not None:
+        said |= {"code": fault.code, "message": fault.text, "meaning": meaning(fault.code)}
+        if fault.retry_after_ms is not None:
+            said["retryAfterMs"] = fault.retry_after_ms
+    return said
+
+
+def _message(options: argparse.Namespace) -> "Offer | Answer | Candidate | Bye | Message":
+    """The message that the options describe."""
+    import msgspec
+
+    from sigd.wire import messages
+
+    to, session = options.to, options.session
+    if options.offer is not None:
+        return messages.Offer(to=to, sdp=_content(options.offer), session=session)
+    if options.answer is not None:
+        return messages.Answer(to=to, sdp=_content(options.answer), session=session)
+    if options.candidate is not None:
+        return messages.Candidate(to=to, candidate=_json("--candidate", options.candidate), session=session)
+    if options.end_of_candidates:
+        return messages.Candidate(to=to, candidate=msgspec.Raw(b"null"), session=session)
+    if options.bye is not None:
+        return messages.Bye(to=to, reason=options.bye or None, session=session)
+    if options.data is not None:
+        return messages.Message(to=to, data=_json("--data", options.data), session=session)
+    text = _input().removesuffix("\n") if options.text == "-" else options.text
+    try:
+        return messages.Message(to=to, data=messages.encode_string(text), session=session)
+    except ValueError as fault:
+        raise EndedError(EXIT_FAULT, f"TEXT: {fault}") from None
+
+
+def _json(option: str, written: str) -> "Raw":
+    """JSON from the command line or standard input, on one line, each number as it was written."""
+    import msgspec
+
+    text = _input() if written == "-" else written
+    try:
+        msgspec.json.decode(text)
+        return msgspec.Raw(msgspec.json.format(text.encode(), indent=-1))
+    except (ValueError, RecursionError) as fault:
+        raise EndedError(EXIT_FAULT, f"{option}: not JSON: {fault}") from None
+
+
+def _content(file: str) -> str:
+    if file == "-":
+        return _input()
+    try:
+        with open(file, "rb") as opened:
+            return _text(file, opened.read(LARGEST_INPUT + 1))
+    except (OSError, ValueError) as fault:
+        raise EndedError(EXIT_FAULT, f"{file}: {getattr(fault, 'strerror', None) or fault}") from None
+
+
+def _input() -> str:
+    if not sys.stdin:
+        raise EndedError(EXIT_FAULT, "standard input: closed")
+    return _text("standard input", sys.stdin.buffer.read(LARGEST_INPUT + 1))
+
+
+def _text(where: str, content: bytes) -> str:
+    if len(content) > LARGEST_INPUT:
+        raise EndedError(EXIT_FAULT, f"{where}: more than {LARGEST_INPUT} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise EndedError(EXIT_FAULT, f"{where}: not UTF-8") from None
+
+
+# -- listen
+
+
+def _listen(options: argparse.Namespace) -> int:
+    """`sigctl listen`."""
+    from sigd.client.errors import SignalingError
+
+    meta, command = _meta(options.meta), _command(options.exec)
+    until = time.monotonic() + options.timeout
+    with call(options, timeout=min(CONNECT_SECONDS, options.timeout), reconnect=True, meta=meta) as peer:
+        say(escaped(f"listening as {peer.id} ({peer.registered.server})"))
+        try:
+            return _hear(peer, options, command, until)
+        except SignalingError as fault:
+            raise ended(fault) from None
+        except KeyboardInterrupt:
+            return 0 if options.count is None else EXIT_INTERRUPTED
+
+
+def _meta(written: str | None) -> dict[str, object] | None:
+    import msgspec
+
+    if written is None:
+        return None
+    try:
+        return msgspec.json.decode(written, type=dict[str, object])
+    except (ValueError, RecursionError) as fault:
+        raise EndedError(EXIT_FAULT, f"--meta: not a JSON object: {fault}") from None
+
+
+def _command(written: str | None) -> "Sequence[str]":
+    import shlex
+    import shutil
+
+    try:
+        command = shlex.split(written or "")
+    except ValueError as fault:
+        raise EndedError(EXIT_FAULT, f"--exec: {fault}") from None
+    if written is not None and (not command or shutil.which(command[0]) is None):
+        raise EndedError(EXIT_FAULT, f"--exec: no such command: {written}")
+    return command
+
+
+def _hear(peer: "BlockingPeer", options: argparse.Namespace, command: "Sequence[str]", until: float) -> int:
+    """Print what comes, until all has or the time is over; the exit status."""
+    from sigd.wire.said import Error
+
+    as_json = options.json or not (sys.stdout and sys.stdout.isatty())
+    connected, count = True, 0
+    while (left := until - time.monotonic()) > 0:
+        message = peer.receive(min(left, LOOK_SECONDS))
+        if connected != peer.connected:
+            connected = peer.connected
+            say(escaped("connected again" if connected else f"connection lost: {peer.trouble}; trying again"))
+        if message is None:
+            continue
+        line = _line(message)
+        if status := put([line if as_json else _readable(message)]):
+            return status  # nobody reads on
+        if isinstance(message, Error):  # the server's own
+            continue
+        count += 1
+        if command:
+            _run(command, line)
+        if count == options.count:
+            return 0
+    if options.count is None and count:
+        return 0
+    say(f"{plural(count, 'message')} came, and the time is over")
+    return EXIT_TIMED_OUT
+
+
+def _line(message: "Received") -> str:
+    """A message as a line of JSON in ASCII."""
+    import msgspec
+
+    head: dict[str, object] = {"schema": SCHEMA, "time": _now()}
+    try:
+        return dumped(head | msgspec.to_builtins(message), pretty=False)
+    except RecursionError:
+        return dumped(head | {"type": message.__struct_config__.tag, "cut": "nested too deep"}, pretty=False)
+
+
+def _now() -> str:
+    """The time in UTC, to the millisecond (RFC 3339)."""
+    now = time.time()
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
+
+
+def _readable(message: "Received") -> str:
+    """A message as a line for a terminal."""
+    from sigd.wire.said import AnswerFrom, ByeFrom, CandidateFrom, Error, MessageFrom, OfferFrom
+
+    match message:
+        case OfferFrom() | AnswerFrom():
+            kind, what = str(message.__struct_config__.tag), f"{size(len(message.sdp.encode()))} of SDP"
+        case CandidateFrom(candidate=None):
+            kind, what = "end-of-candidates", ""
+        case CandidateFrom():
+            candidate = message.candidate or {}
+            kind, what = "candidate", _compact(candidate.get("candidate", candidate))
+        case ByeFrom():
+            kind, what = "bye", message.reason or ""
+        case MessageFrom():
+            kind, what = "message", _compact(message.data)
+        case Error():
+            return _cut(f"{time.strftime('%H:%M:%S')} the server: {message.code}: {message.message}")
+    about = f" (session {message.session})" if message.session is not None else ""
+    return _cut(f"{time.strftime('%H:%M:%S')} {message.sender}{about} {kind} {what}".rstrip())
+
+
+def _compact(value: object) -> str:
+    """Anything in JSON; a text as it is."""
+    import msgspec
+
+    try:
+        return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    except RecursionError:
+        return "(nested too deep)"
+
+
+def _cut(text: str) -> str:
+    safe = escaped(text)
+    return safe if len(safe) <= LONGEST_LINE else f"{safe[: LONGEST_LINE - 3]}..."
+
+
+def _run(command: "Sequence[str]", line: str) -> None:
+    """Run a command for a message; what goes wrong is said, and nothing more."""
+    import subprocess
+
+    try:
+        done = subprocess.run(command, input=f"{line}\n".encode(), stdout=2, timeout=EXEC_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        say(escaped(f"{command[0]}: killed after {EXEC_SECONDS:g} s"))
+    except (OSError, ValueError) as fault:
+        say(escaped(f"{command[0]}: {getattr(fault, 'strerror', None) or fault}"))
+    else:
+        if done.returncode:
+            say(escaped(f"{command[0]}: exit status {done.returncode}"))

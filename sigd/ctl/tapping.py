@@ -1,0 +1,111 @@
+"""`sigctl tap` and `sigctl why`: what two peers say to each other, and why they did not connect."""
+
+import argparse
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Final
+
+from sigd.ctl.commands import Commands
+from sigd.ctl.printing import dumped, put, put_answer
+from sigd.ctl.quantities import parse_seconds
+from sigd.terminal import escaped
+
+if TYPE_CHECKING:
+    from sigd.ctl.ask import Conversation
+
+TAP_TEXT = """\
+Shows every message that is relayed, or refused, as it passes: of these peers,
+or of all. One column per peer; piped it is the same as plain text. Addresses
+and secrets are masked unless --full. Who reads too slowly is cut off; those
+who are watched notice nothing. Ctrl-C ends it.
+"""
+
+TAP_EXAMPLES = """\
+  sigctl tap cam1 bob
+  sigctl tap cam1 --since 10m
+  sigctl tap --json | jq -r .kind
+"""
+
+WHY_TEXT = """\
+Why did these two not connect? Goes through what the daemon remembers of their
+last attempt, step by step, and says what is likely at fault and what to do.
+It knows the signaling alone: where that was complete, the fault is in ICE or
+DTLS, and the endpoints have to be asked.
+"""
+
+WHY_EXAMPLES = """\
+  sigctl why cam1 bob
+  sigctl why cam1 bob --session k3
+"""
+
+LONGEST_SINCE: Final = 365 * 86_400
+"""Seconds: no record reaches back further."""
+
+
+def describe(commands: Commands) -> None:
+    """Describe them."""
+    tap = commands.add("tap", _tap, summary="messages as they pass", text=TAP_TEXT, examples=TAP_EXAMPLES)
+    tap.add_argument("peers", metavar="PEER", nargs="*", help="only what these send or get; without any, all")
+    tap.add_argument("--since", metavar="TIME", type=_since, default=0, help="begin so far back: 10m, 1h30m")
+    tap.add_argument("--full", action="store_true", help="with everything that is in the messages")
+    why = commands.add("why", _why, summary="why two did not connect", text=WHY_TEXT, examples=WHY_EXAMPLES)
+    why.add_argument("first", metavar="PEER", help="one of them")
+    why.add_argument("second", metavar="PEER", help="the other")
+    why.add_argument("--session", metavar="NAME", help="this attempt; without it, the last one")
+    why.add_argument("--full", action="store_true", help="with addresses")
+
+
+def _since(written: str) -> int:
+    return parse_seconds(written, LONGEST_SINCE)
+
+
+def _tap(options: argparse.Namespace) -> int:
+    from sigd.ctl.ask import conversation
+    from sigd.wire.admin import AskTap, TapReply
+
+    question = AskTap(peers=options.peers, since=float(options.since), full=options.full)
+    with conversation(options.socket) as talk, contextlib.suppress(KeyboardInterrupt):
+        talk.ask(question, TapReply)
+        return _print_objects(talk) if options.json else _print_ladder(talk, options.peers)
+    return 0
+
+
+def _print_objects(talk: "Conversation") -> int:
+    from sigd.ctl.ask import fields
+
+    while (frame := talk.heard()) is not None:
+        if status := put([dumped(fields(frame), pretty=False)]):
+            return status
+    return 0
+
+
+def _print_ladder(talk: "Conversation", peers: list[str]) -> int:
+    from sigd.ctl.ask import fields, read
+    from sigd.ladder import Ladder
+    from sigd.wire.admin import TappedReply
+
+    ladder = Ladder(peers, unicode=_shows_unicode())
+    status = put(escaped(line) for line in ladder.head())
+    while not status and (frame := talk.heard()) is not None:
+        lines = [escaped(ladder.line(read(frame, TappedReply)))]
+        if (body := fields(frame).get("body")) is not None:
+            lines.append(f"    {dumped(body, pretty=False)}")
+        status = put(lines)
+    return status
+
+
+def _shows_unicode() -> bool:
+    return bool(sys.stdout) and sys.stdout.encoding.lower().startswith("utf")
+
+
+def _why(options: argparse.Namespace) -> int:
+    from sigd.ctl.ask import ask
+    from sigd.ladder import verdict_lines
+    from sigd.why.verdict import Verdict
+    from sigd.wire.admin import AskWhy
+
+    question = AskWhy(first=options.first, second=options.second, session=options.session, full=options.full)
+    verdict, frame = ask(options.socket, question, Verdict)
+    if options.json:
+        return put_answer(frame)
+    return put(escaped(line) for line in verdict_lines(verdict, unicode=_shows_unicode()))

@@ -1,0 +1,95 @@
+"""Which words fit, live peers included, and that shells take the scripts."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sigd
+from sigd.ctl.completion import SCRIPTS
+from sigd.wire import admin
+from sigd.wire.errors import ErrorCode
+from tests.ctl.conftest import Sigctl
+from tests.ctl.scripted import ScriptedDaemon, golden
+
+SECONDS = 60.0
+
+
+def fitting(sigctl: Sigctl, *words: str) -> list[str]:
+    status, out, err = sigctl("complete", "--", *words)
+    assert (status, err) == (0, "")
+    return out.splitlines()
+
+
+def test_commands_and_options(sigctl: Sigctl):
+    assert {"status", "why", "token", "send"} <= set(fitting(sigctl, ""))
+    assert fitting(sigctl, "st") == ["status"]
+    assert fitting(sigctl, "--v") == ["--version"]
+    assert fitting(sigctl, "peers", "--re") == ["--reverse"]
+    assert fitting(sigctl, "peers", "--sort", "o") == ["out", "outbox"]
+    assert fitting(sigctl, "completion", "") == ["bash", "fish", "zsh"]
+    assert fitting(sigctl, "errors", "rate") == ["rate-limited"]
+    assert set(fitting(sigctl, "errors", "")) == set(ErrorCode)
+    assert fitting(sigctl) == fitting(sigctl, "")
+
+
+def test_where_nothing_fits_the_shell_offers_files(sigctl: Sigctl):
+    assert fitting(sigctl, "check", "--config", "") == []
+    assert fitting(sigctl, "nonsense", "") == []
+    assert fitting(sigctl, "status", "") == []
+    assert fitting(sigctl, "errors", "internal", "") == []
+
+
+def test_peers_are_those_that_are_here(daemon: ScriptedDaemon, sigctl: Sigctl):
+    daemon.says("peers", golden("peers"))
+    assert fitting(sigctl, "show", "") == ["bob", "cam1", "door.7"]
+    assert fitting(sigctl, "why", "bob", "ca") == ["cam1"]
+    assert fitting(sigctl, "tap", "bob", "cam1", "do") == ["door.7"]
+    assert fitting(sigctl, "kick", "--reason", "x", "b") == ["bob"]
+    assert daemon.asked[0] == admin.AskPeers(glob="*")
+    assert daemon.asked[1] == admin.AskPeers(glob="ca*")
+    assert fitting(sigctl, "why", "bob", "cam1", "") == []
+
+
+def test_another_socket_is_asked_if_it_is_named(daemon: ScriptedDaemon, sigctl: Sigctl, tmp_path: Path):
+    assert fitting(sigctl, "show", "--socket", f"{tmp_path}/none", "") == []
+    assert fitting(sigctl, "show", "--socket", str(daemon.path), "b") == ["bob"]
+
+
+@pytest.mark.parametrize("name", ["$(reboot)", "a b", "`x`", "a;b", "\x1b[2J", "-rf*", "a" * 65])
+def test_row_14_what_is_no_peer_id_gets_to_no_shell(daemon: ScriptedDaemon, sigctl: Sigctl, name):
+    document = golden("peers")
+    document["peers"][0]["id"] = name
+    daemon.says("peers", document)
+    assert fitting(sigctl, "show", "") == ["cam1", "door.7"]
+    assert fitting(sigctl, "show", name) == []
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_a_shell_takes_its_script(sigctl: Sigctl, tmp_path: Path, shell):
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} here")
+    (tmp_path / "script").write_text(sigctl("completion", shell)[1])
+    done = subprocess.run([shell, "-n", str(tmp_path / "script")], capture_output=True, text=True, timeout=SECONDS)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_bash_completes_a_live_peer(daemon: ScriptedDaemon, sigctl: Sigctl, tmp_path: Path):
+    """As TAB does it: the function is called with the words, and says what fits."""
+    (tmp_path / "sigctl").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sigd.ctl "$@"\n')
+    (tmp_path / "sigctl").chmod(0o755)
+    program = sigctl("completion", "bash")[1] + (
+        'COMP_WORDS=(sigctl show ca); COMP_CWORD=2; _sigctl; echo "${COMPREPLY[@]}"\n'
+        'COMP_WORDS=(sigctl show ""); COMP_CWORD=2; _sigctl; echo "${COMPREPLY[@]}"'
+    )
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "SIGD_ADMIN": str(daemon.path),
+        "PYTHONPATH": str(Path(sigd.__file__).parents[1]),
+    }
+    done = subprocess.run(["bash", "-c", program], env=environment, capture_output=True, text=True, timeout=SECONDS)
+    assert done.stdout == "cam1\nbob cam1 door.7\n"
