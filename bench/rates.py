@@ -90,7 +90,7 @@ async def _serve(file: IO[str], url: str, settings: list[str]) -> None:
     async with trio.open_nursery() as nursery:
 
         async def until_stopped(task_status: trio.TaskStatus[Server]) -> None:
-            await serve(Rules(config), lambda: config, task_status)
+            await serve(Rules(config), lambda: config, task_status=task_status)
             nursery.cancel_scope.cancel()
 
         server: Server = await nursery.start(until_stopped)

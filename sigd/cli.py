@@ -19,12 +19,14 @@ examples:
 
 exit status:
   0  stopped as asked, or nothing wrong
+  75 all links were handed over to the next process (SIGUSR2): start it
   2  the options or the configuration are at fault, or an address cannot be had
   1  anything else
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """What `sigd` takes; its help, and its man page, are made of it."""
     parser = Parser(
         prog="sigd",
         description="WebRTC signaling daemon: hands offers, answers and candidates from peer to peer.",
@@ -57,13 +59,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run sigd with these arguments and return its exit status."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     read = functools.partial(load, options.config, options.listen, options.settings)
     try:
         config = read()
         if options.check:
             return _check(config)
-        return put_out("sigd", render(config)) if options.print_config else _serve(config, read)
+        return put_out("sigd", render(config)) if options.print_config else _serve(config, read, options.config)
     except ConfigError as error:
         return _refuse([str(fault) for fault in error.faults], counted=options.check)
     except StartError as error:
@@ -80,11 +82,10 @@ def _check(config: Config) -> int:
     return put_out("sigd", "configuration is valid\n")
 
 
-def _serve(config: Config, load_again: Callable[[], Config]) -> int:
+def _serve(config: Config, load_again: Callable[[], Config], path: str | None) -> int:
     from sigd import server
-    from sigd.rules import Rules
 
-    return server.run(Rules(config), load_again)
+    return server.run(config, load_again, path)
 
 
 def _refuse(faults: Sequence[str], *, counted: bool) -> int:

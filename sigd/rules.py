@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sigd import secret_files
+from sigd import metrics, secret_files
 from sigd.config import Config, ConfigError, Fault, Listener, StartError
 from sigd.config.auth import CertificateEntry, Entry, HmacEntry, JwtEntry, TokenEntry, UnixEntry
 from sigd.config.ice import Ice
@@ -71,6 +71,8 @@ class Rules:
                 context = self._or_fault(self._dtls_context, listener)
                 if context is not None:
                     self.dtls_contexts[key] = context
+        if config.metrics.listen is not None and (what := metrics.missing()):
+            self._faults.append(Fault("metrics.listen", what))
         if self._faults:
             raise ConfigError(self._faults)
 

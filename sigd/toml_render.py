@@ -28,7 +28,7 @@ def _rendered(kind: type[Table], table: Table | None, path: Path, explained: set
         if inside.table or kind_of(inside.item).table:
             inner.extend(_headed(getattr(table, field.name, None), inside, (*path, key), explained))
             continue
-        explanation = (key, *_comment(inside.description), *_comment(_takes(field, inside)))
+        explanation = (key, *_comment(inside.description), *_comment(taken(field, inside)))
         is_news = explanation not in explained
         explained.add(explanation)
         if is_news or was_explained:
@@ -42,7 +42,8 @@ def _rendered(kind: type[Table], table: Table | None, path: Path, explained: set
     yield from inner
 
 
-def _takes(field: msgspec.structs.FieldInfo, kind: Kind) -> str:
+def taken(field: msgspec.structs.FieldInfo, kind: Kind) -> str:
+    """Say what a key takes, its default, and whether a change of it needs a restart."""
     default = "no default" if field.required else f"default {toml_text(field.default)}"
     return f"Takes {expected(kind)}; {default}.{' A change needs a restart.' if kind.restart else ''}"
 

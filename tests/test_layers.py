@@ -17,6 +17,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "": set(),
     "wire": set(),
     "log": set(),
+    "systemd": set(),
+    "certificates": set(),
     "toml_places": set(),
     "toml_tables": {"toml_places"},
     "toml_render": {"toml_places", "toml_tables"},
@@ -26,10 +28,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "terminal": {"toml_places"},
     "relay": {"wire", "config"},
     "net": {"wire", "relay", "config", "log"},
-    "rules": {"relay", "net", "config", "secret_files"},
-    "server": {"wire", "relay", "net", "rules", "config", "toml_changes", "secret_files", "log"},
+    "rules": {"relay", "net", "config", "secret_files", "metrics"},
+    "why": {"wire", "relay"},
+    "ladder": {"wire", "why", "toml_places", "terminal"},
+    "metrics": {"wire", "relay", "net", "config", "log"},
+    "control": {"wire", "relay", "net", "rules", "why", "ladder", "metrics", "config", "log", "certificates"},
+    "server": {
+        *("wire", "relay", "net", "rules", "config", "toml_changes", "secret_files", "log"),
+        *("systemd", "metrics", "control"),
+    },
     "cli": {"server", "rules", "config", "terminal"},
-    "ctl": {"relay", "config", "secret_files", "terminal"},
+    "ctl": {
+        *("wire", "relay", "rules", "why", "ladder", "client", "config", "secret_files", "terminal"),
+        "certificates",
+    },
     "client": {"wire"},
 }
 """Every room, and what it may know beside itself (and the version in `sigd`): the arrows go one way."""
@@ -42,7 +54,9 @@ OF_THE_WORLD = {
 
 THIRD_PARTY = {
     "msgspec": None,
-    "trio": {"net", "server"},
+    "trio": {"net", "server", "metrics", "control"},
+    "prometheus_client": {"metrics"},
+    "h11": {"metrics"},
     "jwt": {"relay"},
     "OpenSSL": {"net"},
     "anyio": {"client"},

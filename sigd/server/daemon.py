@@ -1,0 +1,162 @@
+"""A running daemon: what can be asked of it, and done to it."""
+
+import os
+import signal
+from collections.abc import Callable
+
+import trio
+
+from sigd import log, metrics
+from sigd.config import Config, ConfigError, Fault, StartError, digest
+from sigd.net.listeners import Door
+from sigd.net.ports import Port
+from sigd.net.reactor import Reactor
+from sigd.relay.router import Router
+from sigd.rules import Rules, listeners_of
+from sigd.server.service import Service, status_of
+from sigd.toml_changes import changes
+from sigd.wire.admin import ReloadReply
+
+
+class Server:
+    """A running daemon, for its operators, for tests and for who embeds it.
+
+    Attributes:
+        rules: what holds.
+        router: who is registered.
+        reactor: their links.
+        doors: where they come from.
+        urls: where it listens.
+        started: when it began, in seconds on trio's clock.
+        config_path: the file that it was configured by.
+        max_connections: how many there may be, as far as descriptors suffice.
+        needs_restart: what was read since the start and does not hold before the next.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        router: Router,
+        reactor: Reactor,
+        doors: list[Door | Port],
+        load: Callable[[], Config],
+        service: Service,
+        *,
+        max_connections: int,
+        config_path: str | None,
+    ) -> None:
+        self.rules = rules
+        self._started_with = rules.config
+        self._load = load
+        self.router = router
+        self.reactor = reactor
+        self.doors = doors
+        self.urls = [door.url for door in doors]
+        self.started = trio.current_time()
+        self.config_path = config_path
+        self.max_connections = max_connections
+        self.needs_restart: list[str] = []
+        self._service = service
+
+    @property
+    def digest(self) -> str:
+        """The digest of the configuration that holds."""
+        return digest(self.rules.config)
+
+    def differences(self) -> list[str]:
+        """What a reload would change, files included.
+
+        Raises:
+            ConfigError: it would change nothing, for these faults.
+            OSError: the configuration cannot be read.
+        """
+        return self._differences(Rules(self._load()))
+
+    def _differences(self, rules: Rules) -> list[str]:
+        found = [str(each) for each in changes(self.rules.config, rules.config) if not each.needs_restart]
+        return found + self.rules.changed_files(rules)
+
+    def drain(self) -> None:
+        """Tell everybody to come back later, and stop: what SIGTERM does."""
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def exposition(self) -> bytes:
+        """The figures for Prometheus.
+
+        Raises:
+            StartError: the extra `metrics` is not installed.
+        """
+        if why_not := metrics.missing():
+            raise StartError("[metrics]", why_not)
+        from sigd.metrics import exposition
+
+        return exposition.exposition(self.reactor)
+
+    def reload(self) -> ReloadReply:
+        """Read the configuration again and have it hold; with any fault in it everything stays as it is."""
+        notifier = self._service.notifier
+        notifier.reloading()
+        report = self._reloaded()
+        notifier.ready("reload failed: nothing has changed" if report.faults else status_of(self.reactor))
+        return report
+
+    def _reloaded(self) -> ReloadReply:
+        before = self.digest
+        try:
+            rules = Rules(self._load())
+            self._keep_strangers_out(rules.config)
+        except (ConfigError, OSError) as fault:
+            what = [str(each) for each in fault.faults] if isinstance(fault, ConfigError) else [str(fault)]
+            log.warning("reload failed: nothing has changed", faults=len(what), first=what[0])
+            return ReloadReply(faults=what, before=before, after=before)
+        except Exception as fault:  # a bug in reading: those who are here are none the worse for it
+            log.error("reload failed: nothing has changed", fault)
+            return ReloadReply(faults=["a bug in the server; its log says more"], before=before, after=before)
+        report = self._report(rules, before)
+        report.ended = self._have_hold(rules)
+        log.info("reloaded", links=len(self.reactor), ended=report.ended)
+        return report
+
+    def _report(self, rules: Rules, before: str) -> ReloadReply:
+        """What a reload changes, said in the log too."""
+        report = ReloadReply(before=before, after=digest(rules.config))
+        for change in changes(self._started_with, rules.config):
+            if change.needs_restart:
+                log.warning(f"needs restart: {change}")
+                report.needs_restart.append(str(change))
+        self.needs_restart = report.needs_restart
+        report.reloaded = self._differences(rules)
+        for what in report.reloaded:
+            log.info(f"reloaded: {what}")
+        return report
+
+    def _have_hold(self, rules: Rules) -> int:
+        """Have these rules hold; how many links end by them."""
+        before, self.rules = self.rules, rules
+        log.set_level(rules.config.log.level)
+        self.router.limits = rules.config.limits
+        listeners_now = dict(listeners_of(rules.config))
+        for door in self.doors:
+            if isinstance(door, Door):
+                door.context = rules.contexts.get(door.key, door.context)
+            elif door.key in listeners_now:
+                door.sealed_only = rules.config.needs_seal(listeners_now[door.key]) and not door.is_local
+        if self.reactor.sessions is not None:
+            self.reactor.sessions.change(rules.dtls_contexts)
+        vendor = rules.vendor if before.vends_otherwise(rules) else self.router.admission.vendor
+        return self.reactor.change(rules.access, vendor)
+
+    def _keep_strangers_out(self, config: Config) -> None:
+        """Judge the listeners as they are, which only a restart changes, by whom they would let in then.
+
+        Raises:
+            ConfigError: they would not have been opened like that.
+        """
+        wanted = dict(listeners_of(self._started_with)) | dict(listeners_of(config))
+        faults: list[Fault] = []
+        for door in self.doors:
+            advice = config.why_loopback_only(wanted[door.key])
+            if advice and not door.is_local:
+                faults.append(Fault(door.url, f"beyond loopback, and open until a restart: {advice}"))
+        if faults:
+            raise ConfigError(faults)

@@ -1,0 +1,95 @@
+"""The sockets of a daemon, as its configuration wants them."""
+
+import contextlib
+import grp
+import os
+import socket
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from sigd.config import Admin, StartError, parse_listen
+from sigd.net import listeners
+from sigd.net.listeners import Door
+from sigd.net.ports import Port
+from sigd.rules import ListenerKey, Rules, listeners_of
+
+if TYPE_CHECKING:
+    from sigd.net.inheriting import Key
+    from sigd.net.reactor import Reactor
+
+
+ADMIN_MODE: Final = 0o660
+"""Of the admin socket, where its URL does not say otherwise: for its owner and its group."""
+
+
+@contextlib.contextmanager
+def listening(rules: Rules, reactor: "Reactor", inherited: "dict[Key, socket.socket]") -> Generator[list[Door | Port]]:
+    """Listen as the rules say, for as long as the block lasts.
+
+    Args:
+        rules: with the listeners.
+        reactor: of whose links the sockets for datagrams are told.
+        inherited: sockets that listen already, by address; those that are meant are taken out of it.
+
+    Raises:
+        StartError: an address cannot be listened on.
+    """
+    doors: list[Door | Port] = []
+    config = rules.config
+    try:
+        for key, listener in listeners_of(config):
+            for sock in listeners.open_listeners(listener.address, config.why_loopback_only(listener), inherited):
+                if listener.address.scheme == "dtls":
+                    doors.append(_dtls_port(sock, key, rules, reactor))
+                elif sock.type == socket.SOCK_DGRAM:
+                    doors.append(Port(sock, key, reactor.datagrams.links, sealed_only=config.needs_seal(listener)))
+                else:
+                    doors.append(Door(sock, key, rules.contexts[key]))
+        yield doors
+    finally:
+        for door in doors:
+            listeners.close_listener(door.sock)
+
+
+@contextlib.contextmanager
+def asked_at(admin: Admin, inherited: Sequence[socket.socket]) -> Generator[list[socket.socket]]:
+    """Listen for sigctl, for as long as the block lasts.
+
+    Raises:
+        StartError: the socket cannot be had.
+    """
+    socks = [listeners.adopt(sock) for sock in inherited]
+    try:
+        if admin.listen is not None and not socks:
+            at = parse_listen(admin.listen)
+            at = at if at.mode is not None else msgspec.structs.replace(at, mode=ADMIN_MODE)
+            socks += listeners.open_listeners(at)
+            _give_to_group(at.path, admin.group)
+        yield socks
+    finally:
+        for sock in socks:
+            listeners.close_listener(sock)
+
+
+def _give_to_group(path: str, group: str) -> None:
+    """Let members of the group use a socket file, where there is such a group and we may."""
+    with contextlib.suppress(OSError, KeyError):
+        os.chown(path, -1, grp.getgrnam(group).gr_gid)
+
+
+def _dtls_port(sock: socket.socket, key: ListenerKey, rules: Rules, reactor: "Reactor") -> Port:
+    # What they know is in an extra, which `Rules` has found installed.
+    from sigd.net.dtls import DTLSPort
+    from sigd.net.dtls_session import Sessions
+
+    try:
+        port = DTLSPort(sock, key, rules.dtls_contexts[key])
+    except StartError:
+        sock.close()
+        raise
+    if reactor.sessions is None:
+        reactor.sessions = Sessions(reactor)
+    reactor.sessions.ports.append(port)
+    return port

@@ -1,0 +1,67 @@
+"""The restart that drops nobody: links into systemd's descriptor store, and out of it in the next process."""
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from sigd import log
+from sigd.net import handover
+from sigd.net.handover import HandoverError, Parcel
+from sigd.net.inheriting import by_address
+
+if TYPE_CHECKING:
+    from sigd.net.reactor import Reactor
+    from sigd.server.daemon import Server
+    from sigd.server.service import Service
+
+
+async def hand_over(server: "Server", service: "Service") -> bool:
+    """Have systemd keep all links for the next process of us; whether this one has nothing left to do."""
+    if server.reactor.stopping or not service.listens():
+        log.warning("not handed over: there is no descriptor store, as systemd has one, or it does not answer")
+        return False
+    told = await handover.send_away(server.reactor)
+    if server.reactor.stopping:  # meanwhile
+        return False
+    try:
+        packed = handover.pack(server.reactor, server.doors, service.descriptors)
+    except OSError as fault:
+        log.warning("not handed over", why=os.strerror(fault.errno or 0))
+        return False
+    if service.keep(packed.memfd, packed.bags):
+        log.info("handed over", links=packed.links, told_to_come_back=told, left_behind=packed.left_behind)
+        os.close(packed.memfd)
+        for each in packed.bags:
+            each.close()
+    else:
+        log.warning("not handed over: systemd has not taken what it was to keep")
+        with contextlib.suppress(HandoverError):
+            handover.unpack(packed.memfd, packed.bags).close()
+    return True
+
+
+def left_by_another(service: "Service") -> Parcel | None:
+    """What the process before has left, its listeners among ours from now on; None: nothing, or nothing whole."""
+    if service.snapshot is None:
+        return None
+    memfd, service.snapshot = service.snapshot, None
+    bags, service.bags = service.bags, []
+    service.forget_kept()
+    try:
+        parcel = handover.unpack(memfd, bags)
+    except HandoverError as fault:
+        log.warning("not taken up: those who were connected have to come again", why=str(fault))
+        return None
+    service.listeners = by_address(parcel.doors.values()) | service.listeners
+    parcel.doors.clear()
+    return parcel
+
+
+def take_up(server: "Server", reactor: "Reactor", parcel: Parcel) -> None:
+    """Serve those who were connected to the process before."""
+    try:
+        taken = handover.take_up(reactor, parcel, server.doors)
+    except HandoverError as fault:
+        log.warning("not taken up: those who were connected have to come again", why=str(fault))
+    else:
+        log.info("taken up", streams=taken.streams, datagrams=taken.datagrams, refused=taken.refused, lost=taken.lost)
