@@ -4,20 +4,26 @@ BIN := .venv/bin
 # By the environment, not --constraint: so it holds for the build backend too.
 PIP := PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: run test test-fast lint format demo bench fuzz soak codes clean
+.PHONY: run test test-fast test-systemd lint format demo bench fuzz soak codes man install uninstall clean
 .DELETE_ON_ERROR:
 
 run: .venv/run
 	@printf '%s\n' 'In a second terminal:   nc 127.0.0.1 7337' '  and type:             register bob' \
 	  'In a third:             nc 127.0.0.1 7337' '  and type:             register alice' \
-	  '                        send bob hello' 'The second terminal shows the message; help lists what else there is.' ''
-	@exec $(BIN)/sigd --listen tcp://127.0.0.1:7337 --listen udp://127.0.0.1:7337
+	  '                        send bob hello' 'The second terminal shows the message; help lists what else there is.' \
+	  'How it goes:            export SIGD_ADMIN=$(CURDIR)/.venv/admin.sock; $(BIN)/sigctl status' ''
+	@exec $(BIN)/sigd --listen tcp://127.0.0.1:7337 --listen udp://127.0.0.1:7337 \
+	  --set 'admin.listen=unix:$(CURDIR)/.venv/admin.sock'
 
 # What measures times and memory is alone on the machine; all else mostly waits, so four at a time fit on two cores.
 test: .venv/dev
-	$(BIN)/python -m pytest -m 'not alone' -n 4 --dist worksteal --cov --cov-report= --cov-fail-under=0
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m 'not alone and not systemd' -n 4 --dist worksteal --cov --cov-report= --cov-fail-under=0
+	$(BIN)/python -m pytest -m 'alone or systemd'
 	$(BIN)/coverage report
+
+# Boots systemd beside this one, as root, and installs sigd there; skipped with the reason where that cannot be.
+test-systemd: .venv/dev
+	$(BIN)/python -m pytest -m systemd
 
 test-fast: .venv/dev
 	$(BIN)/python -m pytest -m 'not slow'
@@ -50,6 +56,23 @@ soak: .venv/dev
 # What C clients know of the protocol, from the code; a test fails on a stale one.
 codes: .venv/dev
 	$(BIN)/python clients/c/codes.py > clients/c/sigd_codes.h
+
+# What the programs say of themselves, as man pages; a test fails on a stale one.
+man: .venv/dev
+	$(BIN)/python -m man.pages man
+
+# Onto a server, as root. The service may enter neither /root nor /home: INTERPRETER, which runs sigd there, is elsewhere.
+PREFIX ?= /usr/local
+DESTDIR ?=
+INTERPRETER ?= /usr/bin/python3
+EXTRAS ?=
+ONTO := PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' INTERPRETER='$(INTERPRETER)' EXTRAS='$(EXTRAS)'
+install:
+	@$(ONTO) sh systemd/install.sh install
+
+# All that install has put there, but /etc/sigd, which is the operator's.
+uninstall:
+	@$(ONTO) sh systemd/install.sh uninstall
 
 clean:
 	rm -rf .venv .bench .fuzz

@@ -410,7 +410,7 @@ def test_fixed_numbers():
         f"below {messages.MIN_KEEPALIVE_MS} it counts as {messages.MIN_KEEPALIVE_MS}, "
         f"above {messages.MAX_KEEPALIVE_MS} as {messages.MAX_KEEPALIVE_MS}",
         f"integer, {messages.MIN_KEEPALIVE_MS} to {messages.MAX_KEEPALIVE_MS} | always",
-        f"integer, 0 to {router.GOING_AWAY_SPREAD_MS - 1} | always",
+        f"integer, 0 to {router.GOING_AWAY_SPREAD_MS - 1}, or below `drain_ms` where that is more | always",
         f"at most {registry.MAX_LISTED} peers",
         f"a string of at most {messages.MAX_REASON} characters",
         f"It is at most {messages.MAX_REASON} characters of printable ASCII",

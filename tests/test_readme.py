@@ -19,6 +19,7 @@ import pytest
 from sigd import log
 from sigd.client import OfferFrom, connect
 from sigd.config import Config, Entry, Limits, Listener, load
+from sigd.ladder import verdict_lines
 from sigd.relay import limits
 from sigd.relay.credentials import LEEWAY_SECONDS, NOBODY, WebToken
 from sigd.rules import Rules
@@ -30,6 +31,7 @@ from sigd.wire.greeting import LEAST_REGISTER
 from sigd.wire.receiving import WHOLE_SECONDS
 from tests import certificates
 from tests.daemon import Daemon, running_daemon
+from tests.why.staged import HOST, SRFLX, Stage
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -81,7 +83,8 @@ class Public:
         shutil.copy(chain, folder / "server.pem")
         shutil.copy(key, folder / "server.key")
         self.config.write_text(self._placed(blocks("toml")[0]).replace("0.0.0.0:7337", "127.0.0.1:0"))
-        make_secret, self._check, self._make_token = blocks("sh")[1].splitlines()
+        (typed_in,) = (block for block in blocks("sh") if "sigctl token" in block)
+        make_secret, self._check, self._make_token = typed_in.splitlines()
         self._typed(make_secret)
 
     def _placed(self, text: str) -> str:
@@ -228,15 +231,24 @@ def test_the_listener_for_devices_goes_beside_the_public_one_and_takes_macs_alon
 
 
 def test_make_run_listens_as_it_is_said():
-    (command,) = re.findall(r"exec \$\(BIN\)/sigd(.*)", MAKEFILE)
-    assert shlex.split(command) == [
-        word for scheme in ("tcp", "udp") for word in ("--listen", f"{scheme}://127.0.0.1:7337")
+    (command,) = re.findall(r"exec \$\(BIN\)/sigd((?:.*\\\n)*.*)", MAKEFILE)
+    words = shlex.split(command)
+    assert [words[at + 1] for at, word in enumerate(words) if word == "--listen"] == [
+        f"{scheme}://127.0.0.1:7337" for scheme in ("tcp", "udp")
     ]
     assert "`make run` listens on TCP and UDP" in README
 
 
 def test_the_longest_message_over_udp():
     assert f"{MAX_MESSAGE} bytes are the longest message" in README
+
+
+def test_the_verdict_is_one_that_is_given():
+    (shown,) = (block for block in blocks("text") if block.startswith("$ sigctl why cam1 bob\n"))
+    stage = Stage()
+    stage.call([HOST, SRFLX], [HOST])
+    lines = [re.sub(r"\d\d:\d\d:\d\d", "00:00:00", line) for line in verdict_lines(stage.judged(), unicode=True)]
+    assert re.sub(r"\d\d:\d\d:\d\d", "00:00:00", shown).splitlines()[1:] == lines
 
 
 def test_the_usage_is_that_of_the_program():

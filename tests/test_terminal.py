@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+import unicodedata
+from pathlib import Path
 
 import pytest
 
-from sigd.terminal import LONGEST_LINE, Parser, complain, put_out
+import sigd
+from sigd.terminal import LONGEST_LINE, Parser, complain, escaped, put_out
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,38 @@ def test_a_complaint_is_one_short_line(capsys):
     assert capsys.readouterr() == ("", "sigd: a\\nb\\x1b[31m\n")
     assert complain("sigd", "x" * 2000) == 2
     assert len(capsys.readouterr().err) == len("sigd: \n") + LONGEST_LINE
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("caf\u00e9 \u4e2d \U0001f600 a\\b", "caf\u00e9 \u4e2d \U0001f600 a\\b"),
+        ("\x1b]0;x\x07", r"\x1b]0;x\x07"),
+        ("\x00\t\r\n\x7f\x80\x9b", r"\x00\x09\x0d\x0a\x7f\x80\x9b"),
+        ("\u061c\u200e\u200f", r"\u061c\u200e\u200f"),
+        ("\u202a\u202e\u2066\u2069", r"\u202a\u202e\u2066\u2069"),
+        ("\u2028\u2029", r"\u2028\u2029"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_row_14_what_would_steer_a_terminal_is_spelt_out(text, safe):
+    assert escaped(text) == safe
+    assert escaped(safe) == safe
+
+
+def test_row_14_nothing_that_steers_is_forgotten():
+    for number in range(sys.maxunicode + 1):
+        if unicodedata.category(chr(number)) in {"Cc", "Cs", "Zl", "Zp"} or unicodedata.bidirectional(chr(number)) in {
+            *("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"),
+        }:
+            assert escaped(chr(number)).isprintable(), hex(number)
+
+
+def test_a_terminal_that_cannot_show_a_character_gets_its_number():
+    program = "from sigd.terminal import put_out; put_out('sigd', 'caf\\u00e9 \\u25ba\\n')"
+    environment = {"PYTHONIOENCODING": "ascii", "PATH": "", "PYTHONPATH": str(Path(sigd.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "caf\\xe9 \\u25ba\n")
 
 
 def test_output_is_what_it_is(capsys):

@@ -1,0 +1,60 @@
+"""The box with sigd installed in it, once per run; or why there can be none."""
+
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.systemd.outside import BOX, Box
+
+ROOT = Path(__file__).parents[2]
+
+INTERPRETER = "/usr/bin/python3"
+"""Debian's: the one that runs the tests may be below /root, where no service goes."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the marker means."""
+    config.addinivalue_line("markers", "systemd: boots a real systemd, for which it needs to be root")
+
+
+@functools.cache
+def why_not() -> str:
+    """Why there is no box here; nothing if there is."""
+    if os.geteuid() != 0:
+        return "needs root"
+    for needed in ("/lib/systemd/systemd", INTERPRETER, "/usr/bin/make"):
+        if not os.path.exists(needed):
+            return f"needs {needed}"
+    tried = subprocess.run([BOX, "--", "true"], capture_output=True, text=True, timeout=60, check=False)
+    if tried.returncode != 0:
+        return f"no systemd can be booted here: {(tried.stderr.strip().splitlines() or ['it says nothing'])[-1]}"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def box() -> Iterator[Box]:
+    """Boots with sigd installed, extras included: pip needs a network, which the box has not."""
+    if reason := why_not():
+        pytest.skip(reason)
+    # Not pytest's own place: the box has a /tmp of its own.
+    stage = tempfile.mkdtemp(dir="/var/tmp", prefix="sigd-staged-")
+    os.chmod(stage, 0o755)  # it becomes the root of the box
+    try:
+        done = subprocess.run(
+            ["make", "install", f"DESTDIR={stage}", f"INTERPRETER={INTERPRETER}", "EXTRAS=dtls,metrics"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        yield Box(ROOT, stage)
+    finally:
+        shutil.rmtree(stage)
