@@ -436,7 +436,10 @@ def test_what_is_printed_says_what_needs_a_restart() -> None:
     # The comment may be broken into lines anywhere.
     text = render(Config()).replace("\n# ", " ")
     behind = [part.removeprefix("\n").splitlines()[0] for part in text.split("A change needs a restart.")[1:]]
-    assert behind == ['url = "tcp://127.0.0.1:7337"', "max_connections = 10000", " listen =", " listen ="]
+    assert behind == [
+        *('url = "tcp://127.0.0.1:7337"', "max_connections = 10000", " listen =", " listen ="),
+        *("bodies = true", "bytes = 8388608"),
+    ]
 
 
 @settings(deadline=None, max_examples=40)  # a whole configuration is a lot to draw

@@ -28,7 +28,8 @@ from sigd.client.address import Udp
 from sigd.client.conversation import Asking, Conversation, Received
 from sigd.client.credentials import NONE, Credentials, checked
 from sigd.client.errors import Disconnected, NoCredentials, SignalingError
-from sigd.client.sockets import Connection, Turns, Wait, connect_socket, context_for, why
+from sigd.client.sockets import Connection, Turns, Wait, connect_socket, why
+from sigd.client.trust import context_for
 from sigd.wire import messages
 from sigd.wire.framing import Framing
 from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid, Registered

@@ -17,9 +17,9 @@ from sigd.client.carrier import Carrier, Connection
 from sigd.client.conversation import Asking, Conversation, Received
 from sigd.client.credentials import CredentialsSource, Wallet
 from sigd.client.datagrams import connect_datagrams
-from sigd.client.dial import context_for
 from sigd.client.errors import Disconnected, SignalingError
 from sigd.client.stream import connect_stream
+from sigd.client.trust import context_for
 from sigd.wire import messages
 from sigd.wire.framing import Framing
 from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid, Registered, Said

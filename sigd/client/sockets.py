@@ -16,12 +16,13 @@ from selectors import EVENT_READ, EVENT_WRITE
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from sigd.client.address import Address, Tcp, Udp, Unix
+from sigd.client.address import Address, Udp, Unix
 from sigd.client.conversation import Conversation
 from sigd.client.credentials import Credentials
 from sigd.client.datagram_link import DatagramLink
-from sigd.client.errors import Disconnected, SignalingError
+from sigd.client.errors import Disconnected
 from sigd.client.greeting import Greeting
+from sigd.client.trust import why_refused
 from sigd.wire import macs
 
 RECEIVE_BYTES: Final = 65_536
@@ -81,30 +82,6 @@ class Connection(Protocol):
     def hang_up(self) -> None:
         """Close, with a goodbye that nobody waits for."""
         ...
-
-
-def context_for(where: Address, wanted: ssl.SSLContext | None) -> ssl.SSLContext | None:
-    """Whom to trust: what is wanted, or whom the system trusts, certificate and name checked; None: no TLS.
-
-    Raises:
-        ValueError: TLS is wanted where it is not spoken.
-    """
-    if not (isinstance(where, Tcp) and where.tls):
-        if wanted is not None:
-            raise ValueError("certificates are for tls:// URLs: to this one everything goes in the clear")
-        return None
-    return wanted or trusting(None)
-
-
-def trusting(authority: str | None) -> ssl.SSLContext:
-    """A context that trusts the certificates in a file alone; None: those that the system trusts.
-
-    Raises:
-        OSError: the file cannot be read, or (`ssl.SSLError`) holds none.
-    """
-    context = ssl.create_default_context(cafile=authority)
-    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # tell a cut from an end
-    return context
 
 
 def connect_socket(
@@ -385,17 +362,10 @@ def _send(sock: socket.socket, datagrams: list[bytes]) -> None:
 def why(fault: BaseException) -> str:
     """A few words for people: why there is no connection any more, or why none was made."""
     match fault:
-        case SignalingError():
-            return fault.text if isinstance(fault, Disconnected) else str(fault)
-        case ssl.SSLCertVerificationError():
-            return f"the server's certificate is not trusted: {fault.verify_message}"
         case EOFError():
             return "the server closed the connection"
         case ConnectionResetError() | BrokenPipeError() | ssl.SSLEOFError():
             return "the connection was lost"
-        case ssl.SSLError():
-            return f"TLS failed: {(getattr(fault, 'reason', None) or 'no reason given').lower().replace('_', ' ')}"
-        case OSError() if fault.strerror:
-            return fault.strerror
         case _:
-            return str(fault)
+            said = fault.strerror if isinstance(fault, OSError) else None
+            return why_refused(fault) or said or str(fault)

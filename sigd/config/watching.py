@@ -93,12 +93,16 @@ class Record(Table, frozen=True):
         bool,
         msgspec.Meta(
             description="Keep the last messages of each pair of peers for a while, for `sigctl why` and"
-            " `sigctl tap --since`; false: only their kinds and times."
+            " `sigctl tap --since`; false: only their kinds and times.",
+            extra={"restart": True},  # what is kept already would have to be gone through
         ),
     ] = True
     bytes: Annotated[
         Bytes,
         msgspec.Meta(
-            ge=LEAST_RECORD, le=LARGEST_SIZE, description="Most memory that all of them take; the oldest go first."
+            ge=LEAST_RECORD,
+            le=LARGEST_SIZE,
+            description="Most memory that all of them take; the oldest go first.",
+            extra={"restart": True},
         ),
     ] = 8_388_608

@@ -60,6 +60,10 @@ class Desk:
     async def _sample(self) -> None:
         while True:
             self._answers.state.samples.take(self._server.router, trio.current_time())
+            taps = self._server.router.taps
+            if taps.fault is not None:
+                self._server.reactor.say_bug(taps.fault, listener="tap")
+                taps.fault = None
             await trio.sleep(SAMPLE_SECONDS)
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:

@@ -1,6 +1,6 @@
 """What is asked of a daemon, and done to it, at the admin socket."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ class Operated(Protocol):
     @property
     def doors(self) -> "Sequence[Door | Port]":
         """Where they come from."""
+        ...
+
+    @property
+    def inherited(self) -> "Container[int]":
+        """The descriptors of those listeners that systemd has opened."""
         ...
 
     @property

@@ -102,7 +102,11 @@ class State:
             if context is not None and context not in self._expiries:
                 self._expiries[context] = before[context] if context in before else expiry(context)
         return [
-            ListenerEntry(url=door.url, certificate_expires=None if context is None else self._expiries[context])
+            ListenerEntry(
+                url=door.url,
+                inherited=door.sock.fileno() in self._server.inherited,
+                certificate_expires=None if context is None else self._expiries[context],
+            )
             for door, context in shown
         ]
 

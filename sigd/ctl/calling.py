@@ -165,7 +165,7 @@ def _context(options: argparse.Namespace) -> "ssl.SSLContext | None":
         raise EndedError(EXIT_FAULT, "--key goes with the certificate in --cert")
     if options.ca is None and options.cert is None:
         return None
-    from sigd.client.sockets import trusting
+    from sigd.client.trust import trusting
 
     file = options.ca or "the system's certificates"
     try:

@@ -444,7 +444,7 @@ class Reactor:
             if not self._cut:
                 link.abort(STOPPING)
             elif isinstance(link, Stream):
-                link.sock.close()
+                link.sever()
         self._entrance.give_up()
         self._epoll.close()
 

@@ -29,6 +29,7 @@ class Server:
         urls: where it listens.
         started: when it began, in seconds on trio's clock.
         config_path: the file that it was configured by.
+        inherited: the descriptors of those listeners that systemd has opened.
         max_connections: how many there may be, as far as descriptors suffice.
         needs_restart: what was read since the start and does not hold before the next.
     """
@@ -56,6 +57,7 @@ class Server:
         self.config_path = config_path
         self.max_connections = max_connections
         self.needs_restart: list[str] = []
+        self.inherited = service.descriptors
         self._service = service
 
     @property
@@ -133,6 +135,8 @@ class Server:
     def _have_hold(self, rules: Rules) -> int:
         """Have these rules hold; how many links end by them."""
         before, self.rules = self.rules, rules
+        if before.config.log.format != rules.config.log.format:
+            log.start(rules.config.log.level, rules.config.log.format)
         log.set_level(rules.config.log.level)
         self.router.limits = rules.config.limits
         listeners_now = dict(listeners_of(rules.config))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sigd.client import blocking, sockets
-from sigd.client.sockets import trusting
+from sigd.client.trust import trusting
 from tests import certificates
 from tests.daemon import Daemon, running_daemon
 

@@ -17,7 +17,8 @@ from msgspec import Raw
 from sigd.client import MessageFrom, NoCredentials, OfferFrom, SignalingError, sockets
 from sigd.client import address as addresses
 from sigd.client.blocking import BlockingPeer, connect
-from sigd.client.sockets import context_for, why
+from sigd.client.sockets import why
+from sigd.client.trust import context_for
 from sigd.wire import messages
 from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid
 from tests.calls.public import SECRET, token, write_private

@@ -12,7 +12,8 @@ from anyio.streams.tls import TLSStream
 
 from sigd.client import ByeFrom, Disconnected, MessageFrom, NoCredentials, SignalingError, connect
 from sigd.client.address import Tcp, Unix
-from sigd.client.dial import HANG_UP_SECONDS, context_for, why
+from sigd.client.dial import HANG_UP_SECONDS, why
+from sigd.client.trust import context_for
 from tests.client import certificates
 from tests.client.backends import BOTH_BACKENDS, Brief, run, take, until_lost
 from tests.client.scripted import ServerLink, scripted_server

@@ -25,6 +25,7 @@ class Staged:
 
     Attributes:
         changes: what a reload would change; `fault`, `is_gone`: why it would change nothing.
+        inherited: descriptors of its listeners that systemd has opened.
         drained: how often it was told to drain; `reloaded`: to reload.
         looks: how often what is on disk was looked at.
         figures: for Prometheus.
@@ -37,6 +38,7 @@ class Staged:
         self.digest = "5c1e0a11"
         self.max_connections = daemon.server.rules.config.limits.max_connections
         self.needs_restart: Sequence[str] = ()
+        self.inherited: set[int] = set()
         self.changes: Sequence[str] = ()
         self.fault = ""
         self.is_gone = False

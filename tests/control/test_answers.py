@@ -63,7 +63,9 @@ async def test_the_rate_is_that_of_the_last_ten_seconds(desk: Asking, daemon: Da
 
 async def test_a_certificate_is_that_which_clients_are_shown(desk: Asking, daemon: Daemon) -> None:
     """And it is asked for once, not at every question."""
+    desk.server.inherited.add(daemon.server.doors[0].sock.fileno())
     before = (await desk.asks("status"))["listeners"]
+    assert [entry.get("inherited", False) for entry in before] == [True, False, False]
     assert (await desk.asks("status"))["listeners"] == before
 
 

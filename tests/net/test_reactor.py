@@ -510,6 +510,20 @@ class TestStop:
             await daemon.settles()
             assert len(daemon.reactor) == 0
 
+    async def test_nobody_has_it_take_longer_than_it_may(
+        self, serving: Serving, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr("sigd.net.reactor.STOP_SECONDS", 0.5)
+        async with serving(drain_ms=1_000) as daemon:
+            crowd = [await daemon.peer(f"peer-{number}", FRAMINGS[number % 3]) for number in range(6)]
+            daemon.is_told_to_stop()
+            await trio.sleep(1.4)
+            assert not warnings(caplog)
+            await trio.sleep(0.2)
+            assert warnings(caplog)[0].startswith("stopped with links left links=")
+            for client in crowd:
+                await client.hears_all()
+
     async def test_who_leaves_is_not_waited_for(self, daemon: Daemon) -> None:
         alice = await daemon.peer("alice")
         began = trio.current_time()
