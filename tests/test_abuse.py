@@ -35,7 +35,7 @@ from tests.pairs import Pair, Pairs
 from tests.relay.world import World
 from tests.test_server import Plain, loopback
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]  # tens of thousands of connections
+pytestmark = pytest.mark.slow  # tens of thousands of connections
 
 ROOT = Path(__file__).parent.parent
 
@@ -164,6 +164,7 @@ def at_once(here: Scene, numbers: Sequence[int], says: Sequence[bytes]) -> Itera
         yield from map(hears_all, there)
 
 
+@pytest.mark.alone
 class TestCrowd:
     """Row 46: all of them want the same at the same moment, and none keeps the others from it."""
 
@@ -222,6 +223,7 @@ class TestCrowd:
                 assert again.stop() == 0
 
 
+@pytest.mark.alone
 class TestHalfOpen:
     def test_10000_in_turn(self, tmp_path: Path) -> None:
         """As many at a time as may just be there without an ID; beside them there is room for who has one."""
@@ -271,6 +273,7 @@ class TestHalfOpen:
         sock.close()
 
 
+@pytest.mark.alone
 class TestSlowReader:
     """Row 24, with rates switched off: with them this would take a quarter of an hour."""
 
@@ -369,6 +372,7 @@ class TestChurn:
 
     AT_ONCE = 50
 
+    @pytest.mark.alone
     def test_20000_registers_and_unregisters(self, tmp_path: Path) -> None:
         count, kib = 20_000, 0
         unregister = PrefixedClient.framed(b'{"type":"unregister","ref":"r"}')
@@ -489,6 +493,7 @@ def forge_a_million() -> None:
     assert world.router.limits_hit["udp_unproven_per_second_per_address"]
 
 
+@pytest.mark.alone
 class TestGuesses:
     """Row 16."""
 

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -250,45 +251,29 @@ def shows_dtls_with_its_drop_in() -> None:
     assert "CONNECTION ESTABLISHED" in said, said
 
 
-WIDER = """
-[Socket]
-ListenStream=
-ListenDatagram=
-ListenStream=0.0.0.0:7337
-ListenStream=[::]:7337
-"""
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+(WIDER,) = re.findall(r"^```ini\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 """The drop-in that the README shows (systemctl edit sigd.socket)."""
 
-WITH_TLS = """
-[[listen]]
-url = "tls://0.0.0.0:7337"
-certificate = "/etc/sigd/tls.pem"
-key = "/etc/sigd/tls.key"
-
-[[listen]]
-url = "tls://[::]:7337"
-certificate = "/etc/sigd/tls.pem"
-key = "/etc/sigd/tls.key"
-
-[[auth.hmac]]
-secret_file = "/etc/sigd/secret"
-"""
+PUBLIC = re.findall(r"^```toml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)[0]
 """The configuration that it shows beside it."""
 
 
-def shows_a_wider_socket_with_tls() -> None:
+def shows_the_readme_on_a_public_address() -> None:
     import ssl
 
     make_certificate()
-    systemctl("stop", "sigd.socket")
+    for made, named in (("tls.pem", "server.pem"), ("tls.key", "server.key")):
+        os.replace(f"/etc/sigd/{made}", f"/etc/sigd/{named}")
     drop_in(WIDER, "sigd.socket")
-    configure(WITH_TLS)
-    systemctl("start", "sigd.socket")
-    context = ssl.create_default_context(cafile="/etc/sigd/tls.pem")
+    configure(PUBLIC)
+    systemctl("stop", "sigd.service")
+    systemctl("restart", "sigd.socket")
+    context = ssl.create_default_context(cafile="/etc/sigd/server.pem")
     context.check_hostname = False
-    for address in (HERE, ("::1", 7337)):
-        with connected(address, context) as peer:
-            assert peer.registers("alice", **_credentials("alice"))["type"] == "registered"
+    with connected(HERE, context) as peer:
+        assert peer.registers("bob", **_credentials("bob"))["type"] == "registered"
 
 
 def shows_row_38_a_wider_socket_that_the_configuration_does_not_know() -> None:
