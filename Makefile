@@ -17,9 +17,9 @@ run: .venv/run
 
 # What measures times and memory is alone on the machine; all else mostly waits, so four at a time fit on two cores.
 test: .venv/dev
-	$(BIN)/python -m pytest -m 'not alone and not systemd' -n 4 --dist worksteal --cov --cov-report= --cov-fail-under=0
+	$(BIN)/python -m pytest tests/wire tests/relay -n 4 --dist worksteal --cov --cov-report=term
+	$(BIN)/python -m pytest --ignore tests/wire --ignore tests/relay -m 'not alone and not systemd' -n 4 --dist worksteal
 	$(BIN)/python -m pytest -m 'alone or systemd'
-	$(BIN)/coverage report
 
 # Boots systemd beside this one, as root, and installs sigd there; skipped with the reason where that cannot be.
 test-systemd: .venv/dev

@@ -246,6 +246,11 @@ FACTS = (
 )
 
 
+def is_measured(name: str) -> bool:
+    """Whether it is about how long something takes, with the machine to itself."""
+    return "how-long" in name or "thousand" in name
+
+
 def parameters(kind: type[Attack] | type[Trial]) -> list[Any]:
     """Each attack or trial, in each framing, once, under the number of its row."""
     found: dict[Attack | Trial, str] = {}
@@ -254,7 +259,7 @@ def parameters(kind: type[Attack] | type[Trial]) -> list[Any]:
             for each in row.shown:
                 found.setdefault(each, f"{word}-{row.number}-{slug(each.name)}")
     return [
-        pytest.param(each, framing, id=f"{name}-{framing}", marks=[pytest.mark.alone] if "how-long" in name else [])
+        pytest.param(each, framing, id=f"{name}-{framing}", marks=[pytest.mark.alone] if is_measured(name) else [])
         for each, name in found.items()
         if isinstance(each, kind)
         for framing in each.framings

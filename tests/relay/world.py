@@ -38,6 +38,11 @@ class Peer(Link):
         self.aborted = ""
         self.ended_by: str | None = None
 
+    @property
+    def via(self) -> str:
+        """It is no transport of the daemon's."""
+        return "memory"
+
     # -- what a test does
 
     def says(self, *messages: dict[str, Any] | bytes) -> None:
