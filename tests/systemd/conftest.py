@@ -42,10 +42,13 @@ def box() -> Iterator[Box]:
     """Boots with sigd installed, extras included: pip needs a network, which the box has not."""
     if reason := why_not():
         pytest.skip(reason)
-    # Not pytest's own place: the box has a /tmp of its own.
+    # Not pytest's own place, nor where this is: the box has a /tmp of its own, which hides what is there.
     stage = tempfile.mkdtemp(dir="/var/tmp", prefix="sigd-staged-")
+    scenarios = tempfile.mkdtemp(dir="/var/tmp", prefix="sigd-scenarios-")
     os.chmod(stage, 0o755)  # it becomes the root of the box
     try:
+        shutil.copytree(ROOT / "tests/systemd", f"{scenarios}/tests/systemd")
+        shutil.copy(ROOT / "README.md", scenarios)
         done = subprocess.run(
             ["make", "install", f"DESTDIR={stage}", f"INTERPRETER={INTERPRETER}", "EXTRAS=dtls,metrics"],
             cwd=ROOT,
@@ -55,6 +58,7 @@ def box() -> Iterator[Box]:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        yield Box(ROOT, stage)
+        yield Box(scenarios, stage, INTERPRETER)
     finally:
         shutil.rmtree(stage)
+        shutil.rmtree(scenarios)

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -18,13 +17,15 @@ class Box:
     """Boots on demand, once for each module of scenarios.
 
     Attributes:
-        root: the repository.
+        scenarios: a folder with a copy of them.
         stage: where sigd has been installed, to be copied over the root in there.
+        interpreter: what runs them.
     """
 
-    def __init__(self, root: Path, stage: str) -> None:
-        self.root = root
+    def __init__(self, scenarios: str, stage: str, interpreter: str) -> None:
+        self.scenarios = scenarios
         self.stage = stage
+        self.interpreter = interpreter
         self._came_of: dict[str, dict[str, Any]] = {}
         self._said: dict[str, str] = {}
 
@@ -43,8 +44,10 @@ class Box:
         return f"{came['seconds']} s: {came['measured']}"
 
     def _boot(self, name: str) -> None:
-        command = [BOX, "--", sys.executable, "-m", "tests.systemd.inside", self.stage, name]
-        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, timeout=BOOT_SECONDS, check=False)
+        command = [BOX, "--", self.interpreter, "-m", "tests.systemd.inside", self.stage, name]
+        done = subprocess.run(
+            command, cwd=self.scenarios, capture_output=True, text=True, timeout=BOOT_SECONDS, check=False
+        )
         self._said[name] = done.stderr[-10_000:]
         self._came_of[name] = {each["scenario"]: each for each in map(json.loads, done.stdout.splitlines())}
 
