@@ -4,7 +4,7 @@ BIN := .venv/bin
 # By the environment, not --constraint: so it holds for the build backend too.
 PIP := PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: run test test-fast test-systemd lint format demo bench fuzz soak codes man install uninstall clean
+.PHONY: run test test-fast test-systemd lint mypy pyright format demo bench fuzz soak codes man install uninstall clean
 .DELETE_ON_ERROR:
 
 run: .venv/run
@@ -31,8 +31,10 @@ test-fast: .venv/dev
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pyright
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync mypy pyright
+
+mypy pyright: .venv/dev
+	$(BIN)/$@
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .

@@ -263,6 +263,7 @@ def parameters(kind: type[Attack] | type[Trial]) -> list[Any]:
         for each, name in found.items()
         if isinstance(each, kind)
         for framing in each.framings
+        if not (framing == "lines" and "how-long" in name)  # they differ from prefixed ones in how they are split alone
     ]
 
 

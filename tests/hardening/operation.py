@@ -307,7 +307,7 @@ async def revoked(ground: Ground) -> None:
 async def stop(ground: Ground) -> None:
     """All are told, spread over `drain_ms`, and the process has ended within two seconds more."""
     ground.write(max_per_address=0, max_unregistered_per_address=0, drain_ms=2_000)
-    count = 300 if ground.framing == "tls" else 1_000
+    count = 150 if ground.framing == "tls" else 1_000
     async with ground.daemon() as process:
         peers = [await process.peer(f"peer-{number}", ground.framing) for number in range(count)]
         heard: list[Any] = []
