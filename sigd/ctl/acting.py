@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from sigd.ctl.commands import EXIT_REFUSED, Commands
 from sigd.ctl.printing import put, put_answer
-from sigd.ctl.quantities import milliseconds, plural
+from sigd.ctl.quantities import milliseconds, plural, seconds_within
 from sigd.terminal import escaped
 
 if TYPE_CHECKING:
@@ -86,13 +86,7 @@ def _reason(written: str) -> str:
 
 
 def _wait(written: str) -> float:
-    try:
-        seconds = float(written)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= LONGEST_WAIT:
-        raise argparse.ArgumentTypeError(f'"{written}" is not between 0 and {LONGEST_WAIT:g} seconds')
-    return seconds
+    return seconds_within(written, LONGEST_WAIT)
 
 
 def _kick(options: argparse.Namespace) -> int:

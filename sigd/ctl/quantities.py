@@ -92,3 +92,18 @@ def day(at: float) -> str:
 def plural(number: int, noun: str) -> str:
     """So many of them: 1 fault, 2 faults."""
     return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+
+
+def seconds_within(written: str, longest: float) -> float:
+    """Return how many seconds a plain number is, for argparse.
+
+    Raises:
+        ArgumentTypeError: it is none, or not above 0, or longer than that.
+    """
+    try:
+        seconds = float(written)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= longest:
+        raise argparse.ArgumentTypeError(f'"{written}" is not between 0 and {longest:.0f} seconds')
+    return seconds

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from sigd.ctl.calling import add_caller, call, ended, meaning, peer_id
 from sigd.ctl.commands import EXIT_REFUSED, EXIT_TIMED_OUT, Commands, EndedError
 from sigd.ctl.printing import SCHEMA, dumped, put, put_json
-from sigd.ctl.quantities import plural, size
+from sigd.ctl.quantities import plural, seconds_within, size
 from sigd.terminal import EXIT_FAULT, EXIT_INTERRUPTED, LONGEST_LINE, escaped, say
 
 if TYPE_CHECKING:
@@ -116,21 +116,11 @@ def describe(commands: Commands) -> None:
 
 
 def _send_seconds(written: str) -> float:
-    return _seconds(written, LONGEST_SEND_SECONDS)
+    return seconds_within(written, LONGEST_SEND_SECONDS)
 
 
 def _listen_seconds(written: str) -> float:
-    return _seconds(written, LONGEST_LISTEN_SECONDS)
-
-
-def _seconds(written: str, longest: float) -> float:
-    try:
-        seconds = float(written)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= longest:
-        raise argparse.ArgumentTypeError(f'"{written}" is not between 0 and {longest:.0f} seconds')
-    return seconds
+    return seconds_within(written, LONGEST_LISTEN_SECONDS)
 
 
 def _number(written: str) -> int:
