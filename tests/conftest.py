@@ -1,5 +1,6 @@
 """What all tests share: a daemon in this process, a clock that jumps, and that no test leaves anything behind."""
 
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -31,6 +32,19 @@ def no_descriptor_left() -> Iterator[None]:
     yield
     left = open_descriptors() - before
     assert not left
+
+
+@pytest.fixture(autouse=True)
+def log_as_before(no_descriptor_left: None) -> Iterator[None]:
+    """Whatever starts the daemon's log, a reload among it, starts it for one test."""
+    logger = logging.getLogger("sigd")
+    handlers, propagate, level, raises = logger.handlers[:], logger.propagate, logger.level, logging.raiseExceptions
+    yield
+    for handler in logger.handlers:
+        if handler not in handlers:
+            handler.close()
+    logger.handlers[:], logger.propagate, logging.raiseExceptions = handlers, propagate, raises
+    logger.setLevel(level)  # which forgets, too, what the logger was enabled for
 
 
 @pytest.fixture

@@ -78,17 +78,9 @@ def parsed(datagram: bytes) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def logger(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
-    """The daemon's logger, for a test to start and change; all is as before afterwards."""
-    it = logging.getLogger("sigd")
-    for name in ("propagate", "level"):
-        monkeypatch.setattr(it, name, getattr(it, name))
-    monkeypatch.setattr(it, "handlers", [])
-    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
-    yield it
-    for handler in it.handlers:
-        handler.close()
-    it.setLevel(logging.NOTSET)  # which forgets, too, what the logger was enabled for
+def logger() -> logging.Logger:
+    """The daemon's logger, for a test to start and change."""
+    return logging.getLogger("sigd")
 
 
 @pytest.fixture

@@ -68,12 +68,8 @@ class Heard(logging.Handler):
 @pytest.fixture(autouse=True)
 def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
     """What was logged since the last time, as on stderr but for the time and for links that ended."""
-    heard, logger = Heard(), logging.getLogger("sigd")
+    heard = Heard()
     monkeypatch.setattr(log, "_Stderr", lambda _: heard)
-    monkeypatch.setattr(logger, "handlers", [])
-    for name in ("propagate", "level"):
-        monkeypatch.setattr(logger, name, getattr(logger, name))
-    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
     log.start("info")
 
     def since() -> list[str]:
@@ -84,7 +80,6 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
 
     yield since
     since()
-    logger.setLevel(logging.NOTSET)  # which forgets, too, what the logger was enabled for
 
 
 Said = Callable[[], list[str]]

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import os
 import re
 import resource
@@ -14,7 +13,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -450,16 +449,10 @@ class TestLog:
                     pytest.fail(f"it has ended: {process.wait(0.02)}")
 
     @pytest.fixture
-    def logged(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-        logger = logging.getLogger("sigd")
-        for name in ("handlers", "propagate", "level"):
-            monkeypatch.setattr(logger, name, getattr(logger, name))
-        monkeypatch.setattr(logger, "handlers", [])
-        monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
-        yield lambda: capsys.readouterr().err
-        logger.setLevel(logging.NOTSET)  # which forgets, too, what the logger was enabled for
+    def logged(self, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
+        return lambda: capsys.readouterr().err
 
-    def test_values(self, logged: Any) -> None:
+    def test_values(self, logged: Callable[[], str]) -> None:
         log.start("info")
         log.debug("unheard")
         log.info("event", plain="a-Z_0.9:/~", empty="", space="a b", quote='"\\', number=1.5)
@@ -471,12 +464,12 @@ class TestLog:
         controls = r"\n\r\t\u0000\u001b\u007f\u009b\u2028\u202e"
         assert second.endswith(f' WARNING two words control="{controls}" letters="\\u0142\\u00f3" none=None\n')
 
-    def test_long_values_are_cut(self, logged: Any) -> None:
+    def test_long_values_are_cut(self, logged: Callable[[], str]) -> None:
         log.start("info")
         log.info("event", plain="x" * 100_000, other=" " * 100_000)
         assert len(logged()) < 10_000
 
-    def test_a_traceback_is_one_line_that_keeps_its_end(self, logged: Any) -> None:
+    def test_a_traceback_is_one_line_that_keeps_its_end(self, logged: Callable[[], str]) -> None:
         log.start("info")
         try:
             raise ValueError("x" * 5_000 + "\nthe end")

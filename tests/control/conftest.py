@@ -7,9 +7,9 @@ import pytest
 
 from tests.control.asking import Asking, asking
 from tests.in_process import Daemon
-from tests.net.conftest import logger_as_before, no_bug_is_logged
+from tests.net.conftest import no_bug_is_logged
 
-__all__ = ["logger_as_before", "no_bug_is_logged"]
+__all__ = ["no_bug_is_logged"]
 
 
 @pytest.fixture

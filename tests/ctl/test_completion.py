@@ -68,28 +68,77 @@ def test_row_14_what_is_no_peer_id_gets_to_no_shell(daemon: ScriptedDaemon, sigc
     assert fitting(sigctl, "show", name) == []
 
 
-@pytest.mark.parametrize("shell", SCRIPTS)
-def test_a_shell_takes_its_script(sigctl: Sigctl, tmp_path: Path, shell):
+def need(shell: str) -> None:
     if shutil.which(shell) is None:
+        assert "CI" not in os.environ
         pytest.skip(f"no {shell} here")
-    (tmp_path / "script").write_text(sigctl("completion", shell)[1])
-    done = subprocess.run([shell, "-n", str(tmp_path / "script")], capture_output=True, text=True, timeout=SECONDS)
+
+
+@pytest.fixture
+def environment(daemon: ScriptedDaemon, sigctl: Sigctl, tmp_path: Path) -> dict[str, str]:
+    """Of a shell that finds this sigctl and the daemon, with each shell's script in $SCRIPTS."""
+    (tmp_path / "sigctl").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sigd.ctl "$@"\n')
+    (tmp_path / "sigctl").chmod(0o755)
+    for shell in SCRIPTS:
+        (tmp_path / shell).write_text(sigctl("completion", shell)[1])
+    return {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "SCRIPTS": str(tmp_path),
+        "SIGD_ADMIN": str(daemon.path),
+        "PYTHONPATH": str(Path(sigd.__file__).parents[1]),
+        "TERM": "dumb",
+    }
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_a_shell_takes_its_script(environment: dict[str, str], shell: str):
+    need(shell)
+    command = [shell, "-n", f"{environment['SCRIPTS']}/{shell}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
-def test_bash_completes_a_live_peer(daemon: ScriptedDaemon, sigctl: Sigctl, tmp_path: Path):
-    """As TAB does it: the function is called with the words, and says what fits."""
-    (tmp_path / "sigctl").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sigd.ctl "$@"\n')
-    (tmp_path / "sigctl").chmod(0o755)
-    program = sigctl("completion", "bash")[1] + (
-        'COMP_WORDS=(sigctl show ca); COMP_CWORD=2; _sigctl; echo "${COMPREPLY[@]}"\n'
-        'COMP_WORDS=(sigctl show ""); COMP_CWORD=2; _sigctl; echo "${COMPREPLY[@]}"'
-    )
-    environment = {
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "SIGD_ADMIN": str(daemon.path),
-        "PYTHONPATH": str(Path(sigd.__file__).parents[1]),
-    }
-    done = subprocess.run(["bash", "-c", program], env=environment, capture_output=True, text=True, timeout=SECONDS)
-    assert done.stdout == "cam1\nbob cam1 door.7\n"
+# As TAB does it: bash's function is called with the words; fish tells by itself; zsh has to be typed at.
+BASH = """
+source "$SCRIPTS/bash"
+COMP_WORDS=(sigctl show ca); COMP_CWORD=2; _sigctl; echo "${COMPREPLY[@]}"
+COMP_WORDS=(sigctl show ""); COMP_CWORD=2; _sigctl; echo "${COMPREPLY[@]}"
+"""
+FISH = """
+source "$SCRIPTS/fish"
+echo (complete -C "sigctl show ca")
+echo (complete -C "sigctl show ")
+"""
+ZSH = r"""
+zmodload zsh/zpty
+zpty typist zsh -f -i
+zpty -w typist $1
+zpty -w typist 'sigctl() { [[ $1 == complete ]] && command sigctl "$@" || print "ra""n: $*" }'
+for typed wanted (ca cam1 door. door.7); do
+    zpty -w -n typist "sigctl show $typed"$'\t\n'
+    zpty -r -m typist said "*ran: *"$'\r\n*' && print -r -- ${${said##*ran: }%%$'\r'*}
+done
+"""
+
+
+@pytest.mark.parametrize(("shell", "program"), [("bash", BASH), ("fish", FISH)])
+def test_a_shell_completes_a_live_peer(environment: dict[str, str], shell: str, program: str):
+    need(shell)
+    done = subprocess.run([shell, "-c", program], env=environment, capture_output=True, text=True, timeout=SECONDS)
+    assert (done.stdout, done.stderr) == ("cam1\nbob cam1 door.7\n", "")
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        pytest.param('autoload -Uz compinit; compinit -u -D; source "$SCRIPTS/zsh"', id="sourced"),
+        pytest.param('fpath=("$SCRIPTS" $fpath); autoload -Uz compinit; compinit -u -D', id="found"),
+    ],
+)
+def test_zsh_completes_a_live_peer(environment: dict[str, str], tmp_path: Path, taken: str):
+    need("zsh")
+    (tmp_path / "_sigctl").hardlink_to(tmp_path / "zsh")
+    command = ["zsh", "-f", "-c", ZSH, "zsh", taken]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS)
+    assert (done.stdout, done.stderr) == ("show cam1\nshow door.7\n", "")

@@ -1,19 +1,8 @@
-"""What tests of a whole daemon share: none of them brings a bug out unless it means to, and none changes the log."""
+"""What tests of a whole daemon share: none of them brings a bug out unless it means to."""
 
-import logging
 from collections.abc import Iterator
 
 import pytest
-
-
-@pytest.fixture(autouse=True)
-def logger_as_before() -> Iterator[None]:
-    """A reload has the daemon log to stderr; the tests that follow look elsewhere."""
-    logger = logging.getLogger("sigd")
-    before = logger.handlers[:], logger.propagate, logger.level
-    yield
-    logger.handlers[:], logger.propagate = before[:2]
-    logger.setLevel(before[2])
 
 
 @pytest.fixture
