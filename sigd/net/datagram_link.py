@@ -319,6 +319,7 @@ class DatagramLink(ClosingLink):
             if when > now:
                 self._datagrams.timers.watch(self, when)
             else:
+                self._listed = True
                 self.attend(now)
 
     def _list(self) -> None:
@@ -337,15 +338,17 @@ class DatagramLink(ClosingLink):
 
     def attend(self, now: float) -> None:
         """Send what is due, and bring a closing link further to its end."""
-        self._listed = False
         channel = self.channel
         if channel is None:
+            self._listed = False
             self._answer()
             return
-        channel.expire(now)  # not by the timers alone, which are up to a tick late: what is due is to be sent here
-        if channel.over:
-            self.abort(channel.over)
-            return
+        if self._listed:  # else nothing is due but what has come into the outbox
+            self._listed = False
+            channel.expire(now)  # not by the timers alone, which are up to a tick late: what is due is to be sent here
+            if channel.over:
+                self.abort(channel.over)
+                return
         if channel.whole and not self.held:
             self._act_on(channel, now)
         self.push()

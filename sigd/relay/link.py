@@ -406,8 +406,8 @@ class Link:
             self.queued = self.own = 0
             if self.stuck:
                 self.last_seen = now  # it lives: what it was asked meanwhile stood behind all that
-            self.stuck = False
-            self.stalled_since = NEVER
+                self.stuck = False
+                self.stalled_since = NEVER
         else:
             self._forget(count)
         if self.held:

@@ -251,12 +251,13 @@ class Flight:
         """When something is to be sent again, or is given up; 0.0: something can go at once."""
         if self.again or (self.message and self.may_cut):
             return 0.0
-        if not self.sent:
-            return math.inf
-        deadline = self.dies_at
+        deadline = math.inf
         for one in self.sent.values():
-            if one.sent_at + one.wait < deadline:
-                deadline = one.sent_at + one.wait
+            due = one.sent_at + one.wait
+            if one.times > 1:  # else it goes again before it is given up, as none waits so long
+                due = min(due, one.first_at + UNACKNOWLEDGED_SECONDS)
+            if due < deadline:
+                deadline = due
         return deadline
 
     # -- handing over
