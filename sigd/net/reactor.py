@@ -5,7 +5,6 @@ schedules this one, cancels it, and waits for its epoll like for any descriptor.
 """
 
 import math
-import random
 import select
 import socket
 import ssl
@@ -16,6 +15,7 @@ import trio
 
 from sigd import log
 from sigd.net.entrance import REFUSALS, Entrance
+from sigd.net.farewell import send_all_away
 from sigd.net.listeners import Door
 from sigd.net.opening import TIMED_OUT, Opening, shake_hands
 from sigd.net.ports import Port
@@ -27,8 +27,8 @@ from sigd.relay.histogram import Histogram, observe_round
 from sigd.relay.ice import Vendor
 from sigd.relay.limits import Origin
 from sigd.relay.link import Link
-from sigd.relay.router import GOING_AWAY_SPREAD_MS, STOPPING, Router
-from sigd.wire import framing, said
+from sigd.relay.router import STOPPING, Router
+from sigd.wire import framing
 from sigd.wire.errors import ErrorCode, ProtocolError
 
 if TYPE_CHECKING:
@@ -56,12 +56,6 @@ STOP_LINGER_SECONDS: Final = 1.0
 
 STOP_SECONDS: Final = 1.8
 """How long a stop takes at most, `drain_ms` aside: of the 2 s that are promised the process needs some to end."""
-
-FAREWELLS_AT_ONCE: Final = 500
-"""Links that are told to go before others have their turn: some 30 ms of work."""
-
-DRAIN_TURN_SECONDS: Final = 0.1
-"""How often some links are told to go while a stop is spread over `drain_ms`: no crowd comes back in one moment."""
 
 
 class Reactor:
@@ -393,7 +387,7 @@ class Reactor:
         self._entrance.close()
         drain_seconds = self.router.limits.drain_ms / 1000
         with trio.move_on_after(drain_seconds + STOP_SECONDS):
-            await self._send_all_away(drain_seconds)
+            await send_all_away(self, drain_seconds)
             if len(self):
                 self._empty = trio.Event()
                 await self._empty.wait()
@@ -403,44 +397,13 @@ class Reactor:
         self._cut = True
         log.warning("stopped with links left", links=len(self))
 
-    async def _send_all_away(self, drain_seconds: float) -> None:
-        links = self._all_links()
-        random.shuffle(links)
-        turns = max(1, math.ceil(drain_seconds / DRAIN_TURN_SECONDS))
-        for turn in range(turns):
-            if turn and len(self):
-                await trio.sleep(DRAIN_TURN_SECONDS)
-            now = links[turn::turns]
-            for start in range(0, len(now), FAREWELLS_AT_ONCE):
-                self._send_away(now[start : start + FAREWELLS_AT_ONCE])
-                await trio.lowlevel.checkpoint()
-
-    def _all_links(self) -> "list[Stream | DatagramLink]":
+    def all_links(self) -> "list[Stream | DatagramLink]":
+        """Every link, whatever carries it."""
         in_sessions = [] if self.sessions is None else self.sessions.all_links()
         return [*self._links.values(), *self.datagrams.links.values(), *in_sessions]
 
-    def _send_away(self, links: "list[Stream | DatagramLink]") -> None:
-        self.now = trio.current_time()
-        for link in links:
-            try:
-                if not link.over:
-                    self._say_goodbye(link)
-            except Exception as fault:
-                self.fail(link, fault)
-        self._attend()
-
-    def _say_goodbye(self, link: "Stream | DatagramLink") -> None:
-        if link.closing:
-            link.ends_at = min(link.ends_at, self.now + self.linger_seconds)
-            self.router.watch(link)
-            return
-        if link.overhead or link.id is not None:  # else it has said nothing: nobody knows in which framing
-            after = random.randrange(max(GOING_AWAY_SPREAD_MS, self.router.limits.drain_ms))
-            link.reply(said.GoingAway(reconnect_after_ms=after, reason="the server stops"))
-        link.close(STOPPING)
-
     def _close(self) -> None:
-        for link in self._all_links():
+        for link in self.all_links():
             if not self._cut:
                 link.abort(STOPPING)
             elif isinstance(link, Stream):
