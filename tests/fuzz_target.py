@@ -173,7 +173,7 @@ class Memory(Link):
             case Framing.PREFIXED:
                 self._split, self.wrap, self.overhead = Prefixed(limit), Prefixed.wrap, 4
             case Framing.LINES:
-                self._split, self.overhead, self.patient = Lines(limit), 1, True
+                self._split, self.overhead = Lines(limit), 1
                 self._receive = self.router.receive_line
             case Framing.TLS:
                 self.close("tls")

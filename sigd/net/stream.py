@@ -171,8 +171,7 @@ class Stream(ClosingLink):
                     self.router.watch(self)
             case Framing.LINES:
                 self._split = Lines(limit)
-                self.overhead = 1
-                self.patient = True
+                self.overhead = framing.NEWLINE_BYTES
                 self._receive = self._reactor.receive_first_line
             case Framing.TLS:
                 if self.tls is None:
@@ -394,9 +393,8 @@ class Stream(ClosingLink):
             limit = limits.max_frame if self.id is not None else limits.max_frame_unregistered
             self._split = split = Lines(limit) if state.framing == 2 else Prefixed(limit)
             split.rest, split.more, split.skipping = state.rest, state.more, state.skipping
-            self.patient = state.framing == 2
-        if self.patient:
-            self.overhead = 1
+        if state.framing == 2:
+            self.overhead = framing.NEWLINE_BYTES
             self._receive = reactor.receive_line if state.has_spoken else reactor.receive_first_line
         elif state.framing:
             self.wrap = Prefixed.wrap

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from sigd.relay.limits import SETTLE_SECONDS, Offences
 from sigd.relay.record import NO_TALKS
-from sigd.wire import messages
+from sigd.wire import framing, messages
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.said import ServerMessage
 
@@ -56,7 +56,6 @@ class Link:
         max_frame: the longest message that it takes.
         wrap: how its transport carries a message: the same bytes, framed and, where needed, escaped.
         overhead: what framing adds to each message; 0 while nothing has come that says which framing.
-        patient: a person or a passive listener: neither pinged nor closed for silence.
         claim: its own claim while that waits for an answer.
         challenge: the claim of somebody else that waits for a sign of life from this link.
         closing: it has ended for everybody else; what is due to it is still flushed.
@@ -82,7 +81,7 @@ class Link:
         *("_shares", "bucket", "bytes_left", "challenge", "claim", "closing", "delivered", "ends_at"),
         *("expires_at", "frame_since", "grant", "held", "host", "id", "keepalive", "last_seen", "max_frame"),
         *("messages_left", "meta", "offences", "opened", "origin", "outbox", "overhead", "own", "owners"),
-        *("patient", "pinged_at", "port", "queued", "reason", "received", "renews_at", "resumes_at"),
+        *("pinged_at", "port", "queued", "reason", "received", "renews_at", "resumes_at"),
         *("router", "rtt", "settled_at", "stalled_since", "stuck", "talks", "wrap"),
     )
 
@@ -106,7 +105,6 @@ class Link:
         self.max_frame = self.largest_frame
         self.keepalive = NEVER
         self.overhead = 0
-        self.patient = False
         self.claim: Claim | None = None
         self.challenge: Claim | None = None
         self.closing = False
@@ -207,6 +205,11 @@ class Link:
     def via(self) -> str:
         """What carries it: `tcp`, `tls`, `unix`, `udp` or `dtls`."""
         raise NotImplementedError
+
+    @property
+    def patient(self) -> bool:
+        """Whether it speaks lines: a person or a passive listener, neither pinged nor closed for silence."""
+        return self.overhead == framing.NEWLINE_BYTES
 
     @property
     def state(self) -> State:

@@ -13,6 +13,10 @@ from typing import Final, Protocol
 from sigd.wire.errors import ErrorCode, ProtocolError
 
 PREFIX_BYTES: Final = 4
+"""A frame's length goes before it."""
+
+NEWLINE_BYTES: Final = 1
+"""A line's end."""
 
 NO_FRAMES: Final[Sequence[bytes]] = ()
 

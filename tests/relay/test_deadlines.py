@@ -61,13 +61,13 @@ def test_signs_of_life_cost_nothing_and_are_looked_at_when_the_bucket_comes_due(
 
 
 @pytest.mark.parametrize(
-    ("overhead", "patient", "expected_ms"),
-    [(4, False, 10_000), (1, True, 60_000), (0, False, 60_000)],
+    ("overhead", "expected_ms"),
+    [(4, 10_000), (1, 60_000), (0, 60_000)],
     ids=["prefixed", "lines", "silent"],
 )
-def test_people_and_who_has_said_nothing_have_longer_to_register(overhead, patient, expected_ms):
+def test_people_and_who_has_said_nothing_have_longer_to_register(overhead, expected_ms):
     link = World().connects("a")
-    link.overhead, link.patient = overhead, patient
+    link.overhead = overhead
     assert register_timeout_ms(link, Limits()) == expected_ms
 
 
@@ -86,8 +86,8 @@ def test_people_and_who_has_said_nothing_have_longer_to_register(overhead, patie
         ({"resumes_at": 1200.0, "stalled_since": 1005.0}, 1015),
         ({"pinged_at": 1001.0}, 1075),
         ({"pinged_at": 1001.0, "resumes_at": 1200.0}, 1200),
-        ({"patient": True}, NEVER),
-        ({"patient": True, "expires_at": 1100.0}, 1100),
+        ({"overhead": 1}, NEVER),
+        ({"overhead": 1, "expires_at": 1100.0}, 1100),
         ({"closing": True, "ends_at": 1005.0, "expires_at": 1001.0}, 1005),
     ],
     ids=str,

@@ -29,7 +29,6 @@ class Peer(Link):
         self.comes_as: Caller | None = None
         self.world = world
         self.overhead = 1 if lines else 4
-        self.patient = lines
         self.takes: int | None = None
         self.wire = b""
         self.resumed = 0
