@@ -4,12 +4,15 @@ import contextlib
 import functools
 import ssl
 
+import pytest
 import trio
 
 from tests import certificates
 from tests.in_process import Client, Daemon, LinesClient, TLSClient
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+
+VERSIONS = pytest.mark.parametrize("version", [V12, V13], ids=["1.2", "1.3"])
 
 BEGUN = bytes.fromhex("16 0301 4000")
 """The head of a record that never comes."""
@@ -127,3 +130,11 @@ def is_tls(data: bytes) -> bool:
     while data and data[0] in {20, 21, 22, 23} and data[1] == 3:
         data = data[5 + int.from_bytes(data[3:5], "big") :]
     return not data
+
+
+async def they_talk(alice: Client, bob: Client) -> None:
+    """Two peers hear each other, and nothing else."""
+    await alice.says({"type": "message", "to": "bob", "data": 1})
+    assert await bob.hears() == {"type": "message", "from": "alice", "data": 1}
+    await bob.says({"type": "bye", "to": "alice"})
+    assert await alice.hears() == {"type": "bye", "from": "bob"}
