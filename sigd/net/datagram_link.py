@@ -319,8 +319,7 @@ class DatagramLink(ClosingLink):
             if when > now:
                 self._datagrams.timers.watch(self, when)
             else:
-                self._listed = True
-                self.attend(now)
+                self._list()
 
     def _list(self) -> None:
         if not self._listed:
