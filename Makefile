@@ -4,7 +4,7 @@ BIN := .venv/bin
 # By the environment, not --constraint: so it holds for the build backend too.
 PIP := PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: run test test-fast test-systemd lint mypy pyright format demo bench fuzz soak codes man install uninstall clean
+.PHONY: run test test-fast test-systemd long lint mypy pyright format demo bench fuzz soak codes man install uninstall clean
 .DELETE_ON_ERROR:
 
 run: .venv/run
@@ -18,15 +18,19 @@ run: .venv/run
 # What measures times and memory is alone on the machine; all else mostly waits, so four at a time fit on two cores.
 test: .venv/dev
 	$(BIN)/python -m pytest tests/wire tests/relay -n 4 --dist worksteal --cov --cov-report=term
-	$(BIN)/python -m pytest --ignore tests/wire --ignore tests/relay -m 'not alone and not systemd' -n 4 --dist worksteal
-	$(BIN)/python -m pytest -m 'alone or systemd'
+	$(BIN)/python -m pytest --ignore tests/wire --ignore tests/relay -m 'not alone and not systemd and not long' -n 4 --dist worksteal
+	$(BIN)/python -m pytest -m '(alone or systemd) and not long'
+
+# Tests of over a minute each, which `make test` and CI leave out: one at a time, with the reasons of those that skip.
+long: .venv/dev
+	$(BIN)/python -m pytest -m long -rs $(LONG)
 
 # Boots systemd beside this one, as root, and installs sigd there; skipped with the reason where that cannot be.
 test-systemd: .venv/dev
-	$(BIN)/python -m pytest -m systemd
+	$(BIN)/python -m pytest -m 'systemd and not long'
 
 test-fast: .venv/dev
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not long'
 
 lint: .venv/dev
 	$(BIN)/ruff check .

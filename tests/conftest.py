@@ -2,16 +2,39 @@
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+import warnings
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import hypothesis
 import pytest
 import trio
 from trio.testing import MockClock
 
 from tests.in_process import Daemon
 from tests.in_process import serving as _serving
+from tests.reports import escaped
+
+# How long an example takes says how busy the machine is. In CI it is hypothesis's own profile that this one adds to.
+hypothesis.settings.register_profile(
+    "sigd", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("sigd")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, object, object]:
+    """Have any report reach the process that collects them, whatever is in it."""
+    return escaped((yield))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
+    """Have any warning reach it too."""
+    text = str(warning_message.message)
+    if text != escaped(text):
+        warning_message.message = escaped(text)
 
 
 def open_descriptors() -> set[str]:

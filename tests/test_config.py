@@ -442,7 +442,7 @@ def test_what_is_printed_says_what_needs_a_restart() -> None:
     ]
 
 
-@settings(deadline=None, max_examples=40)  # a whole configuration is a lot to draw
+@settings(max_examples=40)  # a whole configuration is a lot to draw
 @given(config=configs())
 def test_what_is_printed_is_read_back(file: Path, config: Config) -> None:
     text = render(config)
@@ -472,7 +472,6 @@ fragments = st.sampled_from([*WORDS.split(), " ", "\n", "\r\n"])
 lines = st.builds("{} = {}\n".format, st.sampled_from(KEYS.split()), st.sampled_from(VALUES.split()))
 
 
-@settings(deadline=None)
 @given(text=st.lists(fragments | lines | st.text(max_size=5), max_size=12).map("".join))
 @example(text="listen = [[]]")
 @example(text="limits = [{}]")
@@ -483,7 +482,6 @@ def test_any_text_is_a_configuration_or_located_faults(file: Path, text: str) ->
         assert line.isprintable()
 
 
-@settings(deadline=None)
 @given(st.lists(st.builds("{}={}".format, fragments, fragments | st.text()) | st.text(), max_size=3))
 def test_any_settings_are_taken_or_refused_in_safe_lines(sets: list[str]) -> None:
     for line in faults_of(lambda: load(None, (), sets)):

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigd.config import (
@@ -335,7 +335,6 @@ def test_what_is_no_file_name(name, why):
 CHECKS = [check_account, check_file_name, check_glob, check_name_glob, check_named_glob, check_not_empty]
 
 
-@settings(deadline=None)
 @given(st.sampled_from(CHECKS), st.text() | st.from_regex(r"[/0-9a-z*{}]*", fullmatch=True))
 def test_any_text_is_taken_or_refused_in_one_safe_line(check, text):
     assert refusal_of(check, text) is not None or text.isprintable()

@@ -1,7 +1,7 @@
 """`[ice]`: the URLs of STUN and TURN servers, as RFC 7064 and RFC 7065 have them, and what belongs together."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigd.config import Ice
@@ -82,7 +82,6 @@ def test_what_is_no_url(check, url, expected):
     assert str(refused.value) == expected
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["", "stun:", "turn:[", "turns:a?", "turn:a:"]), st.text())
 def test_any_text_is_a_url_or_refused_in_one_safe_line(start, rest):
     for check in (check_stun_url, check_turn_url):

@@ -3,7 +3,7 @@
 import ipaddress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigd.config import Limits, load, parse_network
@@ -151,7 +151,6 @@ def test_faults_of_networks_have_their_places():
     ]
 
 
-@settings(deadline=None)
 @given(st.text() | st.from_regex(r"[0-9a-f:./%]{1,40}", fullmatch=True))
 def test_any_text_is_a_network_or_refused_in_one_safe_line(written):
     if refusal_of(parse_network, written) is None:

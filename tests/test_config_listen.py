@@ -1,7 +1,7 @@
 """`[[listen]]`: what a URL says, who reaches it, and what belongs together in a table of it."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigd.config import Listen, Listener, is_loopback, load, parse_listen
@@ -115,7 +115,6 @@ def test_refused_listen_url(url: str, expected: str) -> None:
     assert str(refused.value) == expected
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["", "tcp://", "tcp://[", "tls://", "unix:", "unix:/"]), st.text())
 def test_any_listen_url_is_parsed_or_refused_in_one_safe_line(start: str, rest: str) -> None:
     url = start + rest

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sigd.config import StartError
@@ -120,7 +120,6 @@ def test_what_a_fault_says_to_type_survives_a_shell(folder):
     assert fault(read_secrets, path).endswith(f"openssl rand -base64 32 > '{folder}/a b'\"'\"'c'")
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40) | st.just(SECRET), max_size=4).map(b"\n".join))
 @example(b"hunter2hunter2hunter2 \n")
 def test_any_content_is_secrets_or_refused_without_a_word_of_it(folder, content):

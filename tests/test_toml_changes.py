@@ -132,7 +132,7 @@ def test_keys_as_they_are_written_and_values_that_steer_no_terminal():
     assert change.new.endswith("...")
 
 
-@settings(deadline=None, max_examples=20)  # two whole configurations are a lot to draw
+@settings(max_examples=20)  # two whole configurations are a lot to draw
 @given(configs(), configs())
 def test_there_are_changes_exactly_where_something_differs(old, new):
     assert [*changes(old, old)] == []

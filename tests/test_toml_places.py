@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sigd.toml_places import LARGEST_FILE, Source, dotted, places, shown
@@ -173,7 +173,6 @@ def paths_in(value: object, path: Place = ()) -> Iterator[Place]:
         yield from paths_in(item, (*path, key))
 
 
-@settings(deadline=None)
 @given(st.data(), st.dictionaries(keys, trees, max_size=4))
 def test_places_are_where_the_keys_were_written(data: st.DataObject, tree: dict[str, Tree]) -> None:
     writer = Writer(data)
@@ -182,7 +181,6 @@ def test_places_are_where_the_keys_were_written(data: st.DataObject, tree: dict[
     assert places(writer.text) == writer.places
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([*SCALARS, *"[]{}=,.#'\"\n ab"])).map("".join))
 def test_even_nonsense_comes_to_an_end(text: str) -> None:
     for path, at in places(text).items():
@@ -190,7 +188,6 @@ def test_even_nonsense_comes_to_an_end(text: str) -> None:
         assert 0 <= at <= len(text)
 
 
-@settings(deadline=None)
 @given(st.text(), st.integers(4, 300))
 @example("\x1b[2J\x7f\x9b\u202e\u2028\U000e0001", 128)
 @example("a" * 129, 128)

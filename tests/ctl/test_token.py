@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import sigd
@@ -258,7 +258,6 @@ def test_what_the_daemon_would_not_grant_is_refused(tmp_path, file, sigctl, text
         assert sigctl.refusal(*arguments) == f"sigctl: {config}: {expected}"
 
 
-@settings(deadline=None)
 @given(glob=st.from_regex(r"[ab*]{1,6}", fullmatch=True), other=st.from_regex(r"[ab*]{1,6}", fullmatch=True))
 def test_a_glob_is_within_another_if_all_that_it_matches_is_matched(glob, other):
     """What sigctl takes for it: that the other one matches the glob itself, star and all."""

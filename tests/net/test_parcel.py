@@ -212,7 +212,7 @@ class TestMangled:
     ODD = (None, True, -1, 0, 1, 3, 250, 1 << 62, -1e300, 0.5, 1e11, float("nan"), float("inf"), float("-inf"))
     ODDER: tuple[object, ...] = ("", "x", "alice", "::1", b"", b"x" * 16, [], [0], [[1, 2]], {}, {0: b"x"})
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.data())
     def test_it_never_does_worse(self, draw: st.DataObject) -> None:
         whole = msgspec.msgpack.decode(lively(), strict=True)

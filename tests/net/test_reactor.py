@@ -223,8 +223,9 @@ class TestFairness:
             for _ in range(10 * MESSAGES_PER_ROUND):
                 assert await alice.hears() == {"type": "pong"}
             served = [link.id for link in acts]
-            last = len(served) - 1 - served[::-1].index("alice")
-            assert served[: last + 1].count("mallory") <= 15 * MESSAGES_PER_ROUND
+            # How much of the flood was acted on before alice had said anything depends on how fast the machine is.
+            first, last = served.index("alice"), len(served) - 1 - served[::-1].index("alice")
+            assert served[first : last + 1].count("mallory") <= 10 * MESSAGES_PER_ROUND
             for _ in range(2_000):
                 assert await mallory.hears() == {"type": "pong"}
 

@@ -296,7 +296,7 @@ class TestSocket:
         cuts=st.lists(st.integers(1, 5_000), min_size=1, max_size=20),
         read=st.sampled_from([20_000, 65_536]),
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_recv(self, version: ssl.TLSVersion, sizes: list[int], cuts: list[int], read: int) -> None:
         sock, theirs, shaking = self.shaken(version)
         with sock, theirs:
@@ -326,7 +326,7 @@ class TestSocket:
         reads=st.lists(st.integers(1, 9_000), min_size=1, max_size=20),
         most=st.sampled_from([10_000, 65_536, 1_000_000]),
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_send(self, version: ssl.TLSVersion, sizes: list[int], reads: list[int], most: int) -> None:
         """What it says was not sent comes first again, with more behind it than before, or less."""
         sock, theirs, shaking = self.shaken(version)

@@ -278,4 +278,4 @@ class Crowds(RuleBasedStateMachine):
 
 
 TestCrowds = Crowds.TestCase
-TestCrowds.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestCrowds.settings = settings(max_examples=40, stateful_step_count=40)

@@ -4,7 +4,7 @@ import hmac
 from base64 import b64decode, b64encode
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigd.relay.credentials import NEVER, Caller, Proof, token_for
@@ -119,7 +119,6 @@ def test_what_is_not_signed_is_nothing(members):
     assert shows(expiring(), **members) is None
 
 
-@settings(deadline=None)
 @given(spoil=st.integers(0, 43), by=st.sampled_from("\n =!A+/b_-"))
 def test_a_token_has_one_spelling(spoil, by):
     """A decoder would take several for the same: junk is skipped, and spare bits are ignored."""
@@ -141,7 +140,6 @@ def test_spare_bits_padding_and_the_other_alphabet_are_refused():
         assert shows(expiring(), **{**members, "token": other}) is None
 
 
-@settings(deadline=None)
 @given(name=st.from_regex(r"[0-9]{1,12}:[A-Za-z0-9_.~*-]{1,64}(:[A-Za-z0-9_.~*-]{1,64})?", fullmatch=True))
 def test_every_user_of_the_grammar_is_taken(name):
     proof = shows(expiring(), **signed(name))
@@ -151,7 +149,6 @@ def test_every_user_of_the_grammar_is_taken(name):
     assert [proof.register, proof.talk] == ([(globs[0],), (globs[1],)] if len(globs) > 1 else [(globs[0],), None])
 
 
-@settings(deadline=None)
 @given(
     name=st.one_of(
         st.text(max_size=40),

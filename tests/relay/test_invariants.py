@@ -188,4 +188,4 @@ class Relay(RuleBasedStateMachine):
 
 
 TestRelay = Relay.TestCase
-TestRelay.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestRelay.settings = settings(max_examples=60, stateful_step_count=40)

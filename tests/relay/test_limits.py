@@ -3,7 +3,7 @@
 import ipaddress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigd.config import Limits
@@ -68,7 +68,6 @@ def test_without_a_limit_nobody_is_locked_or_kept():
     assert len(strikes) == 0
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 40), st.integers(1, 3)), max_size=80), st.integers(1, 6))
 def test_nobody_gets_through_more_than_twice_as_often(pauses, per_minute):
     """Whoever adds only when not locked gets through at most twice what is allowed in any minute."""
@@ -139,7 +138,6 @@ def test_what_counts_as_one_address_row_49(host, key):
     assert origin_key(host) == key
 
 
-@settings(deadline=None)
 @given(st.ip_addresses(v=6), st.integers(0, 2**64 - 1))
 def test_a_subscriber_of_ipv6_has_one_key_whatever_address_it_takes(address, suffix):
     other = ipaddress.IPv6Address((int(address) >> 64 << 64) + suffix)
@@ -147,7 +145,6 @@ def test_a_subscriber_of_ipv6_has_one_key_whatever_address_it_takes(address, suf
         assert origin_key(str(address)) == origin_key(str(other)) == origin_key(other.exploded)
 
 
-@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_an_ipv4_address_has_one_key_in_both_families(address):
     assert origin_key(str(address)) == origin_key(f"::ffff:{address}") == str(address)

@@ -56,7 +56,7 @@ def test_a_camera_that_answers_30_viewers_at_once_loses_nothing():
     assert world.router.limits_hit == {}
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     per_second=st.integers(1, 100),
     burst=st.integers(100, 200),
@@ -74,7 +74,7 @@ def test_in_the_long_run_it_is_the_rate_exactly(per_second, burst, seconds, bega
     assert allowed - per_second * 0.5 - 1 <= len(alice.hears_all("pong")) <= allowed + AT_ONCE
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(pauses=st.lists(st.tuples(st.floats(0, 4), st.integers(1, 90)), max_size=12), idle=st.floats(0, 50))
 def test_however_it_spreads_what_it_sends_it_gets_no_more(pauses, idle):
     world = World(messages_per_second=20, messages_burst=50)

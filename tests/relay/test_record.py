@@ -213,7 +213,7 @@ def test_where_nearly_nothing_may_be_kept_nothing_breaks(size):
         assert record.charge <= max(size, 0)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(24, 70_000), st.booleans()), max_size=300),
     st.integers(0, 1 << 20),

@@ -51,7 +51,7 @@ class AgainstADict(RuleBasedStateMachine):
 
 
 TestAgainstADict = AgainstADict.TestCase
-TestAgainstADict.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAgainstADict.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 def test_a_page_ends_at_100_and_says_that_there_are_more():

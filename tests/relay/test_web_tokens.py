@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigd.relay.globs import allows
@@ -294,7 +294,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(said=JSON | st.dictionaries(st.sampled_from(["iss", "aud", "sub", "exp", "nbf", "iat", "jti", "peers"]), JSON))
 def test_whatever_a_web_token_says_it_is_taken_or_not(said):
     good = claims(peers="*")
@@ -304,7 +303,6 @@ def test_whatever_a_web_token_says_it_is_taken_or_not(said):
         assert proof is None or math.isfinite(proof.expires)
 
 
-@settings(deadline=None)
 @given(header=JSON | st.dictionaries(st.sampled_from(["alg", "typ", "kid", "crit", "b64", "zip", "cty"]), JSON))
 def test_whatever_its_header_says_it_is_taken_or_not(header):
     head = segment(json.dumps(header).encode())
@@ -314,7 +312,6 @@ def test_whatever_its_header_says_it_is_taken_or_not(header):
         assert proof is None or header.get("alg") == "HS256"
 
 
-@settings(deadline=None)
 @given(token=st.text(max_size=60) | st.from_regex(r"\A[A-Za-z0-9_=-]{0,9}(\.[A-Za-z0-9_=-]{0,9}){0,4}\Z"))
 def test_whatever_somebody_makes_up_is_nothing(token):
     assert all(shows(entry, jwt=token) is None for entry in ENTRIES)

@@ -4,7 +4,7 @@ import math
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigd.wire import macs
@@ -265,7 +265,6 @@ ANY_TEXT = st.binary(max_size=60) | st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(ANY_TEXT, st.sampled_from([HOME, ELSEWHERE, NOWHERE])), max_size=12), st.booleans())
 def test_any_bytes_raise_nothing_and_what_is_held_is_counted(datagrams, of_server):
     reassembly = Reassembly(40_000)
@@ -283,7 +282,6 @@ def test_any_bytes_raise_nothing_and_what_is_held_is_counted(datagrams, of_serve
     assert reassembly.taken == 0
 
 
-@settings(deadline=None)
 @given(st.lists(ANY_TEXT, max_size=6))
 def test_any_bytes_are_no_sign_of_life_unless_they_verify(texts):
     channel = talking(KEY)

@@ -4,7 +4,7 @@ import math
 from itertools import permutations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigd.wire.datagram import MAX_MESSAGE, Channel, Reassembly
@@ -82,7 +82,6 @@ def test_8_messages_ahead_are_kept(mid, kept):
     assert said(server) == ([b"A 0123456789abcdef 0 2"] if kept else [])
 
 
-@settings(deadline=None)
 @given(st.permutations(range(10)), st.data())
 def test_in_whatever_order_and_however_often_datagrams_come_messages_come_in_theirs_and_once(order, draw):
     datagrams = [
