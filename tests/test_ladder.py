@@ -133,7 +133,7 @@ def body(kind: str, **members: object) -> bytes:
         (
             body("candidate", candidate={"candidate": RELAY}),
             "candidate relay udp public",
-            "candidate relay udp 198.51.100.4:49160",
+            "candidate relay udp 9.9.9.4:49160",
         ),
         (body("candidate", candidate=None), "end-of-candidates", None),
         (body("candidate", candidate={}), "candidate, unreadable", None),

@@ -1,11 +1,12 @@
 """What a relayed message says, as far as it concerns a connection. Any bytes may come in; nothing is raised."""
 
-import ipaddress
 import re
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+
+from sigd.why.addresses import place
 
 LARGEST_SDP: Final = 256 << 10
 """Characters of an SDP that are looked at: 20 times the largest that browsers make."""
@@ -24,17 +25,6 @@ _MEDIA: Final = {"audio": "audio", "video": "video", "application": "data"}
 _TYPES: Final = frozenset({"host", "srflx", "prflx", "relay"})
 _PROTOCOLS: Final = frozenset({"udp", "tcp"})
 
-_PRIVATE: Final = [
-    ipaddress.ip_network(network)
-    for network in (
-        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),  # RFC 1918
-        *("100.64.0.0/10",),  # carrier-grade NAT, RFC 6598
-        *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16"),  # this host, and link-local
-        *("::/128", "::1/128", "fe80::/10", "fec0::/10", "fc00::/7"),  # the same, and ULA, RFC 4193
-    )
-]
-"""Not `is_private`, which holds addresses for documentation too, and none of RFC 6598."""
-
 
 class Candidate(Struct, frozen=True):
     """An ICE candidate (RFC 8839, section 5.1).
@@ -42,7 +32,7 @@ class Candidate(Struct, frozen=True):
     Attributes:
         type: `host`, `srflx`, `prflx` or `relay`.
         protocol: `udp` or `tcp`.
-        place: `public`, `private`, `.local` (mDNS) or `name`.
+        place: `public`, `private`, `.local` (mDNS), or what else `addresses` calls it.
         family: 4 or 6; 0 for names.
         address: as it stands there, its port behind it: from outside, and not for everybody's eyes.
     """
@@ -147,22 +137,9 @@ def candidate(text: str) -> Candidate | None:
     protocol, address, port = parts[2].lower(), parts[4], parts[5]
     if protocol not in _PROTOCOLS:
         return None
-    place, family = _place(address)
-    where = f"[{address}]:{port}" if family == 6 else f"{address}:{port}"
-    return Candidate(parts[7], protocol, place, family, where)
-
-
-def _place(address: str) -> tuple[str, int]:
-    if address.lower().endswith(".local"):
-        return ".local", 0
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return "name", 0
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    is_private = any(ip in network for network in _PRIVATE if network.version == ip.version)
-    return ("private" if is_private else "public"), ip.version
+    where, family = place(address)
+    shown = f"[{address}]:{port}" if family == 6 else f"{address}:{port}"
+    return Candidate(parts[7], protocol, where, family, shown)
 
 
 def description(sdp: str) -> Description:

@@ -15,11 +15,11 @@ AT = 1_700_000_000.0
 """When a staged call begins, Unix time."""
 
 HOST = "candidate:1 1 udp 2130706431 10.1.2.3 40313 typ host"
-HOST6 = "candidate:2 1 udp 2130706175 2001:db8::9 40314 typ host generation 0 ufrag tTiP network-id 1"
-PUBLIC = "candidate:3 1 udp 2130706431 203.0.113.77 40313 typ host"
+HOST6 = "candidate:2 1 udp 2130706175 2a00::9 40314 typ host generation 0 ufrag tTiP network-id 1"
+PUBLIC = "candidate:3 1 udp 2130706431 8.8.4.77 40313 typ host"
 MDNS = "candidate:4 1 udp 2113937151 6ff3a8b2-9b1c-4f7a-8a0e-2f5d6f6a1b2c.local 51000 typ host generation 0"
-SRFLX = "candidate:5 1 udp 1694498815 203.0.113.5 51372 typ srflx raddr 10.1.2.3 rport 40313"
-RELAY = "candidate:6 1 udp 41885439 198.51.100.4 49160 typ relay raddr 203.0.113.5 rport 51372"
+SRFLX = "candidate:5 1 udp 1694498815 8.8.4.5 51372 typ srflx raddr 10.1.2.3 rport 40313"
+RELAY = "candidate:6 1 udp 41885439 9.9.9.4 49160 typ relay raddr 8.8.4.5 rport 51372"
 TCP = "candidate:7 1 tcp 1518280447 10.1.2.3 9 typ host tcptype active"
 
 UFRAG, PASSWORD = "tTiP", "4fTf20WInMj7idEzn2Po8a"

