@@ -116,7 +116,7 @@ def body(kind: str, **members: object) -> bytes:
         (body("offer", sdp=sdp()), "offer 495 B audio data, 0 candidates inside", None),
         (
             body("answer", sdp=sdp(HOST, SRFLX, ends=True)),
-            "answer 666 B audio data, 2 candidates and their end inside",
+            "answer 662 B audio data, 2 candidates and their end inside",
             None,
         ),
         (body("offer", sdp="v=0" + "\n" * 3000), "offer 6.0 kB no media, 0 candidates inside", None),
