@@ -20,7 +20,8 @@ def parse(line: bytes, max_depth: int) -> ClientMessage | None:
     """The message that a command stands for; None for `help`, which is answered with `HELP`.
 
     Args:
-        line: one line without its end, as typed; an empty one is a ping.
+        line: one line without its end, as typed; an empty one is a ping. Behind a command that ends in `<<` its text
+            follows, in lines of its own.
         max_depth: how deep what is relayed may be nested.
 
     Raises:
@@ -30,6 +31,8 @@ def parse(line: bytes, max_depth: int) -> ClientMessage | None:
         words = line.decode().strip()
     except UnicodeDecodeError as fault:
         raise ProtocolError(ErrorCode.BAD_MESSAGE, f"not UTF-8 (byte {fault.start})") from None
+    if "\n" in words or words.endswith(" <<"):
+        words = _on_one_line(words)
     name, _, rest = words.partition(" ")
     if name in {"help", "?"}:
         return None
@@ -42,6 +45,15 @@ def parse(line: bytes, max_depth: int) -> ClientMessage | None:
         raise ProtocolError(ErrorCode.BAD_MESSAGE, f"the command is: {command.usage}") from None
     message.check(False, max_depth)
     return message
+
+
+def _on_one_line(typed: str) -> str:
+    """Return the command on one line: each line of SDP ends in CR LF (RFC 8866), other text LF between its own."""
+    command, _, text = typed.replace("\r\n", "\n").replace("\\", "\\\\").partition("\n")
+    command = command.rstrip().removesuffix("<<")
+    if not command.startswith("send") and text:
+        text = f"{text}\n".replace("\n", "\r\n")
+    return command + text.replace("\r", r"\r").replace("\n", r"\n")
 
 
 # What JSON wants escaped, and a person types as it is.
@@ -161,6 +173,7 @@ COMMANDS: Final = (*tuple(name for name in _COMMANDS if name), "help")
 def _help() -> bytes:
     rows = [(command.usage, command.purpose) for name, command in _COMMANDS.items() if name]
     rows.append(("help", "this list"))
+    rows.append(("<<", "as TEXT of offer, answer, send: the lines that follow, up to a single dot"))
     rows.append(("{...}", "any JSON message, as protocol.md has them"))
     return "".join(f"# {usage:20} {purpose}\n" for usage, purpose in rows).encode()
 

@@ -25,6 +25,18 @@ _length_at: Final[Callable[[bytes, int], tuple[int]]] = struct.Struct(">I").unpa
 _LF: Final = b"\n"
 _DEL: Final = 0x7F
 
+_HERE: Final = b"<<"
+"""The last word of a command whose text follows on lines of its own, up to one with a single dot."""
+
+_OPENING: Final = re.compile(rb"( *(?:offer|answer|send) +\S+ +<< *)\r?\n")
+
+_CLOSING: Final = re.compile(rb"\n\.\r?\n")
+
+_BEGUN_CLOSING: Final = re.compile(rb"\n(?:\.\r?)?\Z")
+
+_CLOSING_BYTES: Final = 4
+"""Of the longest end of a text."""
+
 TLS_ALERT: Final = bytes.fromhex("15 03 03 0002 02 28")
 """A fatal `handshake_failure` (RFC 8446, section 6): what a TLS client gets where no TLS is spoken."""
 
@@ -152,7 +164,11 @@ class Prefixed:
 
 
 class Lines:
-    """Splits lines: LF or CRLF ends each. A line above the limit is passed over up to its end."""
+    """Splits lines: LF or CRLF ends each. A line above the limit is passed over up to its end.
+
+    A command that ends in `<<` and the lines behind it, up to one with a single dot, are one frame, with LF in it.
+    Meanwhile `rest` begins with an LF, which no other rest does, unless `more` says that it is not split yet.
+    """
 
     __slots__ = ("limit", "more", "rest", "skipping")
 
@@ -168,15 +184,24 @@ class Lines:
         Raises:
             ProtocolError: `too-large`, once for each line above the limit.
         """
+        # The rest holds no LF unless `more` says so: a byte is searched once, however long the line grows.
+        if self.rest and not self.more:
+            if self.rest[0] == _LF[0]:
+                return self._text(chunk)
+            if _LF not in chunk:
+                return self._grown(chunk)
         if self.skipping:
             _, found, chunk = chunk.partition(_LF)
             if not found:
                 return NO_FRAMES
             self.skipping = False
-        # The rest holds no LF unless `more` says so: a byte is searched once, however long the line grows.
-        if self.rest and not self.more and _LF not in chunk:
-            return self._grown(chunk)
         data = bytes(self.rest) + chunk if self.rest else chunk
+        if _HERE in data:
+            opening = _OPENING.match(data)
+            if opening is not None and len(opening[1]) <= self.limit:
+                self.rest, self.more = _LF, False
+                return self._text(data)
+            most = 1  # the line after this one may begin a text
         self.rest = b""
         self.more = False
         frames: list[bytes] = []
@@ -216,6 +241,31 @@ class Lines:
             self.rest = bytearray(self.rest)
         self.rest += chunk
         return NO_FRAMES
+
+    def _text(self, chunk: bytes) -> Sequence[bytes]:
+        """The next frame where that is a text of several lines: nothing before its end has come."""
+        text = self.rest if isinstance(self.rest, bytearray) else bytearray(self.rest)
+        known = max(0, len(text) - _CLOSING_BYTES)
+        text += chunk
+        closing = _CLOSING.search(text, known)
+        # Before its end has come, up to three bytes of that may be in it.
+        size = (len(text) - (_CLOSING_BYTES - 1) if closing is None else closing.start()) - 1
+        too_large = size > self.limit and not self.skipping
+        if closing is not None:
+            frame, self.rest = bytes(text[1 : closing.start() + 1]), bytes(text[closing.end() :])
+            self.more = bool(self.rest)
+            skipped, self.skipping = self.skipping, False
+        elif too_large or self.skipping:
+            # What is skipped leaves nothing behind but an end that has begun, and a sign that its beginning was a text.
+            begun = _BEGUN_CLOSING.search(text, known)
+            frame, self.rest = b"", b"\n<" + (b"" if begun is None else begun[0])
+            skipped = self.skipping = True
+        else:
+            self.rest = text
+            return NO_FRAMES
+        if too_large:
+            raise ProtocolError(ErrorCode.TOO_LARGE, f"a text must be at most {self.limit} bytes here")
+        return NO_FRAMES if skipped else [frame]
 
     def _too_large(self) -> ProtocolError:
         return ProtocolError(ErrorCode.TOO_LARGE, f"a line must be at most {self.limit} bytes here")

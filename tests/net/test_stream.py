@@ -52,6 +52,19 @@ class TestFramings:
         assert [(await client.hears())["type"] for _ in range(4)] == ["pong", "pong", "pong", "registered"]
         await client.hears_nothing()
 
+    async def test_a_text_of_several_lines_is_one_message(self, daemon: Daemon) -> None:
+        alice, bob = await daemon.peer("alice", "lines"), await daemon.peer("bob")
+        for piece in (b"offer bob <<\r\nv=0\r\na=x", b":1\r\n.", b"\r\nping\n"):
+            await alice.sends(piece)
+        assert await bob.hears() == {"type": "offer", "from": "alice", "sdp": "v=0\r\na=x:1\r\n"}
+        assert await alice.hears() == {"type": "pong"}
+
+    async def test_a_text_that_is_too_long_is_skipped_up_to_its_dot(self, daemon: Daemon) -> None:
+        alice = await daemon.peer("alice", "lines")
+        await alice.sends(b"send alice <<\n" + b"quit\n" * 15_000 + b".\nping\n")
+        assert (await alice.hears())["code"] == "too-large"
+        assert await alice.hears() == {"type": "pong"}
+
     async def test_help_is_for_people(self, daemon: Daemon) -> None:
         client = await daemon.connect("lines")
         await client.sends(b"help\nping\n")

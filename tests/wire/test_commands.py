@@ -34,6 +34,10 @@ TYPED: list[tuple[str, ClientMessage]] = [
     ("send bob {zażółć}", Message(to="bob", data=Raw('"{zażółć}"'.encode()))),
     (r"send bob \ud83d\ude00\u0000", Message(to="bob", data=Raw('"😀\\u0000"'.encode()))),
     ("send bob a\rb\x1b", Message(to="bob", data=Raw(b'"a\\rb\\u001b"'))),
+    ("offer bob <<\nv=0", Offer(to="bob", sdp="v=0\r\n")),
+    ("offer bob <<\nv=0\ns=-\n", Offer(to="bob", sdp="v=0\r\ns=-\r\n")),
+    ('answer bob << \r\nv=0\r\na=x:\\r "\r\n', Answer(to="bob", sdp='v=0\r\na=x:\\r "\r\n')),
+    (" send  bob  << \nhello\n\n  there\n", Message(to="bob", data=Raw(b'"hello\\n\\n  there"'))),
     ("who", Peers()),
     ("who cam", Peers(prefix="cam")),
     ("ping", Ping()),
@@ -48,6 +52,9 @@ REFUSED: list[tuple[bytes, ErrorCode, str]] = [
     (b"offer bob", ErrorCode.BAD_MESSAGE, "the command is: offer ID TEXT"),
     (b"answer bob", ErrorCode.BAD_MESSAGE, "the command is: answer ID TEXT"),
     (b"send bob  ", ErrorCode.BAD_MESSAGE, "the command is: send ID TEXT"),
+    (b"offer bob <<", ErrorCode.BAD_MESSAGE, "the command is: offer ID TEXT"),
+    (b"offer bob <<\n", ErrorCode.BAD_MESSAGE, "the command is: offer ID TEXT"),
+    (b"send bob <<\n", ErrorCode.BAD_MESSAGE, "the command is: send ID TEXT"),
     (b"bye", ErrorCode.BAD_MESSAGE, "the command is: bye ID [REASON]"),
     (b"candidate", ErrorCode.BAD_MESSAGE, "the command is: candidate ID [TEXT]"),
     (b"send bob a\\", ErrorCode.BAD_MESSAGE, "a \\ in TEXT"),
@@ -99,7 +106,7 @@ class TestHelp:
 
     def test_names_every_command(self) -> None:
         said = [line.split()[1] for line in HELP.decode().splitlines()]
-        assert sorted(said) == sorted([*COMMANDS, "{...}"])
+        assert sorted(said) == sorted([*COMMANDS, "<<", "{...}"])
 
     @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"help"}))
     def test_every_command_is_one(self, name: str) -> None:

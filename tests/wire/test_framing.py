@@ -70,6 +70,25 @@ def line_frames(data: bytes, limit: int) -> list[Found]:
     return [*found, ErrorCode.TOO_LARGE] if len(rest) > limit + 1 else found
 
 
+def frames_with_texts(data: bytes, limit: int) -> list[Found]:
+    """What `Lines` must find where `send b <<` begins a text, said as plainly as possible."""
+    found: list[Found] = []
+    while (stop := data.find(b"\n")) >= 0:
+        line = data[:stop].removesuffix(b"\r")
+        if line != b"send b <<" or len(line) > limit:
+            found += line_frames(data[: stop + 1], limit)
+            data = data[stop + 1 :]
+            continue
+        closing = re.search(rb"\n\.\r?\n", data[stop:])
+        if closing is None:
+            # Three bytes above the limit may belong to the end.
+            return [*found, ErrorCode.TOO_LARGE] if len(data) > limit + 3 else found
+        end = stop + closing.start()
+        found.append(data[: end + 1] if end <= limit else ErrorCode.TOO_LARGE)
+        data = data[stop + closing.end() :]
+    return found + line_frames(data, limit)
+
+
 def chunked(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     """The data in pieces, none of them empty."""
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
@@ -88,6 +107,13 @@ PREFIXED_DATA = st.lists(
 LINES_DATA = st.lists(st.sampled_from([b"\n", b"\r", b"\r\n", b"a", b"{", b"bcd", b"0123456789"]), max_size=24).map(
     b"".join
 )
+
+TEXTS_DATA = st.lists(
+    st.sampled_from(
+        [b"send b <<", b"send b <<\n", b"send b <<\r\n", b"\n.\n", b"\n.\r\n", b"\n", b".", b"\r", b"v=0", b"<<"]
+    ),
+    max_size=16,
+).map(b"".join)
 
 
 class TestAnySplitOfTheBytesGivesTheSame:
@@ -109,6 +135,14 @@ class TestAnySplitOfTheBytesGivesTheSame:
         splitter = Lines(limit)
         assert split(splitter, chunked(data, cuts), most) == line_frames(data, limit)
         assert len(splitter.rest) <= limit + 1
+
+    @given(data=TEXTS_DATA, cuts=CUTS, most=MOST, limit=st.integers(min_value=4, max_value=30))
+    @example(data=b"send b <<\nv=0\r\n.\r\na\n", cuts=[18, 19, 20], most=1, limit=13)
+    @example(data=b"send b <<\nabcdefghij.\n\n.\n", cuts=[21, 22], most=1, limit=10)  # no end within what is skipped
+    def test_texts(self, data: bytes, cuts: list[int], most: int, limit: int) -> None:
+        splitter = Lines(limit)
+        assert split(splitter, chunked(data, cuts), most) == frames_with_texts(data, limit)
+        assert len(splitter.rest) <= limit + 4
 
     @given(data=st.binary(max_size=60), cuts=CUTS, most=MOST, limit=LIMIT)
     def test_garbage(self, data: bytes, cuts: list[int], most: int, limit: int) -> None:
