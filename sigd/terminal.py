@@ -69,3 +69,12 @@ def put_out(program: str, text: str) -> int:
             say(f"{program}: standard output: {error.strerror}")
         return 1
     return 0
+
+
+def has_terminal() -> bool:
+    """Return whether a terminal controls this process: there is none any more once that is closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

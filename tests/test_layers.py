@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "control": {"wire", "relay", "net", "rules", "why", "ladder", "metrics", "config", "log", "certificates"},
     "server": {
         *("wire", "relay", "net", "rules", "config", "toml_changes", "secret_files", "log"),
-        *("systemd", "metrics", "control"),
+        *("systemd", "metrics", "control", "terminal"),
     },
     "cli": {"server", "rules", "config", "terminal"},
     "ctl": {

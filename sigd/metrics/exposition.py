@@ -18,7 +18,7 @@ from sigd.metrics import process
 from sigd.net import opening
 from sigd.net.reactor import Reactor
 from sigd.relay.histogram import Histogram
-from sigd.relay.router import STOPPING, Router
+from sigd.relay.router import STOPPING, UNREGISTERED, Router
 from sigd.wire import datagram
 from sigd.wire.errors import ErrorCode
 
@@ -29,7 +29,7 @@ OTHER: Final = "other"
 
 REASONS: Final = (
     *(code.value for code in ErrorCode if code.closes),
-    *("left", "connection lost", "unregistered", "not registered", "http", "tls where none is spoken", STOPPING),
+    *("left", "connection lost", UNREGISTERED, "not registered", "http", "tls where none is spoken", STOPPING),
     *(opening.FAILED, opening.TIMED_OUT, datagram.UNACKNOWLEDGED, datagram.NOT_WHOLE),
 )
 """Why links end: an error's code, or these few words, which have hyphens between them in a label."""

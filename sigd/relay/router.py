@@ -55,6 +55,7 @@ _LIST_OVERHEAD: Final = 200
 _ROUNDING_SECONDS: Final = 0.001
 """A wait that is as short is none: the sum of sixty parts of a minute is not a minute exactly."""
 
+UNREGISTERED: Final = "unregistered"
 STOPPING: Final = "server stops"
 """Why links end when the daemon does."""
 
@@ -150,7 +151,7 @@ class Router:
                 self.admission.register(link, message, now)
             case Unregister():
                 _confirm(link, message)
-                link.close("unregistered")
+                link.close(UNREGISTERED)
             case Peers() if message.peers is UNSET:
                 self.peers(link, message)
             case IceServers() if message.ice_servers is UNSET:
@@ -315,7 +316,7 @@ class Router:
         limits = self.limits
         key: str | None
         if link.closing:
-            if link.reason != STOPPING:
+            if link.reason != STOPPING and not link.patient:  # a person's netcat stays until its user ends it
                 self.limits_hit["linger_ms"] += 1
             link.abort(link.reason)
         elif now >= link.stalled_since + limits.stall_timeout_ms / 1000:

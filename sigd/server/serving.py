@@ -24,6 +24,7 @@ from sigd.server import restarting
 from sigd.server.daemon import Server
 from sigd.server.doors import asked_at, listening
 from sigd.server.service import Service, status_of
+from sigd.terminal import has_terminal
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
@@ -69,6 +70,8 @@ async def serve(
 ) -> bool:
     """Serve until SIGTERM or SIGINT (a second one ends it at once), or until cancelled; reload at SIGHUP.
 
+    The SIGHUP of a terminal that is closed stops the daemon, too, where that was started from it.
+
     Args:
         rules: what holds at first.
         load: reads the configuration again; raises ConfigError.
@@ -83,6 +86,8 @@ async def serve(
         StartError: an address cannot be listened on.
     """
     handed_over = False
+    # Under nohup(1), which ignores SIGHUP, the daemon is to outlive its terminal.
+    at_terminal = has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
     config, service = rules.config, service or Service({})
     record = Record(keep_bodies=config.record.bodies, size=config.record.bytes)
     router = Router(config.limits, rules.access, rules.vendor, time.time, record=record)
@@ -114,7 +119,7 @@ async def serve(
             service.notifier.ready(status_of(reactor))
             task_status.started(server)
             async for number in signals:
-                if number == signal.SIGHUP:
+                if number == signal.SIGHUP and not (at_terminal and not has_terminal()):
                     server.reload()
                     continue
                 if number == signal.SIGUSR2:

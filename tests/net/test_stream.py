@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import pytest
+import trio
 from trio.testing import wait_all_tasks_blocked
 
 from sigd.wire.framing import NOT_HTTP, TLS_ALERT
@@ -80,6 +81,14 @@ class TestFramings:
         await client.says({"type": "unregister", "ref": "1"}, {"type": "ping"})
         assert await client.hears_all() == [{"type": "ok", "ref": "1"}]
         await daemon.peer("alice", framing)
+
+    async def test_who_has_left_by_lines_is_waited_for_no_longer_than_a_moment(self, daemon: Daemon) -> None:
+        """A program closes at once; netcat, which ends at a reset alone, would stay until its user types something."""
+        client = await daemon.peer("alice", "lines")
+        await client.says({"type": "unregister"})
+        await trio.sleep(1)
+        assert len(daemon.reactor) == 0
+        assert not daemon.router.limits_hit
 
 
 class TestPieces:
