@@ -19,6 +19,11 @@ class Tcp(NamedTuple):
         """What a certificate has to be made out to; of a link-local address, it knows no interface."""
         return self.host.partition("%")[0]
 
+    @property
+    def url(self) -> str:
+        """The address as a URL."""
+        return f"{'tls' if self.tls else 'tcp'}://{_authority(self.host, self.port)}"
+
 
 class Udp(NamedTuple):
     """A UDP port."""
@@ -26,11 +31,21 @@ class Udp(NamedTuple):
     host: str
     port: int
 
+    @property
+    def url(self) -> str:
+        """The address as a URL."""
+        return f"udp://{_authority(self.host, self.port)}"
+
 
 class Unix(NamedTuple):
     """A Unix socket."""
 
     path: str
+
+    @property
+    def url(self) -> str:
+        """The address as a URL."""
+        return f"unix:{self.path}"
 
 
 Address = Tcp | Udp | Unix
@@ -52,6 +67,10 @@ def parse(url: str) -> Address:
             return Unix(rest)
         case _:
             raise ValueError("no address of a server: expected tls://host, tcp://host, udp://host or unix:/path")
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _host_and_port(url: str, scheme: str) -> tuple[str, int]:

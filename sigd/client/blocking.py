@@ -8,6 +8,7 @@ For example:
             ...
 """
 
+import logging
 import math
 import random
 import ssl
@@ -46,6 +47,8 @@ ANSWER_SECONDS: Final = 10.0
 LEAVE_SECONDS: Final = 1.0
 """For the farewell: it makes sure that the ID is free, and nothing else depends on it."""
 
+_log: Final = logging.getLogger(__name__)
+
 LONGEST_NAP_SECONDS: Final = 3600.0
 """In one call of the system, which does not take any number; then it is called again."""
 
@@ -61,6 +64,7 @@ def connect(
     credentials: Credentials | Callable[[], Credentials] | None = None,
     ssl_context: ssl.SSLContext | None = None,
     reconnect: bool = True,
+    wait: bool = False,
     timeout: float = CONNECT_SECONDS,
     jitter: random.Random | None = None,
 ) -> "BlockingPeer":
@@ -78,6 +82,8 @@ def connect(
             function that returns such a mapping, called for each `register`. Without one nothing is renewed.
         ssl_context: for `tls://`: whom to trust, and the client's certificate; None: whom the system trusts.
         reconnect: False: a lost connection is the end.
+        wait: True: wait for a server that cannot be reached yet, or has no room, instead of raising; the first cause is
+            logged.
         timeout: seconds for one attempt, until the server has answered. To look up a name may take longer.
         jitter: where the pauses come from.
 
@@ -96,11 +102,12 @@ def connect(
         None if isinstance(where, Udp) else Framing.PREFIXED,
         chance,
         reconnect=reconnect,
+        wait=wait,
         max_frame=MAX_FRAME,
         renewable=callable(credentials),
     )
     dial = partial(connect_socket, where, context, conversation, chance)
-    peer = BlockingPeer(conversation, dial, _maker(credentials), timeout)
+    peer = BlockingPeer(conversation, dial, _maker(credentials), timeout, wait=wait)
     peer.start()
     return peer
 
@@ -117,11 +124,14 @@ class BlockingPeer:
         dial: Callable[[float], Turns[Connection]],
         make_credentials: Callable[[], Credentials],
         timeout: float,
+        *,
+        wait: bool = False,
     ) -> None:
         self._conversation = conversation
         self._dial = dial
         self._make_credentials = make_credentials
         self._timeout = timeout
+        self._wait = wait
         self._connection: Connection | None = None
         self._life = self._live()
         self._left_at = math.inf
@@ -164,6 +174,8 @@ class BlockingPeer:
         except BaseException:
             self._life.close()
             raise
+        if self._conversation.terms is None and self._conversation.ended is not None:
+            raise self._conversation.ended
 
     def request(self, message: Asking, *, within: float = ANSWER_SECONDS) -> Answered:
         """Say something, and wait for the server's answer: at most so many seconds, if need be for a connection too.
@@ -252,7 +264,7 @@ class BlockingPeer:
         """Connect, converse, and connect again whenever the connection is lost, until the conversation has ended."""
         conversation = self._conversation
         try:
-            connection = yield from self._establish()
+            connection = yield from (self._establish_or_wait() if self._wait else self._establish())
             while connection is not None:
                 reason = yield from connection.converse()
                 self._hang_up()
@@ -277,6 +289,16 @@ class BlockingPeer:
         # Not before there is somebody to show them to: who makes them may have to do with thousands of peers.
         yield from connection.register(self._fresh(), until)
         return connection
+
+    def _establish_or_wait(self) -> Turns[Connection | None]:
+        try:
+            return (yield from self._establish())
+        except (OSError, SignalingError) as fault:
+            self._hang_up()
+            self._conversation.lose(why(fault), monotonic())
+            if self._conversation.ended is None:
+                _log.warning("%s; trying again", why(fault))
+        return (yield from self._establish_again())
 
     def _establish_again(self) -> Turns[Connection | None]:
         conversation = self._conversation

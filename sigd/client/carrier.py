@@ -60,12 +60,14 @@ class Carrier:
         dial: "Callable[[Carrier], Awaitable[Connection]]",
         wallet: Wallet,
         connect_timeout: float,
+        url: str,
     ) -> None:
         self.conversation = conversation
         self.changed = anyio.Event()
         self._dial = dial
         self._wallet = wallet
         self._connect_timeout = connect_timeout
+        self._url = url
         self._scope = anyio.CancelScope()
 
     def tell(self) -> None:
@@ -99,7 +101,25 @@ class Carrier:
             return connection
         if self.conversation.fault is not None:
             raise self.conversation.fault
-        raise TimeoutError(f"the server did not register this peer within {self._connect_timeout:g} s")
+        raise TimeoutError(f"{self._url} did not register this peer within {self._connect_timeout:g} s")
+
+    async def establish_or_wait(self) -> Connection:
+        """Connect and register, as often as it takes: a server that is away, or has no room, may be there later.
+
+        Raises:
+            SignalingError: the server rejected this peer for a reason that no further try mends.
+        """
+        try:
+            return await self.establish()
+        except (OSError, SignalingError) as fault:
+            self.conversation.lose(why(fault), anyio.current_time())
+            if self.conversation.ended is None:
+                _log.warning("%s; trying again", why(fault))
+        connection = await self._establish_again()
+        if connection is None:
+            assert self.conversation.ended is not None
+            raise self.conversation.ended
+        return connection
 
     async def _converse(self, connection: Connection) -> str:
         reason = ""

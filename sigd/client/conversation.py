@@ -88,6 +88,8 @@ class Conversation:
 
     Args:
         framing: of what is written to a stream; None: there are no frames, messages travel whole.
+        reconnect: whether a lost connection is made again.
+        wait: whether the first connection is tried again until there is one.
 
     Attributes:
         id: the peer ID: as asked for, then as the server gave it, and asked for again with each connection.
@@ -110,6 +112,7 @@ class Conversation:
         jitter: random.Random,
         *,
         reconnect: bool,
+        wait: bool = False,
         max_frame: int,
         renewable: bool = False,
     ) -> None:
@@ -129,6 +132,7 @@ class Conversation:
         self._wrap = _WRAPS[framing]
         self._overhead = len(self._wrap(b""))
         self._reconnect = reconnect
+        self._wait = wait
         self._max_frame = max_frame
         self._backoff = Backoff(jitter)
         self._split: Splitter | None = None
@@ -205,7 +209,7 @@ class Conversation:
         pending, self._pending = self._pending, {}
         for request in pending.values():
             request.fail(Disconnected(f"lost while the answer was awaited ({self.fault})", sent=True))
-        if self.ended is None and (self.left or not self._reconnect):
+        if self.ended is None and (self.left or not (self._reconnect or (self._wait and self.terms is None))):
             self.ended = self.fault
         self.retry_at = self._backoff.next(now)
 

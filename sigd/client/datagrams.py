@@ -14,6 +14,7 @@ from anyio.abc import ConnectedUDPSocket
 from sigd.client.datagram_link import DatagramLink
 from sigd.client.errors import Disconnected
 from sigd.client.greeting import Greeting
+from sigd.client.trust import unreachable
 from sigd.wire import macs, messages
 from sigd.wire.said import IceServerList
 
@@ -64,7 +65,10 @@ async def connect_datagrams(where: "Udp", jitter: random.Random, carrier: "Carri
     Raises:
         OSError: nobody knows the name.
     """
-    found = await anyio.getaddrinfo(where.host, where.port, type=SOCK_DGRAM)
+    try:
+        found = await anyio.getaddrinfo(where.host, where.port, type=SOCK_DGRAM)
+    except OSError as fault:
+        raise unreachable(where, fault) from None
     addresses = dict.fromkeys((str(place[0]), int(place[1])) for *_, place in found)
     return DatagramConnection(carrier, [*addresses], jitter)
 

@@ -8,7 +8,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from sigd.client.address import Tcp, Unix
-from sigd.client.trust import why_refused
+from sigd.client.trust import unreachable, why_refused
 
 HANG_UP_SECONDS: Final = 0.5
 """For TLS to say goodbye, and hear it. A server that lives answers in one round trip; another one is not waited for."""
@@ -24,16 +24,23 @@ async def dial(where: Tcp | Unix, context: ssl.SSLContext | None) -> ByteStream:
         OSError: there is no connection. `ssl.SSLCertVerificationError`, one of these: there is one, and not to whom
             it should be.
     """
+    try:
+        return await _dial(where, context)
+    except (anyio.EndOfStream, anyio.BrokenResourceError):
+        fault = ConnectionError("the server closed the connection instead of a TLS handshake")
+        raise unreachable(where, fault) from None
+    except OSError as fault:
+        raise unreachable(where, fault) from None
+
+
+async def _dial(where: Tcp | Unix, context: ssl.SSLContext | None) -> ByteStream:
     match where:
         case Unix(path):
             return await anyio.connect_unix(path)
         case Tcp(host, port, tls=False):
             return await anyio.connect_tcp(host, port)
         case Tcp(host, port):
-            try:
-                return await anyio.connect_tcp(host, port, tls=True, ssl_context=context, tls_hostname=where.name)
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                raise ConnectionError("the server closed the connection instead of a TLS handshake") from None
+            return await anyio.connect_tcp(host, port, tls=True, ssl_context=context, tls_hostname=where.name)
 
 
 async def hang_up(stream: ByteStream, *, within: float = 0) -> None:

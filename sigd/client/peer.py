@@ -54,15 +54,18 @@ async def connect(
     keepalive_ms: int | None = None,
     max_frame: int = MAX_FRAME,
     reconnect: bool = True,
+    wait: bool = False,
     connect_timeout: float = CONNECT_SECONDS,
     jitter: random.Random | None = None,
 ) -> AsyncGenerator["Peer", None]:
     """Be a peer, registered with the server, for as long as the `async with` lasts.
 
-    What goes wrong with the first connection is raised: a wrong address, an ID that somebody else holds. A connection
-    that is lost later is made again, after pauses with full jitter, and with the same ID; that somebody else holds it
-    is then a reason to try again, since that may be this peer's own old link. So is a server that cannot be trusted,
-    which may be mended. The server can end this (`replaced`, `auth-failed`).
+    What goes wrong with the first connection is raised: a wrong address, an ID that somebody else holds. With `wait`
+    it is tried again like a lost one, and only a rejection that no further try mends is raised.
+
+    A connection that is lost later is made again, after pauses with full jitter, and with the same ID; that somebody
+    else holds it is then a reason to try again, since that may be this peer's own old link. So is a server that cannot
+    be trusted, which may be mended. The server can end this (`replaced`, `auth-failed`).
 
     Credentials that expire are renewed in good time, if a function makes them. Without one `auth-expired` is the end.
 
@@ -79,6 +82,8 @@ async def connect(
         keepalive_ms: after how much silence each side asks whether the other is there; None: as the server likes it.
         max_frame: bytes of the longest message that is taken.
         reconnect: False: a lost connection is the end.
+        wait: True: wait for a server that cannot be reached yet, or has no room, instead of raising; the first cause is
+            logged.
         connect_timeout: seconds for one attempt, until the server has answered.
         jitter: where the pauses come from.
 
@@ -110,11 +115,12 @@ async def connect(
         frames,
         chance,
         reconnect=reconnect,
+        wait=wait,
         max_frame=max_frame,
         renewable=wallet.renewable,
     )
-    carrier = Carrier(conversation, dial, wallet, connect_timeout)
-    connection = await carrier.establish()
+    carrier = Carrier(conversation, dial, wallet, connect_timeout, where.url)
+    connection = await (carrier.establish_or_wait() if wait else carrier.establish())
     fault: Exception | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(carrier.run, connection)

@@ -22,7 +22,7 @@ from sigd.client.credentials import Credentials
 from sigd.client.datagram_link import DatagramLink
 from sigd.client.errors import Disconnected
 from sigd.client.greeting import Greeting
-from sigd.client.trust import why_refused
+from sigd.client.trust import unreachable, why_refused
 from sigd.wire import macs
 
 RECEIVE_BYTES: Final = 65_536
@@ -93,6 +93,15 @@ def connect_socket(
         OSError: there is no connection. `ssl.SSLCertVerificationError`, one of these: there is one, and not to whom
             it should be.
     """
+    try:
+        return (yield from _connect(where, context, conversation, jitter, until))
+    except OSError as fault:
+        raise unreachable(where, fault) from None
+
+
+def _connect(
+    where: Address, context: ssl.SSLContext | None, conversation: Conversation, jitter: random.Random, until: float
+) -> Turns[Connection]:
     if isinstance(where, Unix):
         return StreamConnection(conversation, (yield from _dial(_Place(socket.AF_UNIX, where.path), until)))
     kind = socket.SOCK_DGRAM if isinstance(where, Udp) else socket.SOCK_STREAM
@@ -367,5 +376,4 @@ def why(fault: BaseException) -> str:
         case ConnectionResetError() | BrokenPipeError() | ssl.SSLEOFError():
             return "the connection was lost"
         case _:
-            said = fault.strerror if isinstance(fault, OSError) else None
-            return why_refused(fault) or said or str(fault)
+            return why_refused(fault) or str(fault)

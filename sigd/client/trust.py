@@ -1,9 +1,20 @@
 """Whom a client trusts, and what it says when that, or anything else about a connection, goes wrong. No I/O."""
 
+import errno
+import os
+import socket
 import ssl
+from typing import Final, cast
 
 from sigd.client.address import Address, Tcp
 from sigd.client.errors import Disconnected, SignalingError
+
+_REMEDIES: Final = {
+    errno.ECONNREFUSED: "start sigd there, or correct the URL",
+    errno.ENOENT: "start sigd, or correct the path",
+    errno.EACCES: "run this program as a user or in a group that may open the socket",
+}
+"""The advice for the causes that a newcomer meets."""
 
 
 def context_for(where: Address, wanted: ssl.SSLContext | None) -> ssl.SSLContext | None:
@@ -31,7 +42,7 @@ def trusting(authority: str | None) -> ssl.SSLContext:
 
 
 def why_refused(fault: BaseException) -> str:
-    """A few words for people where a server, or TLS, has refused; nothing where it was something else."""
+    """Return a few words for people where a server, TLS or the system has refused; nothing for other faults."""
     match fault:
         case SignalingError():
             return fault.text if isinstance(fault, Disconnected) else str(fault)
@@ -39,5 +50,35 @@ def why_refused(fault: BaseException) -> str:
             return f"the server's certificate is not trusted: {fault.verify_message}"
         case ssl.SSLError():
             return f"TLS failed: {(getattr(fault, 'reason', None) or 'no reason given').lower().replace('_', ' ')}"
+        case OSError(strerror=str() as reason):
+            return reason
         case _:
             return ""
+
+
+def unreachable(where: Address, fault: OSError) -> OSError:
+    """Return the error to raise for a connection that cannot be made: with the address, the cause, and a remedy.
+
+    It has the type and the `errno` of `fault`. An error of TLS stays as it is, and names the address in a note.
+    """
+    if isinstance(fault, ssl.SSLError):
+        fault.add_note(f"while connecting to {where.url}")
+        return fault
+    if isinstance(fault, socket.gaierror):
+        return socket.gaierror(
+            fault.errno, f"no address known for {where.url} ({fault.strerror}): correct the host name"
+        )
+    cause = _single_cause(fault)
+    if cause.errno is None:
+        return type(cause)(f"no connection to {where.url}: {cause}")
+    remedy = _REMEDIES.get(cause.errno)
+    text = f"no connection to {where.url}: {os.strerror(cause.errno).lower()}"
+    return OSError(cause.errno, text if remedy is None else f"{text}: {remedy}")
+
+
+def _single_cause(fault: OSError) -> OSError:
+    """Return the error of the last address that was tried, where several were and `fault` only counts them."""
+    cause = fault.__cause__
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[-1]
+    return cause if fault.errno is None and isinstance(cause, OSError) else fault

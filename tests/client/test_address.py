@@ -74,3 +74,11 @@ def test_what_a_certificate_has_to_be_made_out_to(url: str, name: str):
     address = parse(url)
     assert isinstance(address, Tcp)
     assert address.name == name
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["tcp://example.org:1", "tls://example.org:7337", "tcp://[::1]:9", "udp://[::1]:9", "udp://h:1", "unix:/a?b#c d"],
+)
+def test_an_address_as_a_url(url: str):
+    assert parse(url).url == url

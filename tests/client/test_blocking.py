@@ -167,9 +167,10 @@ def test_of_several_addresses_the_one_that_answers_is_found(daemon: Daemon, over
 def test_no_server_is_an_os_error(tmp_path: Path):
     with closing(socket.socket()) as unused:
         unused.bind(("127.0.0.1", 0))
-        with pytest.raises(ConnectionRefusedError):
-            connect(f"tcp://127.0.0.1:{unused.getsockname()[1]}")
-    with pytest.raises(FileNotFoundError):
+        url = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(ConnectionRefusedError, match=f"no connection to {url}: connection refused: start sigd"):
+            connect(url)
+    with pytest.raises(FileNotFoundError, match="correct the path"):
         connect(f"unix:{tmp_path}/none")
 
 

@@ -214,3 +214,25 @@ def test_the_end_that_a_server_means_is_raised():
 def test_no_tls_where_it_was_wanted_is_no_connection():
     with scripted(lambda link: None) as url, pytest.raises(ConnectionError, match="instead of a TLS handshake"):
         connect(url.replace("tcp:", "tls:"), ssl_context=certificates.client())
+
+
+def test_waiting_for_a_server_that_has_no_room(caplog: pytest.LogCaptureFixture):
+    def full(link: Link) -> None:
+        link.says(type="error", code="server-full", message="full", ref=link.hears()["ref"])
+
+    def greets(link: Link) -> None:
+        link.registers()
+        link.says(type="message", **{"from": "bob"}, data="at last")
+        link.hears()
+
+    with scripted(full, full, greets) as url, connect(url, id="alice", wait=True, jitter=NoJitter()) as peer:
+        assert peer.receive(10) == MessageFrom(sender="bob", data="at last")
+    assert [record.getMessage() for record in caplog.records] == ["server-full: full; trying again"]
+
+
+def test_waiting_ends_where_no_further_try_mends_it():
+    def rejects(link: Link) -> None:
+        link.says(type="error", code="auth-failed", message="no", ref=link.hears()["ref"])
+
+    with scripted(lambda _: None, rejects) as url, pytest.raises(SignalingError, match="auth-failed: no"):
+        connect(url, id="alice", wait=True, jitter=NoJitter())

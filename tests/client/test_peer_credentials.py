@@ -137,7 +137,7 @@ def test_nobody_is_asked_for_any_while_there_is_no_server_to_show_them_to(backen
     tokens = Tokens()
 
     async def main() -> None:
-        with pytest.raises(OSError, match="No such file"):
+        with pytest.raises(OSError, match="no such file"):
             async with connect(f"unix:{tmp_path}/none", credentials=tokens):
                 pass
 

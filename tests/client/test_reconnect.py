@@ -1,8 +1,13 @@
 """The client and a server that misbehaves, on real sockets, under trio and asyncio."""
 
+import socket
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.abc
+import anyio.lowlevel
 import pytest
 
 from sigd.client import (
@@ -329,3 +334,105 @@ def test_peers_come_in_pages(backend: str):
             assert await peer.peers() == {"a": {"name": "a"}, "b": {"name": "b"}, "c": {"name": "c"}, "odd": {}}
 
     run(backend, main)
+
+
+# -- waiting for the first connection
+
+
+def test_waiting_for_a_server_that_comes_later(backend: str, caplog: pytest.LogCaptureFixture):
+    async def main() -> None:
+        with closing(socket.socket()) as place:
+            place.bind(("127.0.0.1", 0))
+            url = f"tcp://127.0.0.1:{place.getsockname()[1]}"
+            async with anyio.create_task_group() as group:
+                met: list[str] = []
+
+                async def peer() -> None:
+                    async with connect(url, id="early", wait=True, reconnect=False, jitter=Brief()) as early:
+                        met.append(early.id)
+                        await early.ping()
+
+                group.start_soon(peer)
+                while not caplog.records:
+                    await anyio.lowlevel.checkpoint()
+                place.listen()
+                place.setblocking(False)
+                async with await accepted(place) as stream:
+                    link = ServerLink(stream)
+                    await link.registers()
+                    await link.says({"type": "pong", "ref": (await link.hears())["ref"]})
+                    await link.gone()
+        assert met == ["early"]
+        assert [record.getMessage() for record in caplog.records] == [
+            f"no connection to {url}: connection refused: start sigd there, or correct the URL; trying again"
+        ]
+
+    run(backend, main)
+
+
+async def accepted(listener: socket.socket) -> anyio.abc.SocketStream:
+    while True:
+        try:
+            sock, _ = listener.accept()
+        except BlockingIOError:
+            await anyio.wait_readable(listener)
+        else:
+            return await anyio.abc.SocketStream.from_socket(sock)
+
+
+def test_waiting_while_the_server_has_no_room_or_another_has_the_id(backend: str):
+    async def full(link: ServerLink) -> None:
+        await link.refuses("server-full", retryAfterMs=1)
+        await link.gone()
+
+    async def main() -> None:
+        async with (
+            scripted_server(full, holds_the_id, cuts_before_an_answer, greets) as server,
+            connect(server.url, id="cam1", wait=True, jitter=Brief()) as peer,
+        ):
+            assert await take(peer, 1) == [ByeFrom(sender="server")]
+            assert server.extra == 0
+
+    run(backend, main)
+
+
+async def cuts_before_an_answer(link: ServerLink) -> None:
+    await link.hears()
+
+
+def test_waiting_ends_where_no_further_try_mends_it(backend: str):
+    async def main() -> None:
+        async with scripted_server(holds_the_id, forbids) as server:
+            with pytest.raises(SignalingError, match="auth-failed"):
+                async with connect(server.url, id="cam1", wait=True, jitter=Brief()):
+                    pass
+            assert server.extra == 0
+
+    async def forbids(link: ServerLink) -> None:
+        await link.refuses("auth-failed")
+        await link.gone()
+
+    run(backend, main)
+
+
+def test_waiting_can_be_cancelled(backend: str, tmp_path: Path):
+    async def main() -> None:
+        with anyio.move_on_after(30) as scope:
+            async with connect(f"unix:{tmp_path}/none", wait=True):
+                pass
+        assert scope.cancelled_caught
+
+    run(backend, main, jumping=True)
+
+
+def test_a_server_that_says_nothing_is_named(backend: str):
+    async def silent(link: ServerLink) -> None:
+        await link.gone_raw()
+
+    async def main() -> None:
+        async with scripted_server(silent) as server:
+            with pytest.raises(TimeoutError, match=f"{server.url} did not register this peer within 10 s"):
+                async with connect(server.url):
+                    pass
+
+    run(backend, main, jumping=True)
