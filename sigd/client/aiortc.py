@@ -11,7 +11,6 @@ Runs on asyncio, as aiortc does.
 import asyncio
 import logging
 import random
-import re
 import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -23,6 +22,7 @@ from aiortc.contrib.signaling import BYE, BaseSignaling, SignalingBye
 from aiortc.rtcicetransport import parse_stun_turn_uri
 from aiortc.sdp import candidate_from_sdp, candidate_to_sdp
 
+from sigd.client import candidates
 from sigd.client.backoff import Backoff
 from sigd.client.conversation import Received
 from sigd.client.credentials import CredentialsSource
@@ -40,8 +40,8 @@ server allows."""
 BYE_SECONDS: Final = 1.0
 """For the farewell on `close`: the other notices anyway, by its ICE."""
 
-_BEFORE_CANDIDATE: Final = re.compile(r"\A(a=)?candidate:")
-"""Optional on the way in, and some send the whole line of an SDP."""
+MOST_LOGGED: Final = 5
+"""Candidates left out between two descriptions that have a log line each: they mostly have the same fault."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -66,6 +66,19 @@ class Signaling(BaseSignaling):
     Like TcpSocketSignaling, sending an offer waits until the other is there. A lost connection is made again in the
     background.
 
+    Candidates are read as leniently as a browser reads them. One that aiortc cannot use is left out, trickled or in a
+    description, and logged.
+
+    aiortc answers an offer that has no address among its candidates (a browser's, with mDNS names alone) without any
+    of its own once it knows the end of those candidates. That end is therefore held back until a candidate with an
+    address has come, or the answer was sent.
+
+    Args:
+        url, id, credentials, ssl_context, framing, wait: as `sigd.client.connect` has them.
+        to: the other's peer ID; None: that of the first peer that sends an offer.
+        dtls_server: True: be the DTLS server in calls of others, by answering `a=setup:passive`. Peers that share no
+            cipher suite with aiortc's DTLS client (GStreamer's webrtcbin) connect then.
+
     Attributes:
         to: the other's peer ID; None until the first offer comes.
     """
@@ -79,9 +92,18 @@ class Signaling(BaseSignaling):
         credentials: CredentialsSource | None = None,
         ssl_context: ssl.SSLContext | None = None,
         framing: Literal["prefixed", "lines"] = "prefixed",
+        wait: bool = False,
+        dtls_server: bool = False,
     ) -> None:
         self.to = to
-        self._connect = partial(connect, url, id=id, credentials=credentials, ssl_context=ssl_context, framing=framing)
+        self._connect = partial(
+            connect, url, id=id, credentials=credentials, ssl_context=ssl_context, framing=framing, wait=wait
+        )
+        self._dtls_server = dtls_server
+        self._end_may_pass = asyncio.Event()
+        self._end_may_pass.set()
+        self._end_held = False
+        self._left_out = 0
         self._ready: asyncio.Future[Peer] | None = None
         self._holder: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -111,6 +133,7 @@ class Signaling(BaseSignaling):
                 await self._offer(peer, self.to, descr.sdp)
             case aiortc.RTCSessionDescription(type="answer"):
                 await peer.answer(self.to, descr.sdp)
+                self._end_may_pass.set()
             case aiortc.RTCIceCandidate():
                 await peer.candidate(self.to, _to_init(descr))
             case None | EndOfCandidates():
@@ -129,11 +152,17 @@ class Signaling(BaseSignaling):
         if self._closing.is_set():
             return None
         peer = await self._connected()
-        async for message in peer:
-            found = self._read(message)
+        while True:
+            if self._end_held and self._end_may_pass.is_set():
+                self._end_held = False
+                return END_OF_CANDIDATES
+            try:
+                message = await self._heard(peer)
+            except StopAsyncIteration:
+                return None
+            found = None if message is None else self._read(message)
             if found is not None:
                 return found
-        return None
 
     async def close(self) -> None:
         """Say goodbye, and leave the server."""
@@ -183,6 +212,19 @@ class Signaling(BaseSignaling):
         finally:
             ready.cancel()
 
+    async def _heard(self, peer: Peer) -> Received | None:
+        """Return the next message; None where an end of candidates that was held back may pass before one comes."""
+        if not self._end_held:
+            return await anext(peer)
+        hearing = asyncio.ensure_future(peer.__anext__())
+        passing = asyncio.ensure_future(self._end_may_pass.wait())
+        try:
+            await asyncio.wait({hearing, passing}, return_when=asyncio.FIRST_COMPLETED)
+            return hearing.result() if hearing.done() else None
+        finally:
+            hearing.cancel()  # a message that comes now stays with the peer
+            passing.cancel()
+
     async def _offer(self, peer: Peer, to: str, sdp: str) -> None:
         backoff = Backoff(random.Random(), LONGEST_WAIT_SECONDS)
         now = asyncio.get_running_loop().time
@@ -207,15 +249,61 @@ class Signaling(BaseSignaling):
             return None
         match message:
             case OfferFrom():
-                return aiortc.RTCSessionDescription(sdp=message.sdp, type="offer")
+                return aiortc.RTCSessionDescription(sdp=self._read_offer(message.sdp), type="offer")
             case AnswerFrom():
-                return aiortc.RTCSessionDescription(sdp=message.sdp, type="answer")
+                return aiortc.RTCSessionDescription(sdp=self._without_faulty(message.sdp), type="answer")
+            case CandidateFrom(candidate=None) if not self._end_may_pass.is_set():
+                self._end_held = True
+                return None
             case CandidateFrom():
-                return END_OF_CANDIDATES if message.candidate is None else _from_init(message.candidate)
+                return END_OF_CANDIDATES if message.candidate is None else self._from_init(message.candidate)
             case ByeFrom():
                 return BYE
             case _:
                 return None
+
+    def _read_offer(self, sdp: str) -> str:
+        sdp = self._without_faulty(sdp)
+        self._end_held = False
+        if candidates.names_an_address(sdp):
+            self._end_may_pass.set()
+        else:
+            sdp, self._end_held = candidates.without_end(sdp)
+            self._end_may_pass.clear()
+        return sdp.replace("a=setup:actpass", "a=setup:active") if self._dtls_server else sdp
+
+    def _without_faulty(self, sdp: str) -> str:
+        sdp, faults = candidates.without_faulty(sdp)
+        self._left_out = 0
+        for fault in faults:
+            self._leave_out(fault)
+        return sdp
+
+    def _from_init(self, init: dict[str, Any]) -> aiortc.RTCIceCandidate | None:
+        """Return the candidate; None for one that aiortc cannot use.
+
+        That is also an empty one: it ends the candidates of one media section, and aiortc only knows the end of all.
+        """
+        try:
+            read = candidates.read(init)
+        except ValueError as fault:
+            self._leave_out(str(fault))
+            return None
+        if read is None:
+            _log.debug("left out the end of one media section's candidates: aiortc only knows that of all")
+            return None
+        candidate = candidate_from_sdp(read.text)
+        candidate.sdpMid, candidate.sdpMLineIndex = read.mid, read.line_index
+        if not read.is_hidden:
+            self._end_may_pass.set()
+        return candidate
+
+    def _leave_out(self, fault: str) -> None:
+        self._left_out += 1
+        if self._left_out <= MOST_LOGGED:
+            _log.warning("left a candidate out: %s", fault)
+        elif self._left_out == MOST_LOGGED + 1:
+            _log.warning("left more candidates out, and logs no more of them until the next description")
 
 
 def configuration(ice_servers: Iterable[Mapping[str, Any]]) -> aiortc.RTCConfiguration:
@@ -245,23 +333,3 @@ def _to_init(candidate: aiortc.RTCIceCandidate) -> dict[str, Any]:
         "sdpMid": candidate.sdpMid,
         "sdpMLineIndex": candidate.sdpMLineIndex,
     }
-
-
-def _from_init(init: dict[str, Any]) -> aiortc.RTCIceCandidate | None:
-    """The candidate; None for one that aiortc cannot use.
-
-    That is also an empty one: it ends the candidates of one media section, and aiortc only knows the end of all.
-    """
-    text, mid, index = init.get("candidate"), init.get("sdpMid"), init.get("sdpMLineIndex")
-    if not isinstance(text, str) or not text:
-        return None
-    try:
-        candidate = candidate_from_sdp(_BEFORE_CANDIDATE.sub("", text, count=1))
-    except (ValueError, AssertionError, IndexError):
-        _log.warning("a candidate that aiortc cannot read was ignored")
-        return None
-    candidate.sdpMid = mid if isinstance(mid, str) else None
-    candidate.sdpMLineIndex = index if isinstance(index, int) else None
-    if candidate.sdpMid is None and candidate.sdpMLineIndex is None:
-        return None  # it would have to belong to some media section (W3C webrtc-pc, addIceCandidate)
-    return candidate

@@ -10,7 +10,7 @@ import pytest
 from aiortc.contrib.signaling import BYE, BaseSignaling
 
 from sigd.client import AnswerFrom, ByeFrom, CandidateFrom, OfferFrom, Peer, SignalingError, connect
-from sigd.client.aiortc import END_OF_CANDIDATES, Signaling, configuration
+from sigd.client.aiortc import END_OF_CANDIDATES, MOST_LOGGED, Signaling, configuration
 from tests.client import certificates
 from tests.client.scripted import ServerLink, scripted_server
 from tests.daemon import running_daemon
@@ -84,6 +84,131 @@ def test_what_is_received(url: str):
     with_bob(url, main)
 
 
+def offer_without_addresses(sdp: str) -> str:
+    """An offer as a browser without camera permission makes it, complete: mDNS names alone, and their end."""
+    hidden = "1 1 UDP 2122187007 0bd1b6cf-6ad3-4c4a-b2a1-f0ef2a9a2e4a.local 54321 typ host"
+    lines = [line for line in sdp.split("\r\n") if not line.startswith(("a=candidate:", "a=end-of-candidates"))]
+    return "\r\n".join([*lines[:-1], f"a=candidate:{hidden}", "a=end-of-candidates", ""])
+
+
+async def complete_offer() -> str:
+    caller = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+    caller.createDataChannel("data")
+    await caller.setLocalDescription(await caller.createOffer())
+    sdp = caller.localDescription.sdp
+    await caller.close()
+    return sdp
+
+
+@pytest.mark.parametrize("trickled", [True, False])
+def test_an_offer_with_mdns_names_alone_is_answered_with_candidates(url: str, trickled: bool):
+    async def main(bob: Peer, signaling: Signaling) -> None:
+        sdp = offer_without_addresses(await complete_offer())
+        await bob.offer("alice", sdp.replace("a=end-of-candidates\r\n", "") if trickled else sdp)
+        if trickled:
+            await bob.end_of_candidates("alice")
+        offer = await signaling.receive()
+        assert isinstance(offer, aiortc.RTCSessionDescription)
+        waiting = asyncio.create_task(signaling.receive())
+        callee = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+        await callee.setRemoteDescription(offer)
+        await callee.setLocalDescription(await callee.createAnswer())
+        assert "a=candidate:" in callee.localDescription.sdp
+        assert not waiting.done()
+        await signaling.send(callee.localDescription)
+        assert await waiting is END_OF_CANDIDATES
+        await callee.addIceCandidate(None)
+        await callee.close()
+
+    with_bob(url, main)
+
+
+@pytest.mark.parametrize("before", ["a candidate with an address", "another message"])
+def test_an_end_of_candidates_is_held_back_no_longer_than_needed(url: str, before: str):
+    async def main(bob: Peer, signaling: Signaling) -> None:
+        await bob.offer("alice", "v=0\r\na=end-of-candidates\r\n")
+        offer = await signaling.receive()
+        assert offer == aiortc.RTCSessionDescription(sdp="v=0\r\n", type="offer")
+        if before == "another message":
+            await bob.bye("alice")
+            assert await signaling.receive() is BYE
+            await signaling.send(aiortc.RTCSessionDescription(sdp="v=0\r\n", type="answer"))
+        else:
+            await bob.candidate("alice", {"candidate": HOST, "sdpMid": "0"})
+            assert isinstance(await signaling.receive(), aiortc.RTCIceCandidate)
+        assert await signaling.receive() is END_OF_CANDIDATES
+
+    with_bob(url, main)
+
+
+def test_closing_ends_a_receive_that_holds_an_end_of_candidates(url: str):
+    async def main(bob: Peer, signaling: Signaling) -> None:
+        await bob.offer("alice", "v=0\r\na=end-of-candidates\r\n")
+        await signaling.receive()
+        waiting = asyncio.create_task(signaling.receive())
+        await bob.ping()
+        await signaling.close()
+        assert await waiting is None
+
+    with_bob(url, main)
+
+
+def test_who_is_the_dtls_server_can_be_chosen(url: str):
+    async def main() -> None:
+        async with asyncio.timeout(LIMIT), connect(url, id="bob") as bob:
+            signaling = Signaling(url, id="alice", to="bob", dtls_server=True)
+            await signaling.connect()
+            await bob.offer("alice", await complete_offer())
+            offer = await signaling.receive()
+            assert isinstance(offer, aiortc.RTCSessionDescription)
+            callee = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+            await callee.setRemoteDescription(offer)
+            await callee.setLocalDescription(await callee.createAnswer())
+            assert "a=setup:passive" in callee.localDescription.sdp
+            await callee.close()
+            await signaling.close()
+
+    asyncio.run(main())
+
+
+FAULTY = HOST.replace(" 9 ", " 65536 ")
+
+
+@pytest.mark.parametrize(
+    ("init", "logged"),
+    [
+        ({"sdp": HOST, "sdpMid": "0"}, "it has no member `candidate`, but 'sdp, sdpMid'"),
+        ({"candidate": {"candidate": HOST, "sdpMid": "0"}}, "its member `candidate` must be a string"),
+        ({"candidate": FAULTY, "sdpMid": "0"}, "its port must be 1 to 65535, not '65536'"),
+    ],
+)
+def test_a_candidate_that_is_left_out_is_logged(
+    url: str, init: dict[str, Any], logged: str, caplog: pytest.LogCaptureFixture
+):
+    async def main(bob: Peer, signaling: Signaling) -> None:
+        for _ in range(2 * MOST_LOGGED):
+            await bob.candidate("alice", init)
+        await bob.bye("alice")
+        assert await signaling.receive() is BYE
+
+    with_bob(url, main)
+    lines = [record.getMessage() for record in caplog.records if record.name == "sigd.client.aiortc"]
+    assert len(lines) == MOST_LOGGED + 1
+    assert all(logged in line for line in lines[:-1])
+
+
+@pytest.mark.parametrize("kind", ["offer", "answer"])
+def test_a_faulty_candidate_in_a_description_never_reaches_aiortc(
+    url: str, kind: str, caplog: pytest.LogCaptureFixture
+):
+    async def main(bob: Peer, signaling: Signaling) -> None:
+        await (bob.offer if kind == "offer" else bob.answer)("alice", f"v=0\r\na={FAULTY}\r\na={HOST}\r\n")
+        assert await signaling.receive() == aiortc.RTCSessionDescription(sdp=f"v=0\r\na={HOST}\r\n", type=kind)
+
+    with_bob(url, main)
+    assert "its port must be 1 to 65535" in caplog.text
+
+
 @pytest.mark.parametrize(
     "init",
     [
@@ -120,7 +245,6 @@ def test_a_candidate_as_others_write_it(url: str, init: dict[str, Any]):
         {"candidate": HOST.replace(" 9 ", " nine "), "sdpMid": "0"},
         {"candidate": HOST + " rport x", "sdpMid": "0"},
         {"candidate": HOST},
-        {"candidate": HOST, "sdpMid": 0, "sdpMLineIndex": "0"},
     ],
 )
 def test_a_candidate_that_is_of_no_use_is_passed_over(url: str, init: dict[str, Any]):
