@@ -4,7 +4,7 @@ BIN := .venv/bin
 # By the environment, not --constraint: so it holds for the build backend too.
 PIP := PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: run test test-fast test-systemd long lint mypy pyright format demo bench fuzz soak codes man install uninstall clean
+.PHONY: run test test-fast test-systemd long lint mypy pyright format demo bench instructions fuzz soak codes man install uninstall clean
 .DELETE_ON_ERROR:
 
 run: .venv/run
@@ -50,6 +50,10 @@ demo: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m bench $(BENCH)
+
+# Instructions per message, which load on the machine does not change; BASE is a revision to compare with.
+instructions: .venv/dev
+	$(BIN)/python -m bench.instructions $(BASE)
 
 FUZZ_SECONDS ?= 60
 fuzz: .venv/dev
