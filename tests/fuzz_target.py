@@ -240,7 +240,7 @@ class Memory(Link):
             self.ends_at = NEVER
             self.router.deadlines.forget(self)
             self.router.admission.origins.leave(self.origin)
-            self.drop_unsent(keep=0)
+            self.drop_unsent(0.0, keep=0)
 
 
 class End(Protocol):

@@ -417,7 +417,7 @@ class MemoryLink(Link):
             self.over = True
             self.router.deadlines.forget(self)
             self.router.admission.origins.leave(self.origin)
-            self.drop_unsent(keep=0)
+            self.drop_unsent(0.0, keep=0)
 
     over = False
 

@@ -49,4 +49,4 @@ class ClosingLink(Link):
         self.router.closed[self.reason] += 1
         self.ends_at = NEVER
         self.sever()
-        self.drop_unsent(keep=0)
+        self.drop_unsent(self.reactor.now, keep=0)

@@ -11,6 +11,7 @@ from sigd.relay.credentials import LEEWAY_SECONDS, Grant
 from sigd.relay.ice import RENEW_SECONDS, IceServer, Vendor
 from sigd.relay.limits import Origins, Strikes
 from sigd.relay.link import NEVER
+from sigd.relay.noting import note_register
 from sigd.wire import messages, said
 from sigd.wire.errors import ErrorCode, ProtocolError
 
@@ -277,7 +278,9 @@ class Admission:
         if claim is not None:
             self._conclude(claim)
             claim.link.opened += now - claim.asked  # it has the rest of its time to register
-            claim.link.refuse(_id_taken(claim.message))
+            fault = _id_taken(claim.message)
+            note_register(self._router, claim.link, claim.message.id, fault, now)
+            claim.link.refuse(fault)
 
     def _conclude(self, claim: Claim) -> None:
         claim.holder.challenge = None

@@ -175,6 +175,11 @@ class Link:
         return self.max_frame
 
     @property
+    def begun(self) -> bytes:
+        """The beginning of a message that is not whole yet, as far as it is at hand."""
+        return b""
+
+    @property
     def asked_late(self) -> bool:
         """Whether a ping would stand behind much else, so that no answer in time would mean nothing."""
         return self.stuck
@@ -296,7 +301,8 @@ class Link:
             return
         offences.noticed_at = now
         text = "too much in too short a time: what you send waits, nothing of it is lost"
-        self.refuse(ProtocolError(ErrorCode.RATE_LIMITED, text, retry_after_ms=math.ceil(wait * 1000), limit=limit))
+        fault = ProtocolError(ErrorCode.RATE_LIMITED, text, retry_after_ms=math.ceil(wait * 1000), limit=limit)
+        self.router.refuse(self, fault, now)
 
     def go_on(self) -> None:
         """Act on what it sends again, unless something else still speaks against that."""
@@ -435,10 +441,11 @@ class Link:
             whole += 1
         del self.outbox[:whole], self.owners[:whole]
 
-    def drop_unsent(self, *, keep: int) -> None:
+    def drop_unsent(self, now: float, *, keep: int) -> None:
         """Empty the outbox, and tell every sender whose messages were in it ("perhaps not delivered").
 
         Args:
+            now: seconds.
             keep: so many bytes at its front may be on their way: the messages that they belong to stay whole, or what
                 follows would be garbled.
         """
@@ -458,7 +465,8 @@ class Link:
         for sender in senders:
             if not sender.closing:
                 text = "the link ended with messages in its outbox: perhaps not delivered"
-                sender.refuse(ProtocolError(ErrorCode.PEER_UNAVAILABLE, text, to=self.id))
+                fault = ProtocolError(ErrorCode.PEER_UNAVAILABLE, text, to=self.id)
+                self.router.refuse(sender, fault, now)
 
     # -- the end
 

@@ -4,9 +4,10 @@ Bodies are kept as they were delivered, by reference, and parsed only when someb
 """
 
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from sigd.relay.refusals import ATTEMPTS_PART, KIND_BYTES, REFUSED_KEPT, Attempt, Attempts, Refused
 from sigd.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -38,8 +39,11 @@ TRIED_KEPT: Final = 128
 CHANCES: Final = 256
 """Pairs that are looked at in vain at most, having talked meanwhile, before one has to go: 0.2 ms."""
 
-KIND_BYTES: Final = 24
-"""What is kept of a body where bodies are not: `{"type":"candidate","fr`."""
+TRIED_BY_ONE: Final = 16
+"""Pairs of one sender that have been refused only: an attempt to call a whole family, and no more."""
+
+NOBODY: Final = ""
+"""The recipient of what names none: a message whose `to` was not found, or a pause of the link."""
 
 ENTRY_BYTES: Final = 96
 """Of one message beside its body: the head of `bytes` (33), a time (24), and four places in a list, two of them free
@@ -50,24 +54,6 @@ _RING: Final = 700
 
 _TALKS: Final = 600
 """Bytes of a sender's table of rings: a small dict, its place in the table of senders, the ID."""
-
-
-_REFUSED: Final = 48
-"""Bytes of a `Refused` beside its body."""
-
-
-class Refused:
-    """A message that was not passed on, with the code that its sender was told. Its length is what it takes."""
-
-    __slots__ = ("body", "code")
-
-    def __init__(self, body: bytes, code: ErrorCode) -> None:
-        self.body = body
-        self.code = code
-
-    def __len__(self) -> int:
-        return len(self.body) + _REFUSED
-
 
 Ring = list[Any]
 """The last messages from one peer to another: three numbers, then in turn the time of a message, and its body.
@@ -105,7 +91,7 @@ class _RingOfKinds(Ring):
         if isinstance(item, bytes):
             item = item[:KIND_BYTES]
         elif isinstance(item, Refused):
-            item = Refused(item.body[:KIND_BYTES], item.code)
+            item = item.without_body()
         super().append(item)
 
 
@@ -114,9 +100,11 @@ class Passed(NamedTuple):
 
     Attributes:
         when: seconds; on the relay's clock, or Unix time in a `PairHistory`.
-        sender, to: the peers.
-        body: what `to` was sent, or would have been; only its beginning where bodies are not kept.
+        sender, to: the peers; `to` is empty where a refused message named none.
+        body: what `to` was sent, or would have been; only its beginning where bodies are not kept, and empty where a
+            refused message could not be read.
         refusal: what the sender was told instead.
+        kind, session, length, why, times: of a refused one, see `Refused`.
     """
 
     when: float
@@ -124,6 +112,11 @@ class Passed(NamedTuple):
     to: str
     body: bytes
     refusal: ErrorCode | None
+    kind: str = ""
+    session: str | None = None
+    length: int = 0
+    why: str = ""
+    times: int = 1
 
 
 class PairHistory(NamedTuple):
@@ -131,13 +124,16 @@ class PairHistory(NamedTuple):
 
     Attributes:
         peers: the two, in the order in which they were asked for.
-        passed: the messages in the order of time, which is Unix time.
+        passed: the messages in the order of time, which is Unix time; what each was refused that named nobody too.
         whole_since: from when on nothing is missing; Unix time, 0 if nothing was ever forgotten.
+        attempts: what was refused to clients that claimed to be one of them, or had no ID and named one, the oldest
+            first; Unix time.
     """
 
     peers: tuple[str, str]
     passed: list[Passed]
     whole_since: float
+    attempts: tuple[Attempt, ...] = ()
 
 
 class Record:
@@ -149,14 +145,16 @@ class Record:
 
     Attributes:
         rings: by sender and recipient.
+        attempts: what was refused to clients without an ID.
         charge: bytes that are accounted for all of them, never more than are allowed.
     """
 
-    __slots__ = ("_bound", "_forgotten_until", "_ring", "_talked", "_tried", "charge", "rings")
+    __slots__ = ("_bound", "_forgotten_until", "_ring", "_talked", "_tried", "attempts", "charge", "rings")
 
     # `keep_bodies`: whether whole bodies are kept, or only types and times. `size`: bytes, of all together.
     def __init__(self, *, keep_bodies: bool = True, size: int = BYTES_KEPT) -> None:
         self.rings: dict[str, dict[str, Ring]] = {}
+        self.attempts = Attempts(size // ATTEMPTS_PART)
         self.charge = 0
         self._bound = size
         self._ring: type[Ring] = list if keep_bodies else _RingOfKinds
@@ -180,7 +178,7 @@ class Record:
             self.charge += _TALKS
         ring = talks[to] = self._ring((_BEGINNING, _charge(_BEGINNING), -math.inf))
         self.charge += ring[_CHARGE]
-        both = (sender, to) if sender < to else (to, sender)
+        both = _pair(sender, to)
         if both not in self._talked:
             self._tried.pop(both, None)
             queue[both] = now
@@ -209,16 +207,39 @@ class Record:
         if self.charge > self._bound:
             self._make_room()
 
-    def refuse(self, passed: Passed, code: ErrorCode) -> None:
-        """Keep that a message was not passed on, and why."""
+    def refuse(self, passed: Passed) -> None:
+        """Keep that a message was not passed on, and why; the same again is counted."""
+        assert passed.refusal is not None
         ring = self._find(passed.sender, passed.to)
         if ring is None:
             ring = self._begin(passed.sender, passed.to, passed.when, self._tried)
+            self._forget_tries(passed.sender)
+        kind, length, why = passed.kind, passed.length, passed.why
+        refused = Refused(passed.refusal, kind, length, why, passed.session, passed.body)
         ring.append(passed.when)
-        refused = Refused(passed.body, code)
         ring.append(refused)
+        refused = ring[-1]
+        if len(ring) > _FIRST + 2 and refused.repeats(ring[-3]):
+            refused.times += ring[-3].times
+            del ring[-4:-2]
+        _drop_refused(ring)
         if len(refused) > SMALL_BYTES or len(ring) > ring[_UP_TO]:
             self.settle(ring)
+
+    def _forget_tries(self, sender: str) -> None:
+        """Forget the first of those that a sender has tried to reach in vain, where they are too many."""
+        tried = [to for to in self.rings[sender] if _pair(sender, to) in self._tried]
+        if len(tried) > TRIED_BY_ONE:
+            del self._tried[_pair(sender, tried[0])]
+            self._forget(sender, tried[0])
+
+    def attempt(self, attempt: Attempt, origin: str) -> None:
+        """Keep what was refused to a client without an ID, or a refused `register`."""
+        before = self.attempts.charge
+        self.attempts.add(attempt, origin)
+        self.charge += self.attempts.charge - before
+        if self.charge > self._bound:
+            self._make_room()
 
     def _make_room(self) -> None:
         """Forget who was silent for longest, until what is left is allowed."""
@@ -266,7 +287,7 @@ class Record:
         """
         passed: list[Passed] = []
         whole_since = self._forgotten_until
-        for sender, to in _ways(one, other):
+        for sender, to in [*_ways(one, other), *((peer, NOBODY) for peer in {one, other})]:
             ring = self._find(sender, to)
             if ring is None:
                 continue
@@ -276,13 +297,14 @@ class Record:
                 whole_since = max(whole_since, kept[0])
             passed += _each(sender, to, kept, unix_ahead)
         passed.sort(key=_when)
-        return PairHistory((one, other), passed, max(0.0, whole_since + unix_ahead))
+        attempts = tuple(attempt.ahead(unix_ahead) for attempt in self.attempts.of(one, other))
+        return PairHistory((one, other), passed, max(0.0, whole_since + unix_ahead), attempts)
 
     def partners(self, peer: str) -> list[str]:
         """All with whom a peer has talked, or tried to."""
         sent_to = self.rings.get(peer, {})
         heard_from = [sender for sender, talks in self.rings.items() if peer in talks]
-        return list(dict.fromkeys([*sent_to, *heard_from]))
+        return [each for each in dict.fromkeys([*sent_to, *heard_from]) if each != NOBODY]
 
     def one_way(self, peers: "Collection[str]") -> "list[Iterator[Passed]]":
         """What each peer has said to each other: as it is now, in the order of time, and only made when asked for.
@@ -296,6 +318,10 @@ class Record:
             for to, ring in talks.items()
             if not peers or sender in peers or to in peers
         ]
+
+
+def _pair(one: str, other: str) -> tuple[str, str]:
+    return (one, other) if one < other else (other, one)
 
 
 def _ways(one: str, other: str) -> list[tuple[str, str]]:
@@ -319,6 +345,16 @@ def _cut(ring: Ring) -> int:
     return sum(max(0, len(body) - SMALL_BYTES) for body in ring[_FIRST + 1 :: 2])
 
 
+def _drop_refused(ring: Ring) -> None:
+    """Drop a refusal where there are too many: the first of those types that most of them have."""
+    places = [place for place in range(_FIRST + 1, len(ring), 2) if isinstance(ring[place], Refused)]
+    if len(places) > REFUSED_KEPT:
+        kinds = Counter(ring[place].kind for place in places)
+        most = max(kinds.values())
+        place = next(place for place in places if kinds[ring[place].kind] == most)
+        del ring[place - 1 : place + 1]
+
+
 def _kept(ring: Ring) -> list[Any]:
     return ring[max(_FIRST, len(ring) - _PLACES) :]
 
@@ -326,7 +362,8 @@ def _kept(ring: Ring) -> list[Any]:
 def _each(sender: str, to: str, kept: list[Any], unix_ahead: float = 0.0) -> "Iterator[Passed]":
     for when, body in zip(kept[::2], kept[1::2], strict=True):
         if isinstance(body, Refused):
-            yield Passed(when + unix_ahead, sender, to, body.body, body.code)
+            told = body.kind, body.session, body.length, body.why, body.times
+            yield Passed(when + unix_ahead, sender, to, body.body, body.code, *told)
         else:
             yield Passed(when + unix_ahead, sender, to, body, None)
 

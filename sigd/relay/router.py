@@ -17,6 +17,7 @@ from sigd.relay.endings import ENDINGS_KEPT, Ending
 from sigd.relay.globs import allows
 from sigd.relay.limits import STRIKES_SECONDS, Offences
 from sigd.relay.link import NEVER, State
+from sigd.relay.noting import note, note_relayed
 from sigd.relay.record import SMALL_BYTES, Passed, Record
 from sigd.relay.registry import Registry
 from sigd.relay.taps import Taps
@@ -114,7 +115,7 @@ class Router:
         try:
             self.act(link, messages.decode(frame, self.limits.max_depth), now)
         except ProtocolError as fault:
-            link.refuse(fault)
+            self.refuse(link, fault, now, frame)
 
     def receive_line(self, link: "Link", line: bytes, now: float) -> None:
         """Act on one line: a message as a program sends it, or a command that a person typed."""
@@ -131,7 +132,21 @@ class Router:
                 else:
                     self.act(link, message, now)
             except ProtocolError as fault:
-                link.refuse(fault)
+                self.refuse(link, fault, now, commands.as_json(line), len(line))
+
+    def refuse(self, link: "Link", fault: ProtocolError, now: float, frame: bytes = b"", length: int = 0) -> None:
+        """Answer with an `error`, and have the record keep what was refused.
+
+        Args:
+            link: whose.
+            fault: what it is told.
+            now: seconds.
+            frame: the message at fault, or its beginning; empty: it is not one message that is at fault.
+            length: the bytes of that message, if they are not those of `frame`.
+        """
+        if not fault.is_recorded:
+            note(self, link, fault, now, frame, length or len(frame))
+        link.refuse(fault)
 
     def act(self, link: "Link", message: ClientMessage, now: float) -> None:
         """Act on one message.
@@ -176,10 +191,11 @@ class Router:
         if talk is not None and not allows(talk, message.to):
             # Before the look-up: it says nothing about who is here.
             text = "your credential does not allow this recipient"
-            if not messages.is_peer_id(message.to):
-                raise ProtocolError(ErrorCode.FORBIDDEN, text, ref=message.ref)
-            self._note_refusal(sender, message, ErrorCode.FORBIDDEN, now)
-            raise ProtocolError(ErrorCode.FORBIDDEN, text, ref=message.ref, to=message.to)
+            fault = ProtocolError(ErrorCode.FORBIDDEN, text, ref=message.ref)
+            if messages.is_peer_id(message.to):
+                fault.to = message.to
+                note_relayed(self, sender, message, fault, now)
+            raise fault
         to = message.to
         recipient = self.registry.holders.get(to)
         if recipient is None:
@@ -188,8 +204,9 @@ class Router:
             body = message.delivered(sender.encode())
             refusal = recipient.deliver(body, link)
             if refusal is not None:
-                self._note_refusal(sender, message, refusal, now)
-                raise ProtocolError(refusal, _REFUSALS[refusal], ref=message.ref, to=to)
+                fault = ProtocolError(refusal, _REFUSALS[refusal], ref=message.ref, to=to)
+                note_relayed(self, sender, message, fault, now)
+                raise fault
             self.relayed += 1
             if self.taps:
                 self.taps.tell(Passed(now, sender, to, body, None))
@@ -220,8 +237,9 @@ class Router:
         if self.limits.misses_per_minute:
             self._count_miss(link, message, now)
         code = ErrorCode.PEER_UNAVAILABLE
-        self._note_refusal(link.id, message, code, now)
-        raise ProtocolError(code, _REFUSALS[code], ref=message.ref, to=message.to)
+        fault = ProtocolError(code, _REFUSALS[code], ref=message.ref, to=message.to)
+        note_relayed(self, link.id, message, fault, now)
+        raise fault
 
     def _count_miss(self, link: "Link", message: Relayed, now: float) -> None:
         each = STRIKES_SECONDS / self.limits.misses_per_minute
@@ -230,8 +248,7 @@ class Router:
         wait = until - now - STRIKES_SECONDS
         if wait > _ROUNDING_SECONDS:
             assert link.id is not None
-            self._note_refusal(link.id, message, ErrorCode.RATE_LIMITED, now)
-            raise ProtocolError(
+            fault = ProtocolError(
                 ErrorCode.RATE_LIMITED,
                 "too many messages to peers that are not here",
                 ref=message.ref,
@@ -239,17 +256,9 @@ class Router:
                 retry_after_ms=round(wait * 1000),
                 limit="misses_per_minute",
             )
+            note_relayed(self, link.id, message, fault, now)
+            raise fault
         offences.missed_until = until
-
-    def _note_refusal(self, sender: str, message: Relayed, code: ErrorCode, now: float) -> None:
-        try:
-            body = message.delivered(sender.encode())
-        except ProtocolError:
-            return  # nobody could have been sent that
-        passed = Passed(now, sender, message.to, body, code)
-        if code is not ErrorCode.RATE_LIMITED:  # who tries one ID after the other fills no record with them
-            self.record.refuse(passed, code)
-        self.taps.tell(passed)
 
     def peers(self, link: "Link", message: Peers) -> None:
         """List who is registered, as many as the asker's `maxFrame` takes.
@@ -320,7 +329,7 @@ class Router:
                 self.limits_hit["linger_ms"] += 1
             link.abort(link.reason)
         elif now >= link.stalled_since + limits.stall_timeout_ms / 1000:
-            link.drop_unsent(keep=link.committed)
+            link.drop_unsent(now, keep=link.committed)
             text = "what was due was not read in time"
             link.refuse(ProtocolError(ErrorCode.SLOW_CONSUMER, text, limit="stall_timeout_ms"))
         elif link.state is State.NEW and now >= link.opened + register_timeout_ms(link, limits) / 1000:
@@ -330,7 +339,7 @@ class Router:
         elif now >= link.frame_since + frame_timeout_ms(link, limits) / 1000:
             text = "a frame was begun and not finished in time"
             key = None if link.patient else "frame_timeout_ms"
-            link.refuse(ProtocolError(ErrorCode.BAD_FRAME, text, limit=key))
+            self.refuse(link, ProtocolError(ErrorCode.BAD_FRAME, text, limit=key), now, link.begun)
         elif now >= link.resumes_at:
             link.resumes_at = NEVER
             link.last_seen = now  # what it had sent meanwhile was not read

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from sigd.relay.record import PairHistory
+from sigd.relay.record import NOBODY, PairHistory
 from sigd.why.bodies import Body, Candidate, Description, read
 from sigd.wire.errors import ErrorCode
 
@@ -138,7 +138,9 @@ def calls(history: PairHistory) -> list[Call]:
     """The calls of two peers, each after those that began earlier. Messages that are of no call are left out."""
     by_session: dict[str | None, list[Call]] = {}
     for passed in history.passed:
-        body = read(passed.body)
+        if passed.to == NOBODY:
+            continue
+        body = read(passed.body) if passed.body else Body(passed.kind, passed.session)
         if body.kind in {"", "message"}:
             continue
         mine = by_session.setdefault(body.session, [])

@@ -56,6 +56,18 @@ def _on_one_line(typed: str) -> str:
     return command + text.replace("\r", r"\r").replace("\n", r"\n")
 
 
+def as_json(line: bytes) -> bytes:
+    """What a command names as the JSON that a program would have begun with, whatever else is wrong with it."""
+    name, _, rest = line.strip().partition(b" ")
+    member = _NAMED.get(name)
+    if member is None:
+        return b""
+    kind = b"message" if name == b"send" else name
+    return b'{"type":"%s","%s":"%s"' % (kind, member, rest.strip().partition(b" ")[0])
+
+
+_NAMED: Final = {b"register": b"id", **dict.fromkeys((b"offer", b"answer", b"candidate", b"bye", b"send"), b"to")}
+
 # What JSON wants escaped, and a person types as it is.
 _NEED_ESCAPES: Final = {ord('"'): '\\"'} | {code: f"\\u{code:04x}" for code in range(0x20)}
 

@@ -100,6 +100,22 @@ _RULES: dict[ErrorCode, _Rule] = {
 }
 
 
+class Objection(NamedTuple):
+    """The fault of a credential: for the operator, never for the client, and without any secret or token.
+
+    Attributes:
+        cause: one word or a few, kebab-case; the same for the same fault.
+        text: one line for people.
+        credential: the entry of the configuration that was nearest, its kind first; empty: none was.
+        is_proven: whether the client has shown that it has a secret or key of that entry.
+    """
+
+    cause: str
+    text: str
+    credential: str = ""
+    is_proven: bool = False
+
+
 class ProtocolError(Exception):
     """Something that a client did and that is answered with an `error`.
 
@@ -111,6 +127,8 @@ class ProtocolError(Exception):
         retry_after_ms: milliseconds after which the same has a chance.
         limit: the key of the configured limit that was hit, where it was one.
         by: for the log: the address of who brought it about, where that was somebody else.
+        objection: for the log and the record: the fault of a credential.
+        is_recorded: whether the record has it already.
     """
 
     def __init__(
@@ -123,6 +141,7 @@ class ProtocolError(Exception):
         retry_after_ms: int | None = None,
         limit: str | None = None,
         by: str | None = None,
+        objection: Objection | None = None,
     ) -> None:
         super().__init__(code, text)
         self.code = code
@@ -132,3 +151,5 @@ class ProtocolError(Exception):
         self.retry_after_ms = retry_after_ms
         self.limit = limit
         self.by = by
+        self.objection = objection
+        self.is_recorded = False

@@ -191,7 +191,7 @@ def test_the_record_is_told_in_the_order_of_time() -> None:
             ring = record.begin(sender, to, float(when))
         ring.append(float(when))
         ring.append(b"{}")
-    record.refuse(Passed(6.0, "a", "x", b"{}", None), ErrorCode.PEER_UNAVAILABLE)
+    record.refuse(Passed(6.0, "a", "x", b"{}", ErrorCode.PEER_UNAVAILABLE))
     assert [passed.when for passed in recorded(record, (), 0)] == [1, 2, 3, 4, 5, 6]
     assert [passed.when for passed in recorded(record, ["b"], 0)] == [1, 2, 4]
     found = recorded(record, ["a"], 2.5)

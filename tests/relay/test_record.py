@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sigd.relay.record import BYTES_KEPT, KIND_BYTES, MESSAGES_KEPT, NO_TALKS, RING_BYTES, SMALL_BYTES, Passed, Record
+from sigd.relay.record import (
+    BYTES_KEPT,
+    MESSAGES_KEPT,
+    NO_TALKS,
+    RING_BYTES,
+    SMALL_BYTES,
+    TRIED_BY_ONE,
+    Passed,
+    Record,
+)
+from sigd.relay.refusals import KIND_BYTES
 from sigd.wire.errors import ErrorCode
 from tests.relay.issued import static
 from tests.relay.world import World
@@ -72,7 +82,7 @@ def test_what_was_refused_is_kept_with_the_code(trio):
     assert refused[0].body.startswith(b'{"type":"offer","from":"alice"')
 
 
-def test_what_a_credential_forbids_is_kept_unless_nobody_could_be_sent_that():
+def test_what_a_credential_forbids_is_kept_where_it_names_a_peer():
     world = World(credentials=[static("c", file="c", talk=["v*"])])
     cam = world.peer("cam", token="c")
     cam.says(
@@ -81,8 +91,11 @@ def test_what_a_credential_forbids_is_kept_unless_nobody_could_be_sent_that():
         {"type": "candidate", "to": "w2", "candidate": 5},
     )
     assert [message["code"] for message in cam.hears_all()] == ["forbidden"] * 3
-    assert world.router.record.partners("cam") == ["w1"]
-    assert world.router.record.history("cam", "w1", 0.0).passed[0].refusal is ErrorCode.FORBIDDEN
+    assert world.router.record.partners("cam") == ["w1", "w2"]
+    w1, nobody = world.router.record.history("cam", "w1", 0.0).passed
+    assert (w1.to, w1.refusal, w1.kind) == ("w1", ErrorCode.FORBIDDEN, "offer")
+    assert (nobody.to, nobody.refusal, nobody.kind, nobody.body) == ("", ErrorCode.FORBIDDEN, "offer", b"")
+    assert world.router.record.history("cam", "w2", 0.0).passed[-1].body == b""  # nobody could have been sent that
 
 
 def test_a_message_to_oneself_is_there_once(trio):
@@ -94,8 +107,9 @@ def test_a_message_to_oneself_is_there_once(trio):
 def test_who_tries_one_id_after_the_other_fills_no_record(trio):
     world, alice, _ = trio
     alice.says(*[{**OFFER, "to": f"nobody{number}"} for number in range(1000)])
-    limit = world.router.limits.misses_per_minute
-    assert len(world.router.record.partners("alice")) == limit
+    kept = [f"nobody{number}" for number in range(1000 - TRIED_BY_ONE, 1000)]
+    assert world.router.record.partners("alice") == kept
+    assert world.router.record.history("alice", kept[-1], 0.0).passed[0].refusal is ErrorCode.RATE_LIMITED
 
 
 def test_partners_are_all_with_whom_a_peer_has_talked(trio):
@@ -151,7 +165,7 @@ def test_who_comes_again_goes_on_with_what_was_said(trio):
 def test_without_bodies_only_types_and_times_are_kept(trio):
     record = Record(keep_bodies=False)
     told(record, 1.0, "a", "b", b'{"type":"candidate","from":"a","candidate":{"candidate":"secret"}}')
-    record.refuse(Passed(2.0, "a", "b", b'{"type":"offer","from":"a","sdp":"secret"}', None), ErrorCode.PEER_BUSY)
+    record.refuse(Passed(2.0, "a", "b", b'{"type":"offer","from":"a","sdp":"secret"}', ErrorCode.PEER_BUSY))
     history = record.history("a", "b", 0.0).passed
     assert [(len(passed.body) <= KIND_BYTES, passed.when, passed.refusal) for passed in history] == [
         (True, 1.0, None),
@@ -166,12 +180,11 @@ def test_who_tries_a_million_ids_pushes_nobody_out_and_takes_no_more_than_is_all
         told(record, 1.0, "cam", "bob", b"x" * 300)
     for number in range(10_000):
         record.refuse(
-            Passed(2.0 + number, "eve", f"nobody{number}", b"x" * 100, None),
-            ErrorCode.FORBIDDEN,
+            Passed(2.0 + number, "eve", f"nobody{number}", b"x" * 100, ErrorCode.FORBIDDEN),
         )
     assert record.charge <= 1 << 20
     assert len(bodies(record, "cam", "bob")) == 20
-    assert 100 < len(record.partners("eve")) < 1000
+    assert record.partners("eve") == [f"nobody{number}" for number in range(10_000 - TRIED_BY_ONE, 10_000)]
 
 
 def test_those_who_were_silent_for_longest_go_first_both_ways():
@@ -222,7 +235,7 @@ def test_never_more_than_is_allowed_and_always_in_order(messages, size):
     record = Record(size=size)
     for number, (sender, to, count, is_refused) in enumerate(messages):
         if is_refused:
-            record.refuse(Passed(number, f"p{sender}", f"p{to}", bytes(count), None), ErrorCode.PEER_BUSY)
+            record.refuse(Passed(number, f"p{sender}", f"p{to}", bytes(count), ErrorCode.PEER_BUSY))
         else:
             told(record, float(number), f"p{sender}", f"p{to}", bytes(count))
         assert 0 <= record.charge <= size
@@ -243,7 +256,7 @@ def test_what_it_says_that_it_takes_is_what_it_takes(are_refused):
         for number in range(10_000):
             now, sender, to = number * 1.1, f"camera{number % 100}", f"viewer{number % 200}"
             if are_refused:
-                record.refuse(Passed(now, sender, to, bytes(50), None), ErrorCode.PEER_BUSY)
+                record.refuse(Passed(now, sender, to, b"%050d" % number, ErrorCode.PEER_BUSY))
             else:
                 told(record, now, sender, to, bytes(200 + number % 200))
         real = tracemalloc.get_traced_memory()[0] - before

@@ -133,7 +133,7 @@ class TestLinks:
         snapshot.fill(alone, bob_state, [None])
         assert list(alone.owners) == [alone, alone]
         assert alone.own == 0
-        alone.drop_unsent(keep=0)
+        alone.drop_unsent(0.0, keep=0)
         assert other.router.outbox_bytes == bob_again.queued
 
     def test_who_is_unregistered_is_counted(self) -> None:

@@ -161,7 +161,7 @@ class Peer(Link):
             self.aborted = reason
             self.ends_at = float("inf")
             self.sever()
-            self.drop_unsent(keep=0)
+            self.drop_unsent(self.world.now, keep=0)
 
 
 class World:

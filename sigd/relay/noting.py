@@ -1,0 +1,88 @@
+"""Refusals on their way into the record and to the taps: what was refused, to whom, and what it named."""
+
+from typing import TYPE_CHECKING, Final
+
+from sigd.relay.record import NOBODY, Passed
+from sigd.relay.refusals import Attempt
+from sigd.wire import messages
+from sigd.wire.errors import ProtocolError
+from sigd.wire.messages import Register
+from sigd.wire.salvage import Salvaged, is_name, salvage
+
+if TYPE_CHECKING:
+    from sigd.relay.link import Link
+    from sigd.relay.router import Router
+    from sigd.wire.messages import Relayed
+
+_REGISTER: Final = str(Register.__struct_config__.tag)
+
+
+def note_relayed(router: "Router", sender: str, message: "Relayed", fault: "ProtocolError", now: float) -> None:
+    """Note that a message that could be read was not passed on: as it would have been delivered, if it could be."""
+    kind = str(message.__struct_config__.tag)
+    try:
+        body = message.delivered(sender.encode())
+    except ProtocolError:
+        body = b""
+    _refused(router, Passed(now, sender, message.to, body, fault.code, kind, message.session, len(body), fault.text))
+    fault.is_recorded = True
+
+
+def note(router: "Router", link: "Link", fault: "ProtocolError", now: float, frame: bytes, length: int) -> None:
+    """Note what a link is refused for another reason than a recipient, if it names a sender or a known recipient.
+
+    Args:
+        router: whose record and taps are told.
+        link: who sent it.
+        fault: what it is told.
+        now: seconds.
+        frame: the message at fault or its beginning; empty: it is not one message that is at fault.
+        length: the bytes of that message.
+    """
+    fault.is_recorded = True
+    found = salvage(frame) if frame else Salvaged()
+    kind = found.kind if found.kind in messages.CLIENT_TYPES else ""
+    if kind == _REGISTER:
+        note_register(router, link, found.id, fault, now)
+        return
+    to = fault.to or found.to or NOBODY
+    if not messages.is_peer_id(to):
+        to = NOBODY
+    if link.id is not None:
+        session = found.session if found.session is not None and is_name(found.session) else None
+        _refused(router, Passed(now, link.id, to, b"", fault.code, kind, session, length, fault.text))
+    elif router.registry.find(to) is not None:
+        attempt = Attempt(now, fault.code, kind, fault.text, to=to, length=length, via=link.via, address=link.address)
+        router.record.attempt(attempt, link.origin.key)
+        router.taps.tell(Passed(now, NOBODY, to, b"", fault.code, kind, None, length, fault.text))
+
+
+def note_register(router: "Router", link: "Link", peer: str | None, fault: "ProtocolError", now: float) -> None:
+    """Note a `register` that is refused.
+
+    Args:
+        router: whose record and taps are told.
+        link: who sent it.
+        peer: the ID that it asks for, if any.
+        fault: what it is told, and what the operator is.
+        now: seconds.
+    """
+    fault.is_recorded = True
+    claimed = peer if peer is not None and messages.is_peer_id(peer) else link.id or ""
+    objection = fault.objection
+    attempt = Attempt(
+        *(now, fault.code, _REGISTER, fault.text),
+        claimed=claimed,
+        via=link.via,
+        address=link.address,
+        objection=objection,
+    )
+    router.record.attempt(attempt, link.origin.key)
+    if claimed:
+        why = fault.text if objection is None else objection.text
+        router.taps.tell(Passed(now, claimed, NOBODY, b"", fault.code, _REGISTER, why=why))
+
+
+def _refused(router: "Router", passed: Passed) -> None:
+    router.record.refuse(passed)
+    router.taps.tell(passed)
