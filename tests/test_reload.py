@@ -154,6 +154,24 @@ class TestWhatTheLogSays:
                 "INFO reloaded links=0 ended=0",
             ]
 
+    async def test_links_that_it_may_not_end_keep_all_as_it_was(
+        self, serving: Serving, said: Said, files: Files
+    ) -> None:
+        async with serving(auth=tokens(files)) as daemon:
+            peer, server = await registers(daemon, "one-1", ONE), daemon.server
+            said()
+            rules, daemon.reads = server.rules, replace(daemon.reads, auth=replace(daemon.reads.auth, deny=("one-1",)))
+            report = server.reload(end_links=False)
+            assert (report.would_end, report.would_end_peers, report.ended) == (1, ["one-1"], 0)
+            assert report.reloaded == ['auth.deny [] -> ["one-1"]']
+            assert report.before == report.after == server.digest
+            assert server.rules is rules
+            assert said() == []
+            daemon.reads = replace(daemon.reads, auth=replace(daemon.reads.auth, deny=("two-9",)))
+            assert not server.reload(end_links=False).would_end
+            assert server.rules is not rules
+            await peer.hears_nothing()
+
     async def test_what_needs_a_restart(self, serving: Serving, said: Said) -> None:
         async with serving() as daemon:
             said()

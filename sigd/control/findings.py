@@ -46,6 +46,7 @@ class Facts(NamedTuple):
         on_disk: what a reload would change.
         disk_fault: why a reload would change nothing: the first fault of it.
         needs_restart: what does not hold before a restart.
+        misfits: in what the sockets of systemd do not fit the configuration.
         exposed: listeners that other machines reach, as URLs.
         no_metrics: what is missing of the extra `metrics`.
         memory_max: bytes at which the kernel ends the daemon.
@@ -59,6 +60,7 @@ class Facts(NamedTuple):
     on_disk: Sequence[str] = ()
     disk_fault: str = ""
     needs_restart: Sequence[str] = ()
+    misfits: Sequence[str] = ()
     exposed: Sequence[str] = ()
     no_metrics: str = ""
     memory_max: int | None = None
@@ -154,9 +156,20 @@ def _not_reloaded(facts: Facts) -> Iterator[Finding]:
 
 def _not_restarted(facts: Facts) -> Iterator[Finding]:
     if facts.needs_restart:
-        text = f"what was reloaded needs a restart to hold: {_some(facts.needs_restart)}"
+        text = f"a restart is needed for this to hold: {_some(facts.needs_restart)}"
         advice = "systemctl restart sigd: those who are connected stay, but for TLS and DTLS"
+        if any(what.startswith("listen") for what in facts.needs_restart) and _by_systemd(facts):
+            advice = "sudo sigctl setup: it has sigd.socket open what the configuration names, and starts both anew"
         yield Finding(code="needs-restart", severity="warn", text=text, advice=advice)
+
+
+def _misfits(facts: Facts) -> Iterator[Finding]:
+    for what in facts.misfits:
+        yield Finding(code="socket-unit", severity="warn", text=what, advice="sudo sigctl setup, or change [[listen]]")
+
+
+def _by_systemd(facts: Facts) -> bool:
+    return any(listener.inherited for listener in facts.status.listeners)
 
 
 def _insecure(facts: Facts) -> Iterator[Finding]:
@@ -208,6 +221,7 @@ RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _bugs,
     _not_reloaded,
     _not_restarted,
+    _misfits,
     _insecure,
     _fewer_connections,
     _descriptors,

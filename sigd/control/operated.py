@@ -65,8 +65,13 @@ class Operated(Protocol):
         """Settings that were read since the start and do not hold before the next, as people write them."""
         ...
 
-    def differences(self) -> Sequence[str]:
-        """What a reload would change, files included, as people write it. It is called in a thread.
+    @property
+    def misfits(self) -> Sequence[str]:
+        """In what the sockets of systemd do not fit the configuration, as people write it."""
+        ...
+
+    def differences(self) -> tuple[Sequence[str], Sequence[str]]:
+        """What a reload would change, files included, and what it would leave to a restart; called in a thread.
 
         Raises:
             ConfigError: it would change nothing, for these faults.
@@ -74,8 +79,12 @@ class Operated(Protocol):
         """
         ...
 
-    def reload(self) -> "ReloadReply":
-        """Read the configuration again and have it hold; with any fault in it everything stays as it is."""
+    def reload(self, *, end_links: bool = True) -> "ReloadReply":
+        """Read the configuration again and have it hold; with any fault in it everything stays as it is.
+
+        Args:
+            end_links: whether it may end links; where it would and may not, everything stays as it is, too.
+        """
         ...
 
     def drain(self) -> None:

@@ -31,6 +31,8 @@ LINKS_AT_ONCE: Final = 1_000
 DISK_SECONDS: Final = 10.0
 """How often at most the configuration on disk is read to compare it: `sigctl top` asks every second."""
 
+_Found = tuple[Sequence[str], Sequence[str], str]
+
 
 class State:
     """What is known of a daemon beside its counters.
@@ -126,7 +128,7 @@ class State:
         server, router = self._server, self._server.router
         self.samples.look(router, now)
         whole_since = router.record.history("", "", status.now - now).whole_since
-        on_disk, fault = await self._disk.compared(now)
+        on_disk, for_a_restart, fault = await self._disk.compared(now)
         return Facts(
             status,
             server.rules.config,
@@ -134,7 +136,8 @@ class State:
             errors_lately=self.samples.errors.lately(now),
             on_disk=on_disk,
             disk_fault=fault,
-            needs_restart=server.needs_restart,
+            needs_restart=list(dict.fromkeys([*server.needs_restart, *for_a_restart])),
+            misfits=server.misfits,
             exposed=[door.url for door in server.doors if not door.is_local],
             no_metrics="" if server.rules.config.metrics.listen is None else metrics.missing(),
             memory_max=memory_max(),
@@ -149,22 +152,22 @@ class _Disk:
         self._server = server
         self._rules = server.rules
         self._due = 0.0
-        self._found: tuple[Sequence[str], str] = ((), "")
+        self._found: _Found = (), (), ""
 
-    async def compared(self, now: float) -> tuple[Sequence[str], str]:
-        """What a reload would change, and the first fault because of which it would change nothing."""
+    async def compared(self, now: float) -> _Found:
+        """What a reload would change, what a restart, and the first fault because of which neither would."""
         if self._server.config_path is not None and (now >= self._due or self._rules is not self._server.rules):
             self._due, self._rules = now + DISK_SECONDS, self._server.rules
             self._found = await trio.to_thread.run_sync(self._compare)
         return self._found
 
-    def _compare(self) -> tuple[Sequence[str], str]:
+    def _compare(self) -> _Found:
         try:
-            return self._server.differences(), ""
+            return (*self._server.differences(), "")
         except ConfigError as fault:
-            return (), str(fault.faults[0])
+            return (), (), str(fault.faults[0])
         except OSError as fault:
-            return (), str(fault)
+            return (), (), str(fault)
 
 
 def _process() -> tuple[int, int, int]:

@@ -1,12 +1,13 @@
 """`sigctl kick`, `ping`, `reload` and `drain`: what an operator has a running daemon do."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Final
 
 from sigd.ctl.commands import EXIT_REFUSED, Commands
 from sigd.ctl.printing import put, put_answer
 from sigd.ctl.quantities import milliseconds, plural, seconds_within
-from sigd.terminal import escaped
+from sigd.terminal import escaped, say
 
 if TYPE_CHECKING:
     from sigd.wire.admin import ReloadReply
@@ -38,6 +39,10 @@ Has the daemon read its configuration again, with the secrets and certificates
 that it names, and tells what has changed, what will only after a restart, and
 how many links have ended by it. With any fault nothing changes at all, and the
 exit status is 1.
+
+Where links would end, since their credentials do not hold any more, it says
+how many and whose, and asks on a terminal; elsewhere it changes nothing and
+exits with 1, unless --yes is there. `systemctl reload sigd` does not ask.
 """
 
 DRAIN_TEXT = """\
@@ -64,14 +69,15 @@ def describe(commands: Commands) -> None:
     ping = commands.add("ping", _ping, summary="a sign of life from a peer", text=PING_TEXT, examples=PING_EXAMPLES)
     ping.add_argument("peer", metavar="PEER", help="its ID")
     ping.add_argument("--timeout", metavar="SECONDS", type=_wait, default=5.0, help="how long to wait (5)")
-    commands.add(
+    reload = commands.add(
         "reload",
         _reload,
-        summary="have it read its configuration again",
+        summary="reload the configuration",
         text=RELOAD_TEXT,
-        examples="  sigctl check && sigctl reload\n",
+        examples="  sigctl check && sigctl reload\n  sigctl reload --yes\n",
         writes=True,
     )
+    reload.add_argument("--yes", action="store_true", help="do not ask whether links may end")
     commands.add("drain", _drain, summary="stop it gently", text=DRAIN_TEXT, examples="  sigctl drain\n", writes=True)
 
 
@@ -115,14 +121,39 @@ def _reload(options: argparse.Namespace) -> int:
     from sigd.ctl.ask import ask
     from sigd.wire.admin import AskReload, ReloadReply
 
-    reply, frame = ask(options.socket, AskReload(), ReloadReply, _RELOAD_PATIENCE)
+    reply, frame = ask(options.socket, AskReload(end_links=options.yes), ReloadReply, _RELOAD_PATIENCE)
+    if reply.would_end and not options.json and _agreed(reply):
+        reply, frame = ask(options.socket, AskReload(), ReloadReply, _RELOAD_PATIENCE)
     printed = put_answer(frame) if options.json else put(_reload_lines(reply))
-    return printed or (EXIT_REFUSED if reply.faults else 0)
+    return printed or (EXIT_REFUSED if reply.faults or reply.would_end else 0)
+
+
+def _agreed(reply: "ReloadReply") -> bool:
+    """Say which links would end, and return whether the person at the terminal agrees."""
+    if not (sys.stdin and sys.stdin.isatty()):
+        return False
+    say(escaped(_would_end(reply)))
+    try:
+        return input("Reload all the same? [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        return False
+
+
+def _would_end(reply: "ReloadReply") -> str:
+    peers = ", ".join(reply.would_end_peers)
+    more = reply.would_end - len(reply.would_end_peers)
+    whose = f"{peers} and {more} more" if more > 0 else peers
+    return f"a reload would end {plural(reply.would_end, 'link')}, whose credentials do not hold any more: {whose}"
 
 
 def _reload_lines(reply: "ReloadReply") -> list[str]:
     if reply.faults:
         lines = [*reply.faults, f"{plural(len(reply.faults), 'fault')}; configuration {reply.before} still holds"]
+        return [escaped(line) for line in lines]
+    if reply.would_end:
+        lines = [f"would be reloaded: {what}" for what in reply.reloaded]
+        lines += [f"would need a restart: {what}" for what in reply.needs_restart]
+        lines += [_would_end(reply), f"nothing has changed: sigctl reload --yes; configuration {reply.before}"]
         return [escaped(line) for line in lines]
     lines = [f"reloaded: {what}" for what in reply.reloaded]
     lines += [f"needs restart: {what}" for what in reply.needs_restart]

@@ -7,7 +7,6 @@ from typing import Final
 import msgspec
 
 from sigd.config import (
-    DATAGRAM_SCHEMES,
     Config,
     ConfigError,
     Fault,
@@ -17,9 +16,9 @@ from sigd.config import (
     is_loopback,
     parse_listen,
 )
+from sigd.config.addresses import Key, addresses_of, fit, is_part_of, url_of_key
 
-Key = tuple[bool, str, int, str]
-"""An address to listen on, as `Listen.socket_key` has it: datagrams or not, host, port, path."""
+ADVICE: Final = "`sudo sigctl setup` has sigd.socket open what the configuration names"
 
 _UNIT: Final = "a socket that systemd hands over"
 
@@ -64,10 +63,15 @@ def by_address(socks: Iterable[socket.socket]) -> dict[Key, socket.socket]:
     return {parse_listen(url_of(sock)).socket_key: sock for sock in socks}
 
 
+class Unnamed(Listener, frozen=True):
+    """A plain listener for an inherited socket that the configuration does not name."""
+
+
 def with_inherited(config: Config, inherited: Iterable[Key]) -> Config:
     """The configuration, and a plain listener for each inherited socket that none of its own is on the address of.
 
-    So a socket that only its unit knows is served, by the same rules as if the configuration had it.
+    So a socket that only its unit knows is served, by the same rules as if the configuration had it. A socket on one
+    address of a listener that is on all of them belongs to that listener.
 
     Args:
         config: as it was read.
@@ -76,12 +80,11 @@ def with_inherited(config: Config, inherited: Iterable[Key]) -> Config:
     Raises:
         ConfigError: the configuration would not allow such a listener.
     """
-    named = {key for listener in config.listen for key in addresses_of(listener.address)}
-    added = [Listener(_url(key)) for key in inherited if key not in named]
+    added = [Unnamed(url_of_key(key)) for key in fit(config.listen, list(inherited)).unnamed]
     if not added:
         return config
     faults = [
-        Fault(each.url, f"systemd hands this socket over, and no [[listen]] is for it: {advice}")
+        Fault(each.url, f"systemd hands this socket over, and no [[listen]] is for it: {ADVICE}; or {advice}")
         for each in added
         if not _is_local(each.address) and (advice := config.why_loopback_only(each))
     ]
@@ -90,25 +93,33 @@ def with_inherited(config: Config, inherited: Iterable[Key]) -> Config:
     return msgspec.structs.replace(config, listen=(*config.listen, *added))
 
 
+def as_read(config: Config) -> Config:
+    """The configuration without what `with_inherited` has added to it."""
+    own = tuple(each for each in config.listen if not isinstance(each, Unnamed))
+    return config if len(own) == len(config.listen) else msgspec.structs.replace(config, listen=own)
+
+
 def _is_local(at: Listen) -> bool:
     return at.scheme == "unix" or is_loopback(at.host)
 
 
-def _url(key: Key) -> str:
-    datagrams, host, port, path = key
-    if path:
-        return f"unix:{path}"
-    return f"{'udp' if datagrams else 'tcp'}://{f'[{host}]' if ':' in host else host}:{port}"
+def take_inherited(key: Key, inherited: dict[Key, socket.socket]) -> list[socket.socket]:
+    """Take the sockets out that were handed over for an address: itself, or those on a part of it."""
+    if (ours := inherited.pop(key, None)) is not None:
+        return [ours]
+    return [inherited.pop(each) for each in sorted(inherited) if is_part_of(each, key)]
 
 
-def addresses_of(listen: Listen) -> set[Key]:
-    """Every address that a listen URL stands for; its own key where its host name has none."""
-    if listen.scheme == "unix":
-        return {listen.socket_key}
-    kind = socket.SOCK_DGRAM if listen.scheme in DATAGRAM_SCHEMES else socket.SOCK_STREAM
-    try:
-        found = socket.getaddrinfo(listen.host or None, listen.port, type=kind, flags=socket.AI_PASSIVE)
-    except OSError:
-        return {listen.socket_key}  # who opens it will say so
-    datagrams = kind == socket.SOCK_DGRAM
-    return {(datagrams, str(address[0]), listen.port, "") for *_, address in found}
+def in_the_way(listen: Listen, inherited: Iterable[Key]) -> str:
+    """Say which inherited socket keeps this listener from being opened; nothing if none does."""
+    wholes = [key for key in inherited for address in addresses_of(listen) if is_part_of(address, key)]
+    return url_of_key(wholes[0]) if wholes else ""
+
+
+def narrowed(config: Config, inherited: Iterable[Key]) -> list[str]:
+    """Say which listeners on all addresses have only some, since systemd has opened no more."""
+    return [
+        f"{listener.url} is open on {', '.join(url_of_key(key).partition('//')[2] for key in keys)} alone,"
+        " since sigd.socket has nothing else of it"
+        for listener, keys in fit(config.listen, list(inherited)).narrowed
+    ]

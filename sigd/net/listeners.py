@@ -9,12 +9,13 @@ import stat
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sigd.config import DATAGRAM_SCHEMES, Listen, StartError, is_loopback
+from sigd.net.inheriting import ADVICE, in_the_way, take_inherited
 from sigd.net.ports import open_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sigd.net.inheriting import Key
+    from sigd.config.addresses import Key
 
 BACKLOG: Final = 4_096
 """Connections that wait to be taken in; the kernel's own limit (net.core.somaxconn) is the same since Linux 5.4."""
@@ -103,6 +104,8 @@ def open_listeners(
         raise StartError(listen.url, "the name has no address: correct it, or give an address") from fault
     except OSError as fault:
         what = _ADVICE.get(fault.errno or 0) or os.strerror(fault.errno or errno.EINVAL)
+        if fault.errno == errno.EADDRINUSE and (own := in_the_way(listen, given)):
+            what = f"sigd.socket has {own} already: {ADVICE}"
         raise StartError(listen.url, what) from fault
 
 
@@ -169,8 +172,8 @@ def _tcp(listen: Listen, loopback_only: str, inherited: "dict[Key, socket.socket
             # A name may have other addresses now than when the configuration was judged.
             if loopback_only and not is_loopback(str(address[0])):
                 raise StartError(listen.url, f"{address[0]} is beyond loopback: {loopback_only}")
-            if ours := inherited.pop((False, str(address[0]), listen.port, ""), None):
-                listeners.append(on_fault.enter_context(adopt(ours)))
+            if ours := take_inherited((False, str(address[0]), listen.port, ""), inherited):
+                listeners += [on_fault.enter_context(adopt(each)) for each in ours]
                 continue
             sock = on_fault.enter_context(_Listener(family))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -5,10 +5,11 @@ import struct
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sigd.config import StartError, is_loopback
+from sigd.net.inheriting import take_inherited
 
 if TYPE_CHECKING:
+    from sigd.config.addresses import Key
     from sigd.net.datagram_link import DatagramLink
-    from sigd.net.inheriting import Key
 
 RECEIVE_BYTES: Final = 1_203
 """What is read of a datagram: the longest there may be, a line end, and one byte that shows that it was longer."""
@@ -173,9 +174,10 @@ def open_ports(
         for family, _, _, _, address in dict.fromkeys(found):
             if loopback_only and not is_loopback(str(address[0])):
                 raise StartError(url, f"{address[0]} is beyond loopback: {loopback_only}")
-            if ours := inherited.pop((True, str(address[0]), port, ""), None):
-                socks.append(ours)
-                prepare(ours)
+            if ours := take_inherited((True, str(address[0]), port, ""), inherited):
+                socks += ours
+                for each in ours:
+                    prepare(each)
                 continue
             sock = socket.socket(family, socket.SOCK_DGRAM)
             socks.append(sock)

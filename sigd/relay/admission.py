@@ -363,6 +363,11 @@ class Admission:
             self._router.watch(link)
         return ended
 
+    def would_end(self, access: "Access") -> list[str]:
+        """Return the IDs whose links these rules would end, their credentials being gone."""
+        links = self._router.registry.holders.values()
+        return [link.id for link in links if link.id and access.grant(link.grant.proof, link.id) is None]
+
     def _judge_again(self, link: "Link", now: float) -> bool:
         """Have the rules hold for who is registered already; whether he still may be."""
         grant = self.access.grant(link.grant.proof, link.id)

@@ -3,11 +3,13 @@
 import os
 import signal
 from collections.abc import Callable
+from typing import Final
 
 import trio
 
 from sigd import log, metrics
 from sigd.config import Config, ConfigError, Fault, StartError, digest
+from sigd.net.inheriting import Unnamed, as_read, narrowed
 from sigd.net.listeners import Door
 from sigd.net.ports import Port
 from sigd.net.reactor import Reactor
@@ -16,6 +18,9 @@ from sigd.rules import Rules, listeners_of
 from sigd.server.service import Service, status_of
 from sigd.toml_changes import changes
 from sigd.wire.admin import ReloadReply
+
+MOST_NAMED: Final = 10
+"""Peers whose links a reload would end that are named: their number is told in any case."""
 
 
 class Server:
@@ -62,17 +67,29 @@ class Server:
 
     @property
     def digest(self) -> str:
-        """The digest of the configuration that holds."""
-        return digest(self.rules.config)
+        """The digest of the configuration that holds, as the file has it: `sigctl check` finds the same."""
+        return digest(as_read(self.rules.config))
 
-    def differences(self) -> list[str]:
-        """What a reload would change, files included.
+    @property
+    def misfits(self) -> list[str]:
+        """In what the sockets of systemd do not fit the configuration."""
+        config = self.rules.config
+        found = narrowed(as_read(config), self._service.keys)
+        unnamed = [each.url for each in config.listen if isinstance(each, Unnamed)]
+        return found + [f"sigd.socket has {url}, which no [[listen]] names" for url in unnamed]
+
+    def differences(self) -> tuple[list[str], list[str]]:
+        """What a reload would change, files included, and what it would leave to a restart.
 
         Raises:
             ConfigError: it would change nothing, for these faults.
             OSError: the configuration cannot be read.
         """
-        return self._differences(Rules(self._load()))
+        rules = Rules(self._load())
+        return self._differences(rules), self._for_a_restart(rules)
+
+    def _for_a_restart(self, rules: Rules) -> list[str]:
+        return [str(each) for each in changes(self._started_with, rules.config) if each.needs_restart]
 
     def _differences(self, rules: Rules) -> list[str]:
         found = [str(each) for each in changes(self.rules.config, rules.config) if not each.needs_restart]
@@ -94,15 +111,19 @@ class Server:
 
         return exposition.exposition(self.reactor)
 
-    def reload(self) -> ReloadReply:
-        """Read the configuration again and have it hold; with any fault in it everything stays as it is."""
+    def reload(self, *, end_links: bool = True) -> ReloadReply:
+        """Read the configuration again and have it hold; with any fault in it everything stays as it is.
+
+        Args:
+            end_links: whether it may end links; where it would and may not, everything stays as it is, too.
+        """
         notifier = self._service.notifier
         notifier.reloading()
-        report = self._reloaded()
+        report = self._reloaded(end_links=end_links)
         notifier.ready("reload failed: nothing has changed" if report.faults else status_of(self.reactor))
         return report
 
-    def _reloaded(self) -> ReloadReply:
+    def _reloaded(self, *, end_links: bool) -> ReloadReply:
         before = self.digest
         try:
             rules = Rules(self._load())
@@ -114,6 +135,16 @@ class Server:
         except Exception as fault:  # a bug in reading: those who are here are none the worse for it
             log.error("reload failed: nothing has changed", fault)
             return ReloadReply(faults=["a bug in the server; its log says more"], before=before, after=before)
+        would_end = [] if end_links else self.router.admission.would_end(rules.access)
+        if would_end:
+            return ReloadReply(
+                before=before,
+                after=before,
+                reloaded=self._differences(rules),
+                needs_restart=self._for_a_restart(rules),
+                would_end=len(would_end),
+                would_end_peers=would_end[:MOST_NAMED],
+            )
         report = self._report(rules, before)
         report.ended = self._have_hold(rules)
         log.info("reloaded", links=len(self.reactor), ended=report.ended)
@@ -121,11 +152,10 @@ class Server:
 
     def _report(self, rules: Rules, before: str) -> ReloadReply:
         """What a reload changes, said in the log too."""
-        report = ReloadReply(before=before, after=digest(rules.config))
-        for change in changes(self._started_with, rules.config):
-            if change.needs_restart:
-                log.warning(f"needs restart: {change}")
-                report.needs_restart.append(str(change))
+        report = ReloadReply(before=before, after=digest(as_read(rules.config)))
+        report.needs_restart = self._for_a_restart(rules)
+        for change in report.needs_restart:
+            log.warning(f"needs restart: {change}")
         self.needs_restart = report.needs_restart
         report.reloaded = self._differences(rules)
         for what in report.reloaded:

@@ -16,7 +16,7 @@ from sigd.net.ports import Port
 from sigd.rules import ListenerKey, Rules, listeners_of
 
 if TYPE_CHECKING:
-    from sigd.net.inheriting import Key
+    from sigd.config.addresses import Key
     from sigd.net.reactor import Reactor
 
 

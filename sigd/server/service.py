@@ -11,7 +11,7 @@ from sigd.net.inheriting import by_address
 from sigd.systemd import Notifier, inherited, watchdog_seconds
 
 if TYPE_CHECKING:
-    from sigd.net.inheriting import Key
+    from sigd.config.addresses import Key
     from sigd.net.reactor import Reactor
 
 ADMIN: Final = "admin"

@@ -7,15 +7,15 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from sigd import __version__, log
-from sigd.config import Config
+from sigd.config import Config, ConfigError, StartError
 from sigd.net.entrance import RESERVED_DESCRIPTORS
-from sigd.net.inheriting import with_inherited
+from sigd.net.inheriting import ADVICE, Unnamed, narrowed, with_inherited
 from sigd.net.reactor import Reactor
 from sigd.relay.record import Record
 from sigd.relay.router import Router
@@ -25,6 +25,9 @@ from sigd.server.daemon import Server
 from sigd.server.doors import asked_at, listening
 from sigd.server.service import Service, status_of
 from sigd.terminal import has_terminal
+
+if TYPE_CHECKING:
+    from sigd.config.addresses import Key
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
@@ -51,8 +54,12 @@ def run(config: Config, load: Callable[[], Config], config_path: str | None = No
     service = Service(os.environ)
     try:
         rules = Rules(with_inherited(config, service.keys))
+        _say_misfits(rules.config, service.keys)
         _spare_the_collector()
         handed_over = trio.run(serve, rules, lambda: with_inherited(load(), service.keys), config_path, service)
+    except (ConfigError, StartError) as fault:
+        service.notifier.status(f"cannot start: {fault.faults[0] if isinstance(fault, ConfigError) else fault}")
+        raise
     finally:
         service.close()
     if handed_over:
@@ -135,6 +142,15 @@ async def serve(
             nursery.cancel_scope.cancel()
         log.info("stopped", relayed=router.relayed, **{f"hit.{key}": count for key, count in router.limits_hit.items()})
     return handed_over
+
+
+def _say_misfits(config: Config, inherited: "Sequence[Key]") -> None:
+    """Log in what the sockets that systemd has opened do not fit the configuration."""
+    for what in narrowed(config, inherited):
+        log.warning(f"not everywhere: {what}: {ADVICE}")
+    for listener in config.listen:
+        if isinstance(listener, Unnamed):
+            log.warning(f"unnamed: sigd.socket has {listener.url}, which no [[listen]] names: {ADVICE}")
 
 
 async def _serve_admin(server: Server, asked: list[socket.socket]) -> None:

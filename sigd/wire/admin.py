@@ -67,6 +67,9 @@ class AskPing(Question, kw_only=True, tag="ping"):
 class AskReload(Question, kw_only=True, tag="reload"):
     """Read the configuration again."""
 
+    end_links: bool = True
+    """Whether it may end links; if not, and it would, nothing changes, and the answer says how many."""
+
 
 class AskDrain(Question, kw_only=True, tag="drain"):
     """Tell everybody to come back later, and stop."""
@@ -294,6 +297,10 @@ class ReloadReply(Reply, kw_only=True, tag="reload"):
     reloaded: list[str] = []
     needs_restart: list[str] = []
     ended: int = 0
+    would_end: int = 0
+    """Links that it would have ended, and was not to: nothing has changed."""
+    would_end_peers: list[str] = []
+    """The first of their peers."""
     before: str
     after: str
 

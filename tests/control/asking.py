@@ -25,6 +25,7 @@ class Staged:
 
     Attributes:
         changes: what a reload would change; `fault`, `is_gone`: why it would change nothing.
+        for_a_restart: what it would leave to a restart; `misfits`: in what sockets do not fit.
         inherited: descriptors of its listeners that systemd has opened.
         drained: how often it was told to drain; `reloaded`: to reload.
         looks: how often what is on disk was looked at.
@@ -38,8 +39,10 @@ class Staged:
         self.digest = "5c1e0a11"
         self.max_connections = daemon.server.rules.config.limits.max_connections
         self.needs_restart: Sequence[str] = ()
+        self.misfits: Sequence[str] = ()
         self.inherited: set[int] = set()
         self.changes: Sequence[str] = ()
+        self.for_a_restart: Sequence[str] = ()
         self.fault = ""
         self.is_gone = False
         self.looks = self.drained = self.reloaded = 0
@@ -61,16 +64,16 @@ class Staged:
     def doors(self) -> Sequence[Door | Port]:
         return self._daemon.server.doors
 
-    def differences(self) -> Sequence[str]:
+    def differences(self) -> tuple[Sequence[str], Sequence[str]]:
         self.looks += 1
         if self.is_gone:
             raise FileNotFoundError(2, "No such file or directory")
         if self.fault:
             raise ConfigError([Fault("F:1:1", self.fault)])
-        return self.changes
+        return self.changes, self.for_a_restart
 
-    def reload(self) -> ReloadReply:
-        self.reloaded += 1
+    def reload(self, *, end_links: bool = True) -> ReloadReply:
+        self.reloaded += end_links
         return ReloadReply(before=self.digest, after=self.digest)
 
     def drain(self) -> None:

@@ -337,6 +337,8 @@ async def test_reload_and_drain_are_logged_and_done(desk: Asking, caplog: pytest
             "reloaded": [],
             "needsRestart": [],
             "ended": 0,
+            "wouldEnd": 0,
+            "wouldEndPeers": [],
             "before": "5c1e0a11",
             "after": "5c1e0a11",
         }

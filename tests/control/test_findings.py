@@ -72,6 +72,7 @@ STAGED: list[tuple[str, str, Facts, Facts]] = [
     ("configuration-broken", "fail", having(disk_fault="F:1:1: unknown key"), having()),
     ("configuration-differs", "warn", having(on_disk=["limits.max_frame 1 -> 2"]), having()),
     ("needs-restart", "warn", having(needs_restart=["limits.max_connections 1 -> 2"]), having()),
+    ("socket-unit", "warn", having(misfits=["sigd.socket has udp://127.0.0.1:1, which no [[listen]] names"]), having()),
     ("insecure", "warn", having(insecure=True, exposed=["tcp://0.0.0.0:1"]), having(exposed=["tcp://0.0.0.0:1"])),
     (
         *("no-metrics", "fail"),
@@ -92,6 +93,14 @@ def test_each_is_found_when_it_is_so_and_only_then(code: str, severity: str, bad
     (finding,) = findings(bad)
     assert (finding.code, finding.severity) == (code, severity)
     assert found(good) in ([], ["certificate-expires"])
+
+
+def test_sockets_of_systemd_are_opened_anew_by_setup() -> None:
+    inherited = [ListenerEntry(url="tcp://127.0.0.1:1", inherited=True)]
+    (finding,) = findings(having(needs_restart=["listen[1] added"], listeners=inherited))
+    assert finding.advice.startswith("sudo sigctl setup")
+    (finding,) = findings(having(needs_restart=["listen[1] added"]))
+    assert finding.advice.startswith("systemctl restart sigd")
 
 
 def test_nothing_is_found_where_all_is_well() -> None:

@@ -1,5 +1,7 @@
 """What an operator has the daemon do: what is asked, what is told, and the exit status."""
 
+import io
+
 import pytest
 
 from sigd.wire import admin
@@ -55,6 +57,50 @@ def test_a_reload_tells_what_came_of_it(daemon: ScriptedDaemon, sigctl: Sigctl, 
     daemon.says("reload", {"schema": 1, "type": "reload", **reply})
     assert sigctl("reload") == (status, said, "")
     assert sigctl("reload", "--json")[0] == status
+
+
+WOULD_END = {
+    "schema": 1,
+    "type": "reload",
+    "before": "a",
+    "after": "a",
+    "reloaded": ["/s"],
+    "needsRestart": ["listen[1] added"],
+    "wouldEnd": 12,
+    "wouldEndPeers": ["cam1", "cam2"],
+}
+
+
+def test_a_reload_that_would_end_links_says_whose_and_changes_nothing(daemon: ScriptedDaemon, sigctl: Sigctl):
+    daemon.says("reload", WOULD_END)
+    assert sigctl("reload") == (
+        1,
+        "would be reloaded: /s\nwould need a restart: listen[1] added\n"
+        "a reload would end 12 links, whose credentials do not hold any more: cam1, cam2 and 10 more\n"
+        "nothing has changed: sigctl reload --yes; configuration a\n",
+        "",
+    )
+    assert sigctl("reload", "--json")[0] == 1
+    assert daemon.asked == [admin.AskReload(end_links=False)] * 2
+
+
+@pytest.mark.parametrize(
+    ("said", "reloads"), [("y\n", True), ("YES\n", True), ("n\n", False), ("\n", False), ("", False)]
+)
+def test_at_a_terminal_it_asks(daemon: ScriptedDaemon, sigctl: Sigctl, monkeypatch, said, reloads):
+    keyboard = io.StringIO(said)
+    monkeypatch.setattr(keyboard, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", keyboard)
+    daemon.says("reload", WOULD_END, golden("reload"))
+    status, _, err = sigctl("reload")
+    assert "would end 12 links" in err
+    assert status == (0 if reloads else 1)
+    assert daemon.asked == [admin.AskReload(end_links=False), *[admin.AskReload()] * reloads]
+
+
+def test_a_reload_that_may_end_links_asks_nobody(daemon: ScriptedDaemon, sigctl: Sigctl):
+    assert sigctl("reload", "--yes")[0] == 0
+    assert daemon.asked == [admin.AskReload()]
 
 
 def test_a_drain_is_asked_for(daemon: ScriptedDaemon, sigctl: Sigctl):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from sigd.config import Config, ConfigError, Listener, StartError, parse_listen
+from sigd.config.addresses import addresses_of
 from sigd.config.auth import Auth, HmacEntry, TokenEntry
-from sigd.net.inheriting import addresses_of, by_address, url_of, with_inherited
+from sigd.net.inheriting import as_read, by_address, narrowed, url_of, with_inherited
 from sigd.net.listeners import BACKLOG, close_listener, open_listeners
 from tests.in_process import need_ipv6
 
@@ -110,6 +111,43 @@ def test_those_that_only_the_unit_knows_are_plain_listeners() -> None:
     added = ["tcp://127.0.0.2:7337", "unix:/run/sigd/sigd.sock", "tcp://[::1]:7"]
     assert [each.url for each in after.listen] == [LOOPBACK, *added]
     assert with_inherited(after, inherited) is after
+    assert as_read(after).listen == config(LOOPBACK).listen
+    assert as_read(config(LOOPBACK)) == config(LOOPBACK)
+
+
+def test_those_on_a_part_of_a_listener_on_all_addresses_are_its_own() -> None:
+    """What the unit has only of it is served as the listener says, and not in plain text beside it."""
+    wide = config("tcp://0.0.0.0:7337", "udp://[::]:7337", insecure=True)
+    inherited = keys("tcp://127.0.0.1:7337", "tcp://127.0.0.2:7337", "udp://[::1]:7337")
+    assert with_inherited(wide, inherited) is wide
+    assert [what.partition(" is open on ")[::2] for what in narrowed(wide, inherited)] == [
+        ("tcp://0.0.0.0:7337", "127.0.0.1:7337, 127.0.0.2:7337 alone, since sigd.socket has nothing else of it"),
+        ("udp://[::]:7337", "[::1]:7337 alone, since sigd.socket has nothing else of it"),
+    ]
+    others = keys("tcp://[::1]:7337", "udp://127.0.0.1:7337", "tcp://127.0.0.1:1", "unix:/x")
+    assert len(with_inherited(wide, others).listen) == 2 + len(others)
+    assert not narrowed(wide, others)
+
+
+def test_a_part_of_all_addresses_that_is_open_is_taken_for_them() -> None:
+    with opened("tcp4", "udp4") as socks:
+        inherited = by_address(socks)
+        for scheme, sock in zip(("tcp", "udp"), socks, strict=True):
+            port = sock.getsockname()[1]
+            (taken,) = open_listeners(parse_listen(f"{scheme}://0.0.0.0:{port}"), inherited=inherited)
+            assert taken.getsockname() == ("127.0.0.1", port)
+            close_listener(taken)
+            sock.detach()
+        assert not inherited
+
+
+def test_all_addresses_keep_a_listener_from_one_of_them_and_it_is_said_who() -> None:
+    with socket.socket() as sock:
+        sock.bind(("0.0.0.0", 0))
+        sock.listen()
+        port = sock.getsockname()[1]
+        with pytest.raises(StartError, match=rf"sigd\.socket has tcp://0\.0\.0\.0:{port} already: `sudo sigctl setup`"):
+            open_listeners(parse_listen(f"tcp://127.0.0.1:{port}"), inherited=by_address([sock]))
 
 
 def test_all_addresses_are_not_one_of_them() -> None:

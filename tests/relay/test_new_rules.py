@@ -74,6 +74,7 @@ def gone(peers) -> str:
 def test_whose_credential_is_gone_goes_and_nobody_else_notices(credentials, leave):
     world = World(credentials=EVERY_KIND)
     peers = everybody(world)
+    assert "".join(world.would_end(credentials)) == leave
     assert world.changes(credentials=credentials) == len(leave)
     assert gone(peers) == leave
     for peer in peers:

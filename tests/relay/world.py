@@ -212,6 +212,10 @@ class World:
         assert peer.hears()["type"] == "registered"
         return peer
 
+    def would_end(self, credentials: Sequence[Credential]) -> list[str]:
+        """Whose links would end under these credentials, in the order of their IDs."""
+        return sorted(self.router.admission.would_end(Access(credentials, (), Rates.of(self.router.limits))))
+
     def changes(
         self,
         *,

@@ -1,0 +1,80 @@
+"""Which sockets a listen URL stands for, and how those of a systemd socket unit fit the listeners."""
+
+import socket
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
+
+from sigd.config.listen import DATAGRAM_SCHEMES, Listen, Listener
+
+Key = tuple[bool, str, int, str]
+"""An address to listen on, as `Listen.socket_key` has it: datagrams or not, host, port, path."""
+
+EVERYWHERE: Final = {False: "0.0.0.0", True: "::"}
+"""All addresses of IPv4, and of IPv6."""
+
+
+def addresses_of(listen: Listen) -> set[Key]:
+    """Return every address that a listen URL stands for; its own key where its host name has none."""
+    if listen.scheme == "unix":
+        return {listen.socket_key}
+    kind = socket.SOCK_DGRAM if listen.scheme in DATAGRAM_SCHEMES else socket.SOCK_STREAM
+    try:
+        found = socket.getaddrinfo(listen.host or None, listen.port, type=kind, flags=socket.AI_PASSIVE)
+    except OSError:
+        return {listen.socket_key}  # whatever opens it will say so
+    datagrams = kind == socket.SOCK_DGRAM
+    return {(datagrams, str(address[0]), listen.port, "") for *_, address in found}
+
+
+def url_of_key(key: Key) -> str:
+    """Return an address as the URL of a plain listener."""
+    datagrams, host, port, path = key
+    if path:
+        return f"unix:{path}"
+    return f"{'udp' if datagrams else 'tcp'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def is_part_of(key: Key, whole: Key) -> bool:
+    """Return whether an address is one of those that another, which stands for all of its family, stands for."""
+    datagrams, host, port, path = key
+    everywhere = EVERYWHERE[":" in host]
+    return not path and host != everywhere and whole == (datagrams, everywhere, port, "")
+
+
+class Fit(NamedTuple):
+    """How the sockets of a unit fit the listeners.
+
+    Attributes:
+        narrowed: listeners on all addresses for which the unit has only some of these, each with those.
+        unopened: listeners with an address that the unit has not, though it could be opened beside its sockets.
+        blocked: listeners with an address that cannot be opened beside a socket of the unit, each with that.
+        unnamed: sockets of the unit that no listener names.
+    """
+
+    narrowed: Sequence[tuple[Listener, Sequence[Key]]]
+    unopened: Sequence[Listener]
+    blocked: Sequence[tuple[Listener, Key]]
+    unnamed: Sequence[Key]
+
+
+def fit(listeners: Sequence[Listener], sockets: Collection[Key]) -> Fit:
+    """Compare listeners with the sockets that systemd opens for them."""
+    named: set[Key] = set()
+    narrowed: list[tuple[Listener, Sequence[Key]]] = []
+    unopened: list[Listener] = []
+    blocked: list[tuple[Listener, Key]] = []
+    for listener in listeners:
+        for address in sorted(addresses_of(listener.address)):
+            named.add(address)
+            if address in sockets or not (address[2] or address[3]):  # the system picks port 0
+                continue
+            parts = [key for key in sorted(sockets) if is_part_of(key, address)]
+            wholes = [key for key in sockets if is_part_of(address, key)]
+            if parts:
+                narrowed.append((listener, parts))
+                named.update(parts)
+            elif wholes:
+                blocked.append((listener, wholes[0]))
+            else:
+                unopened.append(listener)
+    return Fit(narrowed, unopened, blocked, [key for key in sockets if key not in named])
