@@ -25,6 +25,10 @@ LINES_FRAME_TIMEOUT_MS: Final = 60_000
 GONE_AFTER: Final = 2.5
 """Keepalive intervals of silence that end a link: one ping may get lost, and the next one be late."""
 
+ANSWER_WITHIN: Final = GONE_AFTER - 1
+"""Keepalive intervals from a ping to the end that follows it, however long the link was silent before: a daemon that
+stood still asks late, and its clients have as long to answer as at any other time."""
+
 
 def next_deadline(link: "Link", limits: "Limits") -> float:
     """When something must happen to the link if it stays silent; `NEVER` where nothing must."""
@@ -39,11 +43,17 @@ def next_deadline(link: "Link", limits: "Limits") -> float:
         when = min(when, link.expires_at, link.renews_at)
         if link.resumes_at is not NEVER or link.stuck:
             return when  # it is not read, or has not been asked yet: its silence says nothing
-        silence = link.last_seen + link.keepalive * (GONE_AFTER if link.pinged else 1)
-        return when if link.patient else min(when, silence)
+        return when if link.patient else min(when, _silent_at(link))
     if link.claim is not None:
         return min(when, link.claim.asked + PROBE_SECONDS)
     return min(when, link.opened + register_timeout_ms(link, limits) / 1000)
+
+
+def _silent_at(link: "Link") -> float:
+    """When the link is to be pinged or, once it has been, ended."""
+    if not link.pinged:
+        return link.last_seen + link.keepalive
+    return max(link.last_seen + link.keepalive * GONE_AFTER, link.pinged_at + link.keepalive * ANSWER_WITHIN)
 
 
 def frame_timeout_ms(link: "Link", limits: "Limits") -> int:

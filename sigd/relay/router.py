@@ -353,6 +353,8 @@ class Router:
         elif link.claim is not None:
             text = f"somebody claims the ID, and no sign of life came within {PROBE_SECONDS:g} s"
             link.claim.holder.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text))
+        elif link.pinged and link.has_unread():
+            link.last_seen = now  # the daemon is behind with reading, after a sleep or in a crowd: it is not silent
         elif link.pinged:
             text = "nothing came for too long, not even a pong"
             link.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text, limit="keepalive_ms"))

@@ -14,6 +14,7 @@ import trio
 
 from sigd import __version__, log
 from sigd.config import Config, ConfigError, StartError
+from sigd.net.clock import AwakeClock
 from sigd.net.entrance import RESERVED_DESCRIPTORS
 from sigd.net.inheriting import ADVICE, Unnamed, narrowed, with_inherited
 from sigd.net.reactor import Reactor
@@ -56,7 +57,9 @@ def run(config: Config, load: Callable[[], Config], config_path: str | None = No
         rules = Rules(with_inherited(config, service.keys))
         _say_misfits(rules.config, service.keys)
         _spare_the_collector()
-        handed_over = trio.run(serve, rules, lambda: with_inherited(load(), service.keys), config_path, service)
+        handed_over = trio.run(
+            serve, rules, lambda: with_inherited(load(), service.keys), config_path, service, clock=AwakeClock()
+        )
     except (ConfigError, StartError) as fault:
         service.notifier.status(f"cannot start: {fault.faults[0] if isinstance(fault, ConfigError) else fault}")
         raise
