@@ -5,13 +5,11 @@ import os
 import warnings
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 
 import hypothesis
 import pytest
-import trio
-from trio.testing import MockClock
 
+from tests import at_rest
 from tests.in_process import Daemon
 from tests.in_process import serving as _serving
 from tests.reports import escaped
@@ -75,16 +73,11 @@ def jumping_clock() -> None:
     """Has the test run on trio's MockClock, which stands still while anything happens, and jumps when nothing does."""
 
 
-def _run(*arguments: Any, clock: trio.abc.Clock | None = None, **options: Any) -> Any:
-    # The threshold is in real seconds: what the kernel has under way arrives long before.
-    return trio.run(*arguments, clock=clock or MockClock(autojump_threshold=0.02), **options)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give every test that uses the fixture, directly or not, its clock (pytest-trio looks at direct ones alone)."""
     for item in items:
         if "jumping_clock" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.trio(run=_run), append=False)
+            item.add_marker(pytest.mark.trio(run=at_rest.run), append=False)
 
 
 Serving = Callable[..., AbstractAsyncContextManager[Daemon]]

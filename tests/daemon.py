@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 _URL = re.compile(r" listening url=(\S+)")
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
+"""How long a daemon may take to start, and to end: only a hang takes longer, also on a busy machine."""
 
 
 class Daemon:
@@ -52,7 +53,7 @@ class Daemon:
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, *, within: float = 5.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, *, within: float = START_SECONDS) -> int:
         """End the daemon; its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)

@@ -1,7 +1,7 @@
 """A daemon in this process, on real loopback sockets, and the ends of the connections that its clients hold.
 
 A test reads like the protocol: `alice = await daemon.peer("alice")`, `await alice.says({...})`, `assert await
-alice.hears() == {...}`. Time is trio's MockClock: it jumps once nothing happens for a few real milliseconds.
+alice.hears() == {...}`. Time is trio's MockClock: it jumps once nothing is under way (`tests.at_rest`).
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from sigd.net.stream import Stream
 from sigd.rules import Rules
 from sigd.server import Server, serve
 from tests import certificates
+from tests.at_rest import settles
 
 type_of_message = dict[str, Any]
 
@@ -45,8 +46,8 @@ UNCAPPED = {
 }
 """Limits on single clients and addresses, switched off."""
 
-QUIET_SECONDS = 0.01
-"""Real seconds without any event after which all that was under way has arrived: loopback takes microseconds."""
+LOOKS = 200
+"""How often a test looks for something that must come without more input, and without more time."""
 
 
 class _Text:
@@ -167,7 +168,7 @@ class Client:
 
     async def hears_nothing(self) -> None:
         """Nothing has come, not even an end of file, once all that is under way has arrived."""
-        await wait_all_tasks_blocked(QUIET_SECONDS)
+        await settles()
         assert self.has_heard() == b""
 
     def has_heard(self) -> bytes:
@@ -409,14 +410,14 @@ class Daemon:
 
     async def settles(self) -> None:
         """Wait until the daemon has done all that it can do without more input, or more time."""
-        await wait_all_tasks_blocked(QUIET_SECONDS)
+        await settles()
 
     async def until(self, holds: Callable[[], object]) -> None:
         """Wait for something that comes without more input, and without more time."""
-        for _ in range(200):
+        for _ in range(LOOKS):
             if holds():
                 break
-            await wait_all_tasks_blocked(QUIET_SECONDS / 10)
+            await settles()
 
     def is_told_to_stop(self) -> None:
         """What an operator does."""

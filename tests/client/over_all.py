@@ -1,16 +1,20 @@
-"""A daemon that listens in every way, for clients that have no tasks, and a way to have time pass for them."""
+"""A daemon that listens in every way, for clients that have no tasks, and ways to have time pass for them."""
 
+import math
 import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from selectors import PollSelector
 
 import pytest
 
 from sigd.client import blocking, sockets
+from sigd.client.sockets import Wait
 from sigd.client.trust import trusting
 from tests import certificates
+from tests.at_rest import ROUND_SECONDS, Rest
 from tests.daemon import Daemon, running_daemon
 
 CONFIG = """
@@ -59,3 +63,41 @@ def jump(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Have so many seconds pass at once, for the client."""
     for module in (blocking, sockets):
         monkeypatch.setattr(module, "monotonic", lambda: time.monotonic() + seconds)
+
+
+class JumpingTime:
+    """Time for a client without tasks, which jumps to whatever is due next once nothing is under way.
+
+    Attributes:
+        now: seconds since the test began.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        return self.now
+
+    def pause(self, wait: Wait, until: float) -> None:
+        """Wait for a socket, or until a time."""
+        rest, at = Rest(), min(wait.at, until)
+        with PollSelector() as selector:
+            if wait.socket is not None and wait.events:
+                selector.register(wait.socket, wait.events)
+            while not selector.select(ROUND_SECONDS):
+                if rest.holds():
+                    assert at < math.inf, "nothing will ever come"
+                    self.now = max(self.now, at)
+                    break
+
+
+@contextmanager
+def jumping_time() -> Iterator[JumpingTime]:
+    """Have clients that wait go by a time that jumps."""
+    with pytest.MonkeyPatch.context() as patch:
+        time = JumpingTime()
+        for module in (blocking, sockets):
+            patch.setattr(module, "monotonic", time.monotonic)
+        patch.setattr(blocking, "_pause", time.pause)
+        yield time

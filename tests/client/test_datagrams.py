@@ -20,7 +20,7 @@ from sigd.client import (
     connect,
 )
 from tests.calls.public import SECRET, token, write_private
-from tests.client.backends import BOTH_BACKENDS, Brief, run, take
+from tests.client.backends import BOTH_BACKENDS, Brief, run, run_in_real_time, take
 from tests.daemon import Daemon, running_daemon
 
 pytestmark = BOTH_BACKENDS
@@ -108,7 +108,7 @@ def test_everything_that_a_peer_can_say(backend: str, daemon: Daemon, other: Any
             assert await alice.ping() < 5
             assert alice.registered.max_frame == 16_000
 
-    run(backend, main)
+    run_in_real_time(backend, main)
 
 
 def test_long_messages_and_one_too_long(backend: str, daemon: Daemon):
@@ -120,7 +120,7 @@ def test_long_messages_and_one_too_long(backend: str, daemon: Daemon):
             with pytest.raises(SignalingError, match="too-large"):
                 await alice.send("bob", "x" * 16_000)
 
-    run(backend, main)
+    run_in_real_time(backend, main)
 
 
 def test_what_a_peer_does_not_take_is_too_large_for_its_sender(backend: str, daemon: Daemon):
@@ -130,7 +130,7 @@ def test_what_a_peer_does_not_take_is_too_large_for_its_sender(backend: str, dae
                 await alice.send("bob", "x" * 3_000)
             await alice.send("bob", "x" * 1_000)
 
-    run(backend, main)
+    run_in_real_time(backend, main)
 
 
 def test_the_server_picks_an_id_and_frees_it_at_the_end(backend: str, daemon: Daemon):
@@ -144,7 +144,7 @@ def test_the_server_picks_an_id_and_frees_it_at_the_end(backend: str, daemon: Da
             with pytest.raises(StopAsyncIteration):
                 await anext(peer)
 
-    run(backend, main)
+    run_in_real_time(backend, main)
 
 
 def test_many_requests_at_once(backend: str, daemon: Daemon):
@@ -156,7 +156,7 @@ def test_many_requests_at_once(backend: str, daemon: Daemon):
             messages = await take(bob, 100)
             assert sorted(message.data for message in messages if isinstance(message, MessageFrom)) == [*range(100)]
 
-    run(backend, main)
+    run_in_real_time(backend, main)
 
 
 def test_who_is_not_there(backend: str, daemon: Daemon):
@@ -165,7 +165,7 @@ def test_who_is_not_there(backend: str, daemon: Daemon):
             with pytest.raises(SignalingError, match="peer-unavailable"):
                 await alice.offer("nobody", "v=0")
 
-    run(backend, main)
+    run_in_real_time(backend, main)
 
 
 def test_an_id_that_somebody_holds(backend: str, daemon: Daemon):
@@ -175,7 +175,7 @@ def test_an_id_that_somebody_holds(backend: str, daemon: Daemon):
                 async with connect(udp(daemon), id="alice"):
                     pass
 
-    run(backend, main)
+    run_in_real_time(backend, main)
 
 
 def test_localhost_whichever_family_answers(backend: str, daemon: Daemon):
@@ -183,7 +183,7 @@ def test_localhost_whichever_family_answers(backend: str, daemon: Daemon):
         async with connect(udp(daemon).replace("127.0.0.1", "localhost"), id="alice") as alice:
             await alice.ping()
 
-    run(backend, main)
+    run_in_real_time(backend, main)
 
 
 def test_nobody_there(backend: str):
@@ -191,7 +191,7 @@ def test_nobody_there(backend: str):
         async with await anyio.create_udp_socket(local_host="127.0.0.1") as silent:
             port = silent.extra(anyio.abc.SocketAttribute.local_port)
             with pytest.raises(TimeoutError, match="did not register"):
-                async with connect(f"udp://127.0.0.1:{port}", connect_timeout=0.05):
+                async with connect(f"udp://127.0.0.1:{port}"):
                     pass
 
     run(backend, main)
@@ -202,7 +202,7 @@ def test_a_port_that_nobody_has(backend: str):
         async with await anyio.create_udp_socket(local_host="127.0.0.1") as gone:
             port = gone.extra(anyio.abc.SocketAttribute.local_port)
         with pytest.raises(TimeoutError, match="did not register"):
-            async with connect(f"udp://127.0.0.1:{port}", connect_timeout=1.2):
+            async with connect(f"udp://127.0.0.1:{port}"):
                 pass
 
     run(backend, main)
@@ -214,7 +214,7 @@ def test_credentials_that_no_datagram_holds(backend: str, daemon: Daemon):
             async with connect(udp(daemon), credentials={"jwt": "x" * 2_000}):
                 pass
 
-    run(backend, main)
+    run_in_real_time(backend, main)
 
 
 # -- credentials
@@ -231,7 +231,7 @@ def test_with_a_token_that_never_crosses_the_wire(backend: str, guarded: Daemon)
             with pytest.raises(SignalingError, match="forbidden"):
                 await alice.offer("carol", "v=0")
 
-    run(backend, main)
+    run_in_real_time(backend, main)
 
 
 def test_with_a_token_as_it_is(backend: str, guarded: Daemon):
@@ -242,7 +242,7 @@ def test_with_a_token_as_it_is(backend: str, guarded: Daemon):
             async with connect(udp(guarded), id="plain1", credentials={"token": "wrong"}):
                 pass
 
-    run(backend, main)
+    run_in_real_time(backend, main)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_who_cannot_be_who_it_wants_to_be_is_told(
             async with connect(udp(guarded), id="alice", credentials=credentials, connect_timeout=2.5):
                 pass
 
-    run(backend, main)
+    run_in_real_time(backend, main)
 
 
 @pytest.mark.parametrize("second", [udp, tcp])
@@ -277,7 +277,7 @@ def test_the_same_credential_takes_over(backend: str, guarded: Daemon, second: A
             await new.send("dora", 1)
             assert await anext(new) == MessageFrom(sender="dora", data=1)
 
-    run(backend, main)
+    run_in_real_time(backend, main)
 
 
 # -- a daemon that goes and comes back
@@ -299,7 +299,7 @@ def test_it_comes_back_after_the_daemon_did(backend: str, how: str):
                     await alice.send("alice", "back")
                     assert await anext(alice) == MessageFrom(sender="alice", data="back")
 
-    run(backend, main)
+    run_in_real_time(backend, main)
 
 
 async def _until_back(peer: Peer) -> None:

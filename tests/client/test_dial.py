@@ -145,7 +145,7 @@ def test_an_untrusted_server_is_not_tried_in_a_tight_loop(backend: str):
             # 0.1 s doubled up to 10 s, half of that on average: about 8 tries, then one each 5 s
             assert 10 <= server.refused <= 60
 
-    run(backend, main, jumping=True)
+    run(backend, main)
 
 
 @BOTH_BACKENDS
@@ -214,7 +214,7 @@ def test_a_handshake_that_never_ends(backend: str):
                 async with connect(server.url.replace("tcp:", "tls:"), ssl_context=certificates.client()):
                     pass
 
-    run(backend, main, jumping=True)
+    run(backend, main)
 
 
 # -- how it ends
@@ -285,7 +285,7 @@ def test_who_leaves_says_goodbye(backend: str, cancelled: bool, version: ssl.TLS
             while not said:
                 await anyio.lowlevel.checkpoint()
 
-    run(backend, main, jumping=True)
+    run(backend, main)
     assert said == ["goodbye"]
 
 
@@ -305,7 +305,7 @@ def test_nobody_is_waited_for_that_says_no_goodbye(backend: str):
             assert anyio.current_time() - start <= 1 + HANG_UP_SECONDS + 0.1
             gone.set()
 
-    run(backend, main, jumping=True)
+    run(backend, main)
 
 
 @BOTH_BACKENDS
@@ -326,7 +326,7 @@ def test_a_server_that_falls_silent_is_left_and_another_found(backend: str):
             assert 75 <= anyio.current_time() - start <= 75 + HANG_UP_SECONDS + 0.2
             gone.set()
 
-    run(backend, main, jumping=True)
+    run(backend, main)
 
 
 # -- load

@@ -130,7 +130,7 @@ def test_a_function_that_never_returns_is_not_waited_for(backend: str):
                     pass
             assert server.ids == [None]
 
-    run(backend, main, jumping=True)
+    run(backend, main)
 
 
 def test_nobody_is_asked_for_any_while_there_is_no_server_to_show_them_to(backend: str, tmp_path: Path):
@@ -192,7 +192,7 @@ def test_they_are_renewed_on_the_link_in_good_time(backend: str):
             assert peer.connected
             assert len(server.links) == 1
 
-    run(backend, main, jumping=True)
+    run(backend, main)
 
 
 def test_who_makes_them_may_be_away_for_a_while(backend: str, caplog: pytest.LogCaptureFixture):
@@ -206,7 +206,7 @@ def test_who_makes_them_may_be_away_for_a_while(backend: str, caplog: pytest.Log
             assert token == "secret-4"
             assert 540 + 30 + 15 <= at - start < 540 + 30 + 15 + 1
 
-    run(backend, main, jumping=True)
+    run(backend, main)
     assert logged(caplog) == ["no credentials: ConnectionError; the old ones are still good"] * 2
 
 
@@ -227,7 +227,7 @@ def test_expired_ones_bring_it_back_with_new_ones(backend: str):
             assert peer.connected
             assert shown(server.links[1])["token"] > shown(server.links[0])["token"]
 
-    run(backend, main, jumping=True)
+    run(backend, main)
 
 
 def test_expired_ones_that_cannot_be_renewed_are_the_end(backend: str):
@@ -241,7 +241,7 @@ def test_expired_ones_that_cannot_be_renewed_are_the_end(backend: str):
                 assert not caught.value.sent
             assert server.extra == 0
 
-    run(backend, main, jumping=True)
+    run(backend, main)
 
 
 @pytest.mark.parametrize("members", [{"reconnect": False}, {}])
@@ -272,7 +272,7 @@ def test_who_is_locked_out_for_a_while_waits_as_long(backend: str):
                 assert await take(peer, 1) == [ByeFrom(sender="server")]
             assert 30 <= anyio.current_time() - start < 31
 
-    run(backend, main, jumping=True)
+    run(backend, main)
 
 
 # -- ICE servers

@@ -256,7 +256,7 @@ def test_a_server_that_takes_the_connection_and_is_silent(backend: str):
     async def main() -> None:
         async with scripted_server(lambda link: link.gone()) as server:
             with pytest.raises(TimeoutError, match="did not register"):
-                async with connect(server.url, connect_timeout=0.05):
+                async with connect(server.url):
                     pass
 
     run(backend, main)
@@ -422,7 +422,7 @@ def test_waiting_can_be_cancelled(backend: str, tmp_path: Path):
                 pass
         assert scope.cancelled_caught
 
-    run(backend, main, jumping=True)
+    run(backend, main)
 
 
 def test_a_server_that_says_nothing_is_named(backend: str):
@@ -435,4 +435,4 @@ def test_a_server_that_says_nothing_is_named(backend: str):
                 async with connect(server.url):
                     pass
 
-    run(backend, main, jumping=True)
+    run(backend, main)

@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 import trio
-from trio.testing import wait_all_tasks_blocked
 
 from sigd.config import parse_listen
 from sigd.wire import greeting, macs
 from sigd.wire.datagram import Channel
-from tests.in_process import CLIENTS, PATIENCE, QUIET_SECONDS, Client, as_json, type_of_message
+from tests.at_rest import settles
+from tests.in_process import CLIENTS, PATIENCE, Client, as_json, type_of_message
 
 AGAIN_SECONDS = 1.0
 """How long a register waits for its answer before it is sent again."""
@@ -82,7 +82,7 @@ class ByHand:
 
     async def hears(self) -> list[bytes]:
         """All that has come, once everything under way has."""
-        await wait_all_tasks_blocked(QUIET_SECONDS)
+        await settles()
         return [datagram for datagram, _ in self.takes()]
 
     def takes(self) -> list[tuple[bytes, Address]]:

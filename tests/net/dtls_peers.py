@@ -11,13 +11,13 @@ from typing import Any
 
 import trio
 from OpenSSL import SSL
-from trio.testing import wait_all_tasks_blocked
 
 from sigd.config import Listener
 from sigd.wire import macs
 from sigd.wire.datagram import MAX_DATAGRAM, Channel
 from tests import certificates
-from tests.in_process import PATIENCE, QUIET_SECONDS, as_json, type_of_message
+from tests.at_rest import settles
+from tests.in_process import PATIENCE, as_json, type_of_message
 from tests.net.datagrams import Address, address_of, nonce
 
 
@@ -197,7 +197,7 @@ async def connected(url: str, context: SSL.Context | None = None) -> AsyncIterat
             yield peer
             await peer.leaves()
             nursery.cancel_scope.cancel()
-    await wait_all_tasks_blocked(QUIET_SECONDS)  # until the daemon has forgotten it
+    await settles()  # until the daemon has forgotten it
 
 
 class ByHand:
@@ -242,7 +242,7 @@ class ByHand:
 
     async def hears(self) -> list[bytes]:
         """All datagrams that have come, once everything under way has."""
-        await wait_all_tasks_blocked(QUIET_SECONDS)
+        await settles()
         found: list[bytes] = []
         with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
             while True:

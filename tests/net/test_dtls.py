@@ -25,7 +25,7 @@ from sigd.net.dtls_session import PATIENCE_SECONDS, QUEUE, Session, Sessions
 from sigd.relay.router import Router
 from sigd.rules import NO_DTLS, Rules
 from sigd.wire.datagram import MAX_MESSAGE, SLICE_BYTES
-from tests import certificates
+from tests import at_rest, certificates
 from tests.conftest import Serving
 from tests.daemon import running_daemon
 from tests.in_process import Client, Daemon, error, need_ipv6, within
@@ -416,7 +416,7 @@ class TestTheEnd:
                     assert await trio.to_thread.run_sync(daemon.process.wait, 5) == 0
                     assert time.monotonic() - begun < 2
 
-            trio.run(registers)
+            at_rest.run(registers)
 
 
 class TestMemory:

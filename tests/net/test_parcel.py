@@ -14,12 +14,12 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
 
 from sigd.net import bag, handover, parcel
 from sigd.net.handover import HandoverError
 from sigd.net.parcel import Snapshot
 from sigd.net.ports import Port
+from tests import at_rest
 from tests.in_process import as_json
 from tests.net.datagrams import ByHand, data
 from tests.net.two_reactors import Relay, close_all, relaying
@@ -67,7 +67,7 @@ def lively() -> bytes:
                 await relay.settles()
             await trio.sleep(5)
 
-    trio.run(live, clock=None)
+    at_rest.run(live)
     return found[0]
 
 
@@ -116,8 +116,8 @@ def test_on_another_clock() -> None:
             relay.close()
             nursery.cancel_scope.cancel()
 
-    trio.run(first, clock=MockClock(autojump_threshold=0.5))
-    trio.run(second)
+    at_rest.run(first)
+    at_rest.run(second)
     assert b"pong" in client.recv(10_000)
     client.close()
 
@@ -223,7 +223,7 @@ class TestMangled:
             snapshot = parcel.decode_untrusted(headed(body))
         except HandoverError:
             return
-        trio.run(_taken_up, body, snapshot.sockets)
+        at_rest.run(_taken_up, body, snapshot.sockets)
 
 
 def _mangle(tree: Any, draw: st.DataObject) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 import trio
-from trio.testing import wait_all_tasks_blocked
 
 from sigd.config import Limits, parse_listen
 from sigd.net import handover, listeners
@@ -27,12 +26,10 @@ from sigd.relay.ice import Vendor
 from sigd.relay.limits import Rates
 from sigd.relay.router import Router
 from tests import certificates
-from tests.in_process import CLIENTS, QUIET_SECONDS, UNCAPPED, Client
+from tests.at_rest import settles
+from tests.in_process import CLIENTS, LOOKS, UNCAPPED, Client
 
 TCP, UDP = "tcp://127.0.0.1:0", "udp://127.0.0.1:0"
-
-WAITING = 200
-"""Looks at whether something has come, of a thousandth of a second each."""
 
 
 class Relay:
@@ -176,14 +173,14 @@ class Relay:
 
     async def settles(self) -> None:
         """Wait until all that is under way has arrived."""
-        await wait_all_tasks_blocked(QUIET_SECONDS)
+        await settles()
 
     async def until(self, holds: Callable[[], object]) -> None:
         """Wait for something that comes without more input."""
-        for _ in range(WAITING):
+        for _ in range(LOOKS):
             if holds():
                 break
-            await wait_all_tasks_blocked(0.001)
+            await settles()
         assert holds()
 
     async def is_left_by_all(self) -> None:
