@@ -4,7 +4,7 @@ BIN := .venv/bin
 # By the environment, not --constraint: so it holds for the build backend too.
 PIP := PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: run test test-fast test-systemd long lint mypy pyright format demo bench instructions fuzz soak codes man install uninstall clean
+.PHONY: run test test-fast test-systemd long lint mypy pyright format demo bench instructions fuzz soak codes man wheels install uninstall clean
 .DELETE_ON_ERROR:
 
 run: .venv/run
@@ -77,15 +77,23 @@ DESTDIR ?=
 INTERPRETER ?= /usr/bin/python3
 EXTRAS ?=
 ONTO := PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' INTERPRETER='$(INTERPRETER)' EXTRAS='$(EXTRAS)'
+# With the folder `wheels` it asks for nothing over the network: `make wheels` fills that, as any user, for that Python.
 install:
 	@$(ONTO) sh systemd/install.sh install
+
+wheels:
+	rm -rf wheels wheels.new
+	$(INTERPRETER) -m venv wheels.new
+	PIP_CONSTRAINT='$(CURDIR)/constraints.txt' wheels.new/bin/python -m pip --quiet --disable-pip-version-check \
+	  wheel --wheel-dir wheels hatchling '.$(if $(EXTRAS),[$(EXTRAS)])'
+	rm -rf wheels.new wheels/sigd-*.whl
 
 # All that install has put there, but /etc/sigd, which is the operator's.
 uninstall:
 	@$(ONTO) sh systemd/install.sh uninstall
 
 clean:
-	rm -rf .venv .bench .fuzz
+	rm -rf .venv .bench .fuzz wheels
 
 .venv/python:
 	$(PYTHON) -c 'import sys; sys.exit("sigd needs Python 3.11 or later") if sys.version_info < (3, 11) else None'

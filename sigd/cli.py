@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import sigd
 from sigd.config import Config, ConfigError, StartError, load, render
-from sigd.terminal import EXIT_FAULT, EXIT_INTERRUPTED, Parser, complain, put_out, say
+from sigd.terminal import EXIT_FAULT, EXIT_INTERRUPTED, Parser, complain, escaped, put_out, say
 
 EPILOG = """\
 examples:
@@ -40,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="URL",
         action="append",
         default=[],
-        help="tcp://HOST:PORT or unix:/PATH[?mode=0660]; may be repeated; replaces all [[listen]]",
+        help="tcp://HOST:PORT, tls://, udp:// or dtls://HOST:PORT, or unix:/PATH[?mode=0660]; may be repeated; replaces"
+        " all [[listen]] (tls and dtls need a certificate, and so a file)",
     )
     parser.add_argument(
         "--set",
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = read()
         if options.check:
-            return _check(config)
+            return _check(config, options.config)
         return put_out("sigd", render(config)) if options.print_config else _serve(config, read, options.config)
     except ConfigError as error:
         return _refuse([str(fault) for fault in error.faults], counted=options.check)
@@ -74,11 +75,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def _check(config: Config) -> int:
-    """Read all that the configuration names, too; but for listening it is what a start does."""
+def _check(config: Config, path: str | None) -> int:
+    """Read all that the configuration names, too, and see whether the service could start with it."""
+    from sigd.ctl.check import service_findings
     from sigd.rules import Rules  # sockets and TLS, which nothing needs that only prints
 
     Rules(config)
+    found = service_findings(config, path)
+    for each in found:
+        say(escaped(f"{each.severity}: {each.text}: {each.advice}"))
+    if any(each.severity == "fail" for each in found):
+        return EXIT_FAULT
     return put_out("sigd", "configuration is valid\n")
 
 

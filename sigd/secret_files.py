@@ -26,7 +26,7 @@ _VISIBLE = re.compile(rb"[\x21-\x7e]*")
 
 _FILE_FAULTS = {
     errno.ENOENT: "no such file: create it, or correct the path",
-    errno.EACCES: "permission denied: let the user that runs sigd read it (see `ls -l`)",
+    errno.EACCES: "permission denied: let the user that runs sigd read it, as by chgrp sigd and chmod 0640",
     errno.ELOOP: "its symbolic links lead in a circle: correct the path",
     errno.ENOTDIR: "a part of its path is no folder: correct the path",
     # What open says of a socket.

@@ -17,9 +17,13 @@ live() { [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; }
 program() {
   new=$(mktemp -d); trap 'rm -rf "$new" "$to/lib/sigd.new"' EXIT
   "$INTERPRETER" -m venv "$new/venv"
+  from=
+  if [ -d wheels ]; then from="--no-index --find-links wheels"
+  else echo 'install: there is no folder wheels (make wheels): pip asks its index' >&2; fi
   # By the environment, not --constraint: so it holds for the build backend too.
+  # shellcheck disable=SC2086 # several words
   PIP_CONSTRAINT=$PWD/constraints.txt "$new/venv/bin/python" -m pip --quiet --disable-pip-version-check \
-    install --no-compile --target "$new/sigd" ".${EXTRAS:+[$EXTRAS]}"
+    install $from --no-compile --target "$new/sigd" ".${EXTRAS:+[$EXTRAS]}"
   rm -rf "$new/sigd/bin" "$to/lib/sigd.new"
   install -d "$to/lib" "$to/bin"
   cp -R "$new/sigd" "$to/lib/sigd.new"
@@ -43,9 +47,19 @@ papers() {
   for page in $pages; do
     [ ! -e "man/${page#*/}" ] || install -D -m 644 "man/${page#*/}" "$to/share/man/$page"
   done
-  if PYTHONPATH=$to/lib/sigd "$INTERPRETER" -B -m sigd.ctl completion bash >"$new/completion" 2>/dev/null; then
-    install -D -m 644 "$new/completion" "$to/share/bash-completion/completions/sigctl"
-  fi
+  for shell in bash zsh fish; do
+    PYTHONPATH=$to/lib/sigd "$INTERPRETER" -B -m sigd.ctl completion $shell >"$new/completion"
+    install -D -m 644 "$new/completion" "$to/$(completion $shell)"
+  done
+}
+
+# Where a shell looks for them of its own accord; zsh as distributions build it.
+completion() {
+  case $1 in
+  bash) echo share/bash-completion/completions/sigctl ;;
+  zsh) echo share/zsh/site-functions/_sigctl ;;
+  fish) echo share/fish/vendor_completions.d/sigctl.fish ;;
+  esac
 }
 
 service() {
@@ -62,7 +76,11 @@ service() {
 
 # What is the operator's is made once, and then left alone.
 configuration() {
-  [ -e "$etc/sigd.toml" ] || install -D -m 644 systemd/sigd.toml "$etc/sigd.toml"
+  if [ ! -e "$etc/sigd.toml" ]; then
+    { cat systemd/sigd.toml; printf '# Not edited since it was written, if this is the SHA-256 of all above: '
+      sha256sum <systemd/sigd.toml | cut -d ' ' -f 1; } >"$new/sigd.toml"
+    install -D -m 644 "$new/sigd.toml" "$etc/sigd.toml"
+  fi
   [ ! -e "$etc/secret" ] || return 0
   (umask 077 && head -c 32 /dev/urandom | base64 >"$etc/secret")
   if chgrp sigd "$etc/secret" 2>/dev/null; then chmod 640 "$etc/secret"
@@ -83,15 +101,16 @@ install)
   if live && systemctl --quiet is-active sigd.service; then
     printf '%s\n' 'sigd is installed. To have the new one take over, which drops nobody:' '  systemctl restart sigd'
   elif [ -z "$DESTDIR" ]; then
-    printf '%s\n' 'sigd is installed. To have it run, now and after each boot:' \
-      '  systemctl enable --now sigd.socket' '  sigctl status'
+    printf '%s\n' 'sigd is installed. To have it serve on a public address, now and after each boot:' \
+      '  sigctl setup --tls NAME' 'or on this machine alone:' '  systemctl enable --now sigd.socket'
   fi
   ;;
 uninstall)
   # shellcheck disable=SC2086 # several words
   if live; then systemctl disable --now $units || :; fi
   rm -rf "$to/lib/sigd" "$to/share/doc/sigd"
-  rm -f "$to/bin/sigd" "$to/bin/sigctl" "$to/lib/sysusers.d/sigd.conf" "$to/share/bash-completion/completions/sigctl"
+  rm -f "$to/bin/sigd" "$to/bin/sigctl" "$to/lib/sysusers.d/sigd.conf"
+  for shell in bash zsh fish; do rm -f "$to/$(completion $shell)"; done
   for unit in $units; do rm -f "$to/lib/systemd/system/$unit"; done
   for page in $pages; do rm -f "$to/share/man/$page"; done
   if live; then systemctl daemon-reload; fi

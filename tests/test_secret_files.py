@@ -208,7 +208,9 @@ class TestEveryFile:
     def test_must_be_readable(self, file, folder, read):
         path = written(file, SECRET, 0)
         with as_nobody(folder):
-            expected = f"{path}: permission denied: let the user that runs sigd read it (see `ls -l`)"
+            expected = (
+                f"{path}: permission denied: let the user that runs sigd read it, as by chgrp sigd and chmod 0640"
+            )
             assert fault(read, path) == expected
 
     def test_of_a_name_that_is_none(self, read):

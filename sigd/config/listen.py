@@ -20,6 +20,8 @@ LONGEST_SOCKET_PATH = 107
 LONGEST_HOST_NAME = 253
 # RFC 9293: ports have 16 bits.
 LARGEST_PORT = 65_535
+# net.ipv4.ip_unprivileged_port_start, unless somebody has changed it.
+LOWEST_UNPRIVILEGED_PORT = 1_024
 
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^][:/?#@]*)(?::(?P<port>[0-9]{1,5}))?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Final
 
 import sigd
-from sigd.ctl import acting, check, codes, completion, looking, talk, tapping, token, top
+from sigd.ctl import acting, check, codes, completion, looking, setup, talk, tapping, token, top
 from sigd.ctl.commands import PROGRAM, Commands, EndedError, new_parser
 from sigd.ctl.token import LONGEST_TTL, token_of, user_name
 from sigd.terminal import EXIT_INTERRUPTED, complain
 
 __all__ = ["LONGEST_TTL", "main", "parser", "token_of", "user_name"]
 
-MODULES: Final = (looking, top, tapping, acting, check, talk, token, codes, completion)
+MODULES: Final = (looking, top, tapping, acting, check, setup, talk, token, codes, completion)
 """In the order of the help; each has `describe(commands: Commands) -> None`."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from sigd.ctl.commands import EXIT_NO_DAEMON, EXIT_REFUSED, EXIT_TIMED_OUT, EndedError
+from sigd.ctl.commands import DEFAULT_SOCKET, EXIT_NO_DAEMON, EXIT_REFUSED, EXIT_TIMED_OUT, EndedError
 from sigd.ctl.printing import SCHEMA
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ Answered = TypeVar("Answered")
 
 PATIENCE: Final = 10.0
 """Seconds for an ordinary answer: a daemon with 10 000 peers lists them in well under one."""
+
+LOOK_SECONDS: Final = 1.0
+"""Without an answer, until systemd is asked whether there is a daemon: one starts within half of that."""
 
 LARGEST_ANSWER: Final = 2**24 - 1
 """Bytes: what the length before an answer can say; 10 000 peers have some three million."""
@@ -103,16 +106,30 @@ class Conversation:
         return taken
 
     def _piece(self, deadline: float | None, within: float) -> bytes:
-        left = None if deadline is None else deadline - time.monotonic()
-        try:
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
-                raise TimeoutError
-            self._sock.settimeout(left)
-            return self._sock.recv(_PIECE)
-        except TimeoutError:
-            raise self._too_slow(within) from None
-        except ConnectionError:
-            return b""
+                raise self._too_slow(within)
+            try:
+                self._sock.settimeout(left if left is None else min(left, LOOK_SECONDS))
+                return self._sock.recv(_PIECE)
+            except TimeoutError:
+                self._look_who_answers()
+            except ConnectionError:
+                return b""
+
+    def _look_who_answers(self) -> None:
+        """See that the service runs or starts: systemd takes questions that nobody is there to answer.
+
+        Raises:
+            EndedError: it does not start.
+        """
+        if self.path == DEFAULT_SOCKET:
+            from sigd.ctl.units import units
+
+            found = units()
+            if found is not None and found.why_down:
+                raise EndedError(EXIT_NO_DAEMON, found.why_down)
 
     def _too_slow(self, within: float) -> EndedError:
         return EndedError(EXIT_TIMED_OUT, f"{self.path}: no answer within {within:g} s: {_SEE_LOG}")

@@ -18,9 +18,10 @@ TEXT = """\
 Looks for what is wrong, says where, and what to do: all faults of the
 configuration, with file, line and column, and of the secrets, keys and
 certificates that it names; certificates that end soon; who may read and change
-what; descriptors for all connections; the clock; the group and the admin
-socket; what is not installed; ports that somebody else has. What a running
-daemon finds itself is told too. It changes nothing.
+what; sockets of systemd that do not fit it; descriptors for all connections;
+the clock; the group and the admin socket; what is not installed; ports that
+somebody else has. What a running daemon finds itself is told too. It changes
+nothing.
 
 Without --config it checks the file that the running daemon was started with,
 or /etc/sigd/sigd.toml. Run it as root to see all.
@@ -84,7 +85,7 @@ def _running(path: str) -> "tuple[StatusReply | None, list[Finding]]":
 
 def _look(report: _Report, socket_path: str) -> None:
     # They know of sockets, which nobody waits for who asks for help.
-    from sigd.ctl import named_files, surroundings
+    from sigd.ctl import named_files, surroundings, units
 
     now = time.time()
     daemon, found = report.daemon, report.findings
@@ -94,6 +95,9 @@ def _look(report: _Report, socket_path: str) -> None:
         pid = daemon.pid if daemon else None
         reader = named_files.reader_of(pid, config.admin.group) if daemon or report.path == DEFAULT_CONFIG else None
         found += named_files.certificate_findings(config, now)
+        unit_files = units.units()
+        if unit_files is not None and units.belongs(report.path, unit_files):
+            found += units.socket_findings(config, unit_files)
         found += named_files.permission_findings(config, report.path, reader)
         found += surroundings.descriptor_findings(config, daemon.max_descriptors if daemon else None)
         found += surroundings.extra_findings(config)
@@ -104,6 +108,17 @@ def _look(report: _Report, socket_path: str) -> None:
         known = {each.code for each in found}
         found += [each for each in daemon.findings if each.code not in known]
     found.sort(key=lambda each: each.severity != "fail")
+
+
+def service_findings(config: "Config", path: str | None) -> "list[Finding]":
+    """Find what keeps the service from doing as its own configuration says: sockets and permissions."""
+    from sigd.ctl import named_files, units
+
+    found = units.units()
+    if found is None or not units.belongs(path, found):
+        return []
+    reader = named_files.reader_of(None, config.admin.group)
+    return [*units.socket_findings(config, found), *named_files.permission_findings(config, path, reader)]
 
 
 def _configuration(report: _Report) -> "Config | None":
@@ -119,14 +134,14 @@ def _configuration(report: _Report) -> "Config | None":
     try:
         Rules(config)
     except ConfigError as error:
-        report.faults += [fault for fault in error.faults if not _is_credential(fault.where)]
-        report.findings += map(_unseen, (fault.where for fault in error.faults if _is_credential(fault.where)))
+        report.faults += [fault for fault in error.faults if not is_credential(fault.where)]
+        report.findings += map(_unseen, (fault.where for fault in error.faults if is_credential(fault.where)))
     if not report.faults:
         report.digest = digest(config)
     return config
 
 
-def _is_credential(where: str) -> bool:
+def is_credential(where: str) -> bool:
     """Whether a fault is of a name that systemd gives a meaning to, for the daemon alone."""
     plain = not set(where) & set('/:[]". ')
     return plain and "CREDENTIALS_DIRECTORY" not in os.environ

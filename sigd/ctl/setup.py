@@ -1,0 +1,400 @@
+"""`sigctl setup`: from an installed sigd to one that serves, or from a changed `[[listen]]` to sockets that fit it."""
+
+import argparse
+import contextlib
+import os
+import subprocess
+from typing import TYPE_CHECKING, Final
+
+from sigd.ctl.commands import DEFAULT_CONFIG, DEFAULT_SOCKET, EXIT_REFUSED, Commands, EndedError
+from sigd.ctl.printing import put, put_json
+from sigd.ctl.quantities import plural
+from sigd.terminal import EXIT_FAULT, escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sigd.config import Config
+    from sigd.ctl.setup_files import File, Folder
+    from sigd.ctl.units import Units
+
+TEXT = """\
+Sets up the service, as root. With --tls it writes /etc/sigd/sigd.toml: a
+tls:// listener on all addresses, and a secret of which `sigctl token` makes
+tokens. The certificate is the one that is given, that of certbot for NAME
+(/etc/letsencrypt/live/NAME), or one that it makes, which clients have to be
+given. A copy of it lies in /etc/sigd, where the service may read it; certbot
+gets a hook that renews the copy. A configuration that somebody has edited is
+not overwritten without --force.
+
+With and without --tls it has sigd.socket open what [[listen]] names, gives the
+service its files to read, restarts both where that is needed, and tries the
+listener. Run it after each change of [[listen]]. A second time it changes
+nothing. It says what it does, and how to undo it; --dry-run does nothing else.
+"""
+
+EXAMPLES = """\
+  sudo sigctl setup --tls sigd.example.net
+  sudo sigctl setup --tls sigd.example.net --udp --port 443
+  sudo sigctl setup --tls 203.0.113.5 --certificate fullchain.pem --key key.pem
+  sudo sigctl setup --dry-run
+"""
+
+SECRET: Final = "/etc/sigd/secret"
+
+SOCKET_DROP_IN: Final = "/etc/systemd/system/sigd.socket.d/50-sigctl-setup.conf"
+
+SERVICE_DROP_IN: Final = "/etc/systemd/system/sigd.service.d/50-sigctl-setup.conf"
+
+CERTBOT: Final = "/etc/letsencrypt/live"
+
+HOOK: Final = "/etc/letsencrypt/renewal-hooks/deploy/sigd"
+
+BEFORE: Final = ".before-setup"
+"""Behind the name of a configuration: what it was before."""
+
+SYSTEMCTL_SECONDS: Final = 90.0
+"""A stop takes `drain_ms` and some seconds, at most what systemd waits for it."""
+
+TRY_SECONDS: Final = 10.0
+"""For a handshake with the listener, and its answer to a ping."""
+
+
+def describe(commands: Commands) -> None:
+    """Describe it."""
+    setup = commands.add(
+        "setup", _setup, summary="set up the service", text=TEXT, examples=EXAMPLES, writes=None, asks=False
+    )
+    setup.add_argument("--tls", metavar="NAME", type=_name, help="listen on tls:// as this host name or address")
+    setup.add_argument("--certificate", metavar="FILE", help="certificate (PEM) with its chain")
+    setup.add_argument("--key", metavar="FILE", help="private key (PEM) of the certificate")
+    setup.add_argument("--port", metavar="PORT", type=_port, help="port to listen on (7337)")
+    setup.add_argument("--udp", action="store_true", help="listen on udp:// as well, for devices")
+    setup.add_argument("--force", action="store_true", help="overwrite a configuration that somebody has edited")
+    setup.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    setup.add_argument("--root", metavar="DIR", default="/", help="set up an image that is mounted there")
+
+
+def _name(written: str) -> str:
+    from sigd.config.listen import parse_host_and_port
+
+    host, port = parse_host_and_port(f"[{written}]" if ":" in written else written, "tls://", 7337)
+    if not host or port is not None:
+        raise argparse.ArgumentTypeError(f'"{written}" is no host name or address')
+    return host
+
+
+def _port(written: str) -> int:
+    if not (written.isascii() and written.isdecimal() and len(written) <= 5 and 0 < int(written) <= 65_535):
+        raise argparse.ArgumentTypeError(f'"{written}" is not a port from 1 to 65535')
+    return int(written)
+
+
+def _setup(options: argparse.Namespace) -> int:
+    from sigd.ctl.setup_files import Folder
+
+    _check_options(options)
+    steps = _Setup(options, Folder(options.root))
+    steps.take()
+    if options.json:
+        document = {"type": "setup", "dryRun": options.dry_run, "did": steps.did, "next": steps.hints}
+        return put_json(document) or steps.status
+    return put(map(escaped, [*steps.did, *steps.hints])) or steps.status
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    if options.tls is None:
+        for name in ("certificate", "key", "port", "udp"):
+            if getattr(options, name):
+                raise EndedError(EXIT_FAULT, f"--{name} goes with --tls NAME")
+    if (options.certificate is None) != (options.key is None):
+        raise EndedError(EXIT_FAULT, "--certificate and --key go together")
+
+
+class _Setup:
+    """One run.
+
+    Attributes:
+        did: what was done, or would be.
+        hints: what the operator may want to do next.
+        status: what it exits with.
+    """
+
+    def __init__(self, options: argparse.Namespace, folder: "Folder") -> None:
+        self.did: list[str] = []
+        self.hints: list[str] = []
+        self.status = 0
+        self._options = options
+        self._folder = folder
+        self._changed: set[str] = set()
+        self._undo = ""
+        self._dry = bool(options.dry_run)
+        self._own_certificate: str | None = None
+
+    def take(self) -> None:
+        """Do all of it, in an order in which nothing is half done: files first, then the units."""
+        from sigd.ctl import setup_files, units
+
+        if setup_files.gid_of_group() is None and not self._dry and self._options.root == "/":
+            self._run("groupadd", "--system", setup_files.GROUP)
+        if self._options.tls is not None:
+            self._write_all(self._files_of_tls())
+        config = self._config()
+        if config is None:  # a dry run, before there is one
+            return
+        if self._folder.content(SECRET) is not None:
+            self._write_all([setup_files.File(SECRET, self._folder.content(SECRET), setup_files.PRIVATE)])
+        self._write_all(self._drop_ins(config))
+        if self._options.root != "/":
+            self.hints.append("in the image: systemctl enable sigd.socket")
+            return
+        self._have_read(config)
+        found = units.units()
+        if found is None or found.sockets is None:
+            self.hints.append(f"there is no sigd.socket of systemd here: run sigd --config {DEFAULT_CONFIG}")
+            return
+        self._activate(config, found)
+        if not self._dry:
+            self._try(config)
+        self._tell(config)
+
+    # -- files
+
+    def _files_of_tls(self) -> "Iterator[File]":
+        from sigd.ctl import setup_files
+        from sigd.ctl.setup_files import File
+
+        options, folder = self._options, self._folder
+        config = folder.content(DEFAULT_CONFIG)
+        certificate, key = f"/etc/sigd/{options.tls}.pem", f"/etc/sigd/{options.tls}.key"
+        urls = _urls(options.port or 7337, udp=options.udp)
+        wanted = setup_files.configuration(urls, certificate, key, SECRET)
+        if not options.force and config != wanted and not setup_files.is_unedited(config):
+            raise EndedError(
+                EXIT_REFUSED,
+                f"{DEFAULT_CONFIG} has been edited: nothing was changed",
+                "either change its [[listen]] yourself, then run: sudo sigctl setup",
+                f"or have it written anew, the old one being kept as {DEFAULT_CONFIG}{BEFORE}: --force",
+            )
+        yield from self._certificate(certificate, key)
+        if folder.content(SECRET) is None:
+            yield File(SECRET, setup_files.secret(), setup_files.PRIVATE)
+        if config not in {None, wanted}:
+            yield File(DEFAULT_CONFIG + BEFORE, config, setup_files.PRIVATE)
+            self._undo = f"sudo mv {DEFAULT_CONFIG}{BEFORE} {DEFAULT_CONFIG} && sudo sigctl setup"
+        yield File(DEFAULT_CONFIG, wanted)
+
+    def _certificate(self, certificate: str, key: str) -> "Iterator[File]":
+        from sigd.ctl import setup_files
+        from sigd.ctl.setup_files import File
+
+        options, folder = self._options, self._folder
+        live = f"{CERTBOT}/{options.tls}"
+        given = options.certificate, options.key
+        if given[0] is None and folder.content(f"{live}/fullchain.pem") is not None:
+            given = f"{live}/fullchain.pem", f"{live}/privkey.pem"
+        if given[0] is None:
+            if folder.content(certificate) is None or folder.content(key) is None:
+                made, made_key = (b"", b"") if self._dry else setup_files.self_made(options.tls)
+                yield File(key, made_key, setup_files.PRIVATE)
+                yield File(certificate, made)
+            else:
+                yield File(key, folder.content(key), setup_files.PRIVATE)
+            self._own_certificate = certificate
+            return
+        contents = [folder.content(os.path.abspath(path)) for path in given]
+        for path, content in zip(given, contents, strict=True):
+            if content is None:
+                raise EndedError(EXIT_FAULT, f"{path}: no such file")
+        yield File(key, contents[1], setup_files.PRIVATE)
+        yield File(certificate, contents[0])
+        folder_of_both = os.path.dirname(os.path.abspath(given[0]))
+        if folder_of_both.startswith(CERTBOT + "/"):
+            hook = setup_files.HOOK.format(live=folder_of_both, certificate=certificate, key=key)
+            yield File(HOOK, hook.encode(), 0o755)
+
+    def _drop_ins(self, config: "Config") -> "Iterator[File]":
+        from sigd.ctl import setup_files
+        from sigd.ctl.setup_files import File
+
+        yield File(SOCKET_DROP_IN, setup_files.socket_drop_in(config.listen))
+        dtls = any(each.address.scheme == "dtls" for each in config.listen)
+        if dtls or self._folder.content(SERVICE_DROP_IN) is not None:
+            yield File(SERVICE_DROP_IN, setup_files.DTLS_DROP_IN.encode() if dtls else None)
+
+    def _write_all(self, files: "Iterator[File] | Sequence[File]") -> None:
+        for file in files:
+            if self._folder.is_as(file):
+                continue
+            was_there = self._folder.content(file.path) is not None
+            verb = "remove" if file.content is None else "change" if was_there else "write"
+            self.did.append(f"{verb} {file.path}")
+            self._changed.add(file.path)
+            if not was_there and file.path == SOCKET_DROP_IN and not self._undo:
+                self._undo = "sudo systemctl revert sigd.socket && sudo systemctl restart sigd.socket"
+            if not self._dry:
+                self._folder.write(file)
+
+    def _config(self) -> "Config | None":
+        """Read the configuration as it will be.
+
+        Raises:
+            EndedError: it has faults.
+        """
+        from sigd.config import ConfigError, load
+
+        if self._dry and DEFAULT_CONFIG in self._changed:
+            self.did.append("change sigd.socket to fit it, and restart both")
+            return None
+        try:
+            return load(self._folder.at(DEFAULT_CONFIG))
+        except ConfigError as error:
+            raise EndedError(EXIT_FAULT, *map(str, error.faults)) from None
+
+    def _have_read(self, config: "Config") -> None:
+        """See that the service will start: all that the configuration names is there, and it may read it.
+
+        Raises:
+            EndedError: it would not start.
+        """
+        from sigd.config import ConfigError
+        from sigd.ctl import named_files
+        from sigd.ctl.check import is_credential
+        from sigd.rules import Rules
+
+        try:
+            Rules(config)
+        except ConfigError as error:
+            faults = [str(fault) for fault in error.faults if not is_credential(fault.where)]
+            if faults:
+                raise EndedError(EXIT_FAULT, *faults, "nothing was restarted") from None
+        if self._dry:
+            return
+        reader = named_files.reader_of(None, config.admin.group)
+        found = list(named_files.permission_findings(config, DEFAULT_CONFIG, reader))
+        if any(each.code == "unreadable" for each in found):
+            lines = [f"{each.text}: {each.advice}" for each in found]
+            raise EndedError(EXIT_REFUSED, *lines, "nothing was restarted")
+
+    # -- units
+
+    def _activate(self, config: "Config", found: "Units") -> None:
+        from sigd.ctl.setup_files import keys_of
+        from sigd.ctl.units import ADMIN_SOCKET, SERVICE, SOCKET, units
+
+        if {SOCKET_DROP_IN, SERVICE_DROP_IN} & self._changed or found.stale:
+            self._systemctl("daemon-reload")
+            found = found if self._dry else units() or found
+        wanted = frozenset(keys_of(config.listen))
+        if not self._dry and found.sockets != wanted:
+            raise EndedError(
+                EXIT_REFUSED,
+                f"another drop-in of {SOCKET} changes what it listens on: see `systemctl cat {SOCKET}`",
+                f"remove its ListenStream= and ListenDatagram=, as by `sudo systemctl revert {SOCKET}`; then again",
+            )
+        self._systemctl("enable", "--quiet", SOCKET)
+        if SOCKET_DROP_IN in self._changed or found.socket_state != "active":
+            if found.state == "active":
+                self.did.append(f"stop {SERVICE}: {_links()} told to reconnect")
+            # The service first of all, and its control socket with it: whoever asked there would start it again.
+            self._systemctl("stop", SOCKET, ADMIN_SOCKET, SERVICE)
+            self._systemctl("start", SOCKET, ADMIN_SOCKET)
+            self._systemctl("start", SERVICE)
+        elif found.state != "active":
+            self._systemctl("start", SERVICE)
+        elif {DEFAULT_CONFIG, SERVICE_DROP_IN} & self._changed:
+            self._systemctl("restart", SERVICE)
+        elif self._changed:
+            self._systemctl("reload", SERVICE)
+
+    def _systemctl(self, *arguments: str) -> None:
+        if arguments[0] != "enable":
+            self.did.append(" ".join(["systemctl", *arguments]))
+        if not self._dry:
+            self._run("systemctl", *arguments)
+
+    def _run(self, *command: str) -> None:
+        from sigd.ctl.units import units
+
+        try:
+            subprocess.run(command, capture_output=True, text=True, timeout=SYSTEMCTL_SECONDS, check=True)
+        except (OSError, subprocess.SubprocessError) as fault:
+            found = units()
+            why = found.why_down if found is not None else ""
+            said = (getattr(fault, "stderr", None) or str(fault)).strip()
+            raise EndedError(EXIT_REFUSED, f"{' '.join(command)}: {why or said}") from None
+
+    # -- what came of it
+
+    def _try(self, config: "Config") -> None:
+        """Connect to each TLS listener, as a client would."""
+        import socket
+        import ssl
+
+        from sigd.config.addresses import addresses_of
+
+        name = self._options.tls
+        if name is None:
+            return
+        trusted = self._own_certificate
+        for listener in config.listen:
+            if listener.address.scheme != "tls":
+                continue
+            for _, host, port, _ in addresses_of(listener.address):
+                here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+                try:
+                    context = ssl.create_default_context(cafile=trusted)
+                    with (
+                        socket.create_connection((here, port), TRY_SECONDS) as plain,
+                        context.wrap_socket(plain, server_hostname=name) as sock,
+                    ):
+                        sock.sendall(b"ping\n")
+                        answer = sock.recv(100)
+                except OSError as fault:
+                    self.status = EXIT_REFUSED
+                    why = getattr(fault, "verify_message", None) or fault
+                    self.hints.append(f"a client that connects to {listener.url} as {name} fails: {why}")
+                else:
+                    what = "it answers" if b"pong" in answer else "what answers there is not sigd"
+                    self.did.append(f"try {listener.url} as {name}: {what}")
+
+    def _tell(self, config: "Config") -> None:
+        name, port = self._options.tls, self._options.port or 7337
+        if not self._changed:
+            self.did.insert(0, "all is set up already")
+        if self._undo:
+            self.hints.append(f"to undo it: {self._undo}")
+        if name is None:
+            return
+        trust = ""
+        if self._own_certificate is not None:
+            trust = f"--ca {self._own_certificate} "
+            self.hints.append(f"clients have to be given {self._own_certificate}: no authority has signed it")
+        self.hints += [
+            f"open TCP port {port} in the firewall, if there is one",
+            "a token for a client: sudo sigctl token --id cam1 --ttl 30d",
+            f"to try it: sudo sigctl listen --secret-file {SECRET} {trust}tls://{name}:{port}",
+        ]
+
+
+def _urls(port: int, *, udp: bool) -> list[str]:
+    """Return where a public server listens: on all addresses of IPv4, and of IPv6 where the kernel has that."""
+    import socket
+
+    hosts = ["0.0.0.0"]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6):
+        hosts.append("[::]")
+    schemes = ["tls", "udp"] if udp else ["tls"]
+    return [f"{scheme}://{host}:{port}" for scheme in schemes for host in hosts]
+
+
+def _links() -> str:
+    """Say how many links there are, where the daemon does."""
+    from sigd.ctl.ask import ask
+    from sigd.wire.admin import AskStatus, StatusReply
+
+    try:
+        status, _ = ask(DEFAULT_SOCKET, AskStatus(), StatusReply)
+    except EndedError:
+        return "all links"
+    return plural(sum(number for name, number in status.links.items() if name != "lines"), "link")

@@ -1,0 +1,149 @@
+"""What systemd has of sigd, as `systemctl show` tells anybody: its sockets, its configuration, how its service is."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from sigd.config.addresses import Key, fit, url_of_key
+from sigd.config.listen import LOWEST_UNPRIVILEGED_PORT, is_loopback, parse_listen
+from sigd.wire.admin import Finding
+
+if TYPE_CHECKING:
+    from sigd.config import Config
+
+SERVICE: Final = "sigd.service"
+
+SOCKET: Final = "sigd.socket"
+
+ADMIN_SOCKET: Final = "sigd-admin.socket"
+
+BOOTED: Final = "/run/systemd/system"
+"""There is such a folder where systemd is what the machine was booted with (sd_booted(3))."""
+
+SECONDS: Final = 5.0
+"""For an answer of systemctl, which takes some milliseconds."""
+
+_LISTEN: Final = re.compile(r"(?P<address>.+) \((?P<kind>Stream|Datagram)\)")
+
+_CONFIG: Final = re.compile(r"argv\[\]=[^;]*--config[ =](?P<path>\S+)")
+
+SETUP: Final = "sudo sigctl setup"
+
+
+class Units(NamedTuple):
+    """The units of sigd, as systemd has read them.
+
+    Attributes:
+        sockets: what sigd.socket listens on; None: there is no such unit.
+        config: the configuration of the service.
+        socket_state: `active` while systemd listens.
+        state: of the service: `active`, `activating`, `failed`, `inactive`.
+        substate: the same, closer: `auto-restart` between two attempts.
+        restarts: how often systemd has started it again.
+        status: what it has said of itself.
+        stale: whether files have changed since systemd has read them.
+    """
+
+    sockets: frozenset[Key] | None
+    config: str | None
+    socket_state: str = ""
+    state: str = ""
+    substate: str = ""
+    restarts: int = 0
+    status: str = ""
+    stale: bool = False
+
+    @property
+    def why_down(self) -> str:
+        """Why the service does not serve, in a line for people; nothing where it does, or may yet."""
+        if self.substate == "auto-restart" or self.state == "failed" or (self.state == "activating" and self.restarts):
+            again = ", and is tried again each second" if self.state == "activating" else ""
+            reason = self.status.partition("cannot start: ")[2] or "its log says why"
+            return f"the service does not start{again}: {reason}; see `journalctl -u sigd -n 20`"
+        return ""
+
+
+def units() -> Units | None:
+    """Ask systemd for the units; None where there is no systemd, or it does not say."""
+    if not os.path.isdir(BOOTED) or shutil.which("systemctl") is None:
+        return None
+    wanted = "Id,LoadState,ActiveState,SubState,Listen,ExecStart,StatusText,NRestarts,NeedDaemonReload"
+    command = ["systemctl", "show", SERVICE, SOCKET, f"--property={wanted}"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return read(said)
+
+
+def read(said: str) -> Units:
+    """Read what `systemctl show` has said of service and socket."""
+    shown: dict[str, list[tuple[str, str]]] = {}
+    for block in said.split("\n\n"):
+        pairs = [(key, value) for key, _, value in (line.partition("=") for line in block.splitlines())]
+        shown[dict(pairs).get("Id", "")] = pairs
+    service, socket = dict(shown.get(SERVICE, [])), dict(shown.get(SOCKET, []))
+    listens = [value for key, value in shown.get(SOCKET, []) if key == "Listen"]
+    config = _CONFIG.search(service.get("ExecStart", ""))
+    restarts = service.get("NRestarts", "")
+    return Units(
+        frozenset(_keys(listens)) if socket.get("LoadState") == "loaded" else None,
+        config["path"] if config and service.get("LoadState") == "loaded" else None,
+        socket.get("ActiveState", ""),
+        service.get("ActiveState", ""),
+        service.get("SubState", ""),
+        int(restarts) if restarts.isdecimal() else 0,
+        service.get("StatusText", ""),
+        "yes" in {service.get("NeedDaemonReload"), socket.get("NeedDaemonReload")},
+    )
+
+
+def _keys(listens: list[str]) -> Iterator[Key]:
+    for line in listens:
+        if (found := _LISTEN.fullmatch(line)) is None:
+            continue
+        address = found["address"]
+        scheme = "tcp" if found["kind"] == "Stream" else "udp"
+        try:
+            yield parse_listen(f"unix:{address}" if address.startswith("/") else f"{scheme}://{address}").socket_key
+        except ValueError:
+            continue  # nothing that a configuration could name
+
+
+def belongs(path: str | None, found: Units | None) -> bool:
+    """Return whether a configuration is that of the service."""
+    if path is None or found is None or found.config is None:
+        return False
+    return os.path.realpath(path) == os.path.realpath(found.config)
+
+
+def socket_findings(config: "Config", found: Units) -> Iterator[Finding]:
+    """Find in what the sockets of systemd do not fit the configuration of the service."""
+    if found.stale:
+        text, advice = "unit files have changed since systemd has read them", "sudo systemctl daemon-reload"
+        yield Finding(code="units-changed", severity="warn", text=text, advice=advice)
+    if found.sockets is None:
+        return
+    how = fit(config.listen, found.sockets)
+    for listener, keys in how.narrowed:
+        only = ", ".join(url_of_key(key).partition("//")[2] for key in keys)
+        text = f"{listener.url} would be open on {only} alone: {SOCKET} has nothing else of it"
+        yield Finding(code="socket-unit", severity="fail", text=text, advice=f"{SETUP}: it changes {SOCKET}")
+    for listener, key in how.blocked:
+        text = f"{listener.url} cannot be opened: {SOCKET} has {url_of_key(key)}"
+        yield Finding(code="socket-unit", severity="fail", text=text, advice=f"{SETUP}: it changes {SOCKET}")
+    for listener in how.unopened:
+        at = listener.address
+        cannot = at.scheme == "unix" or at.port < LOWEST_UNPRIVILEGED_PORT
+        what = "the service may not open it itself" if cannot else "clients are refused while the daemon restarts"
+        text = f"{SOCKET} does not have {listener.url}: {what}"
+        yield Finding(code="socket-unit", severity="fail" if cannot else "warn", text=text, advice=SETUP)
+    for key in how.unnamed:
+        url = url_of_key(key)
+        local = key[3] or is_loopback(key[1])
+        what = "it is served in plain text" if local else "the daemon may refuse to start"
+        text = f"{SOCKET} has {url}, which no [[listen]] names: {what}"
+        yield Finding(code="socket-unit", severity="warn" if local else "fail", text=text, advice=SETUP)
