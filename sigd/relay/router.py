@@ -21,7 +21,7 @@ from sigd.relay.noting import note, note_relayed
 from sigd.relay.record import SMALL_BYTES, Passed, Record
 from sigd.relay.registry import Registry
 from sigd.relay.taps import Taps
-from sigd.wire import commands, messages, said
+from sigd.wire import commands, messages, said, telnet
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.messages import (
     Answer,
@@ -119,6 +119,9 @@ class Router:
 
     def receive_line(self, link: "Link", line: bytes, now: float) -> None:
         """Act on one line: a message as a program sends it, or a command that a person typed."""
+        if line.startswith(telnet.IAC) and (refusals := telnet.refusals(line)):
+            link.reply_text(refusals)
+            return
         line = line.strip()
         if line.startswith(b"{"):
             self.receive(link, line, now)

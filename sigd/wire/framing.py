@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from sigd.wire import telnet
 from sigd.wire.errors import ErrorCode, ProtocolError
 
 PREFIX_BYTES: Final = 4
@@ -184,6 +185,11 @@ class Lines:
         Raises:
             ProtocolError: `too-large`, once for each line above the limit.
         """
+        if telnet.IAC in chunk or telnet.IAC in self.rest[-telnet.LONGEST_BEGINNING :]:
+            return self._untangled(chunk, most)
+        return self._lines(chunk, most)
+
+    def _lines(self, chunk: bytes, most: int) -> Sequence[bytes]:
         # The rest holds no LF unless `more` says so: a byte is searched once, however long the line grows.
         if self.rest and not self.more:
             if self.rest[0] == _LF[0]:
@@ -221,6 +227,20 @@ class Lines:
             self.rest = data[start:]
             return frames
         return self._kept(frames, data[start:])
+
+    def _untangled(self, chunk: bytes, most: int) -> Sequence[bytes]:
+        """The next whole lines, and behind them what a telnet program has to say itself."""
+        begun = 0 if self.more else telnet.begun(self.rest)
+        if begun:
+            chunk = bytes(self.rest[-begun:]) + chunk
+            self.rest = self.rest[:-begun]
+        text, said = telnet.untangle(chunk)
+        try:
+            return [*self._lines(text, most), *said]
+        except ProtocolError:
+            if not said:
+                raise
+            return said  # a telnet program that waits for its answer would not show the error
 
     def _kept(self, frames: list[bytes], rest: bytes) -> Sequence[bytes]:
         if len(rest) > self.limit + 1:  # + 1: a CR that may belong to the line's end

@@ -650,3 +650,17 @@ def test_errors_are_short_printable_and_echo_nothing():
         assert text.isascii()
         assert b"zzz" not in text
         assert len(text) <= 256
+
+
+def test_telnet_is_refused_every_option():
+    alice = World().connects("alice", lines=True)
+    alice.router.receive_line(alice, b"\xff\xfd\x06\xff\xfb\x20", alice.world.now)
+    alice.world.settle()
+    assert alice.wire == b"\xff\xfc\x06\xff\xfe\x20"
+
+
+def test_a_byte_of_telnet_that_asks_for_nothing_is_no_command():
+    alice = World().connects("alice", lines=True)
+    alice.router.receive_line(alice, b"\xff\xff", alice.world.now)
+    alice.world.settle()
+    assert alice.hears()["code"] == "bad-message"
