@@ -1,0 +1,1 @@
+"""Programs of others at the other end: netcats, telnet, TLS clients, proxies."""
