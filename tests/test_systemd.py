@@ -285,6 +285,24 @@ def test_descriptors_are_told_apart_by_name_and_kind():
     ]
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_the_order_in_which_they_come_means_nothing(order: tuple[int, ...]):
+    """It differs from one boot to the next, and stored ones come last or first."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as bag,
+    ):
+        named = [("sigd", listening.fileno()), ("sigd-other", datagram.fileno()), ("sigd-bag", bag.fileno())]
+        given = [named[number] for number in order]
+        found = handed([fd for _, fd in given], LISTEN_FDS="3", LISTEN_FDNAMES=":".join(name for name, _ in given))
+    assert {name: kind for name, _, kind, _ in found} == {
+        "sigd": "listening",
+        "sigd-other": "datagram",
+        "sigd-bag": "seqpacket",
+    }
+
+
 @pytest.mark.parametrize(
     ("environ", "names"),
     [
