@@ -129,24 +129,25 @@ class Answers:
             # A hundred at a time, each time from where the last one was: others are served between them, and may come
             # and go.
             listed, more = registry.listed(prefix, after)
-            now, unix_now = trio.current_time(), self._unix_now
+            now = trio.current_time()
+            unix_ahead = self._server.router.wall.ahead(now)
             for entry in listed:
                 link = registry.find(entry.id)
                 if link is not None and glob_matches(glob, entry.id):
                     if len(reply.peers) == MOST_ROWS:
                         reply.more = True
                         return reply
-                    reply.peers.append(rows.row_of(link, now, unix_now))
+                    reply.peers.append(rows.row_of(link, now, unix_ahead))
                 after = entry.id
             await trio.lowlevel.checkpoint()
         return reply
 
     def _show(self, peer: str) -> admin.ShowReply:
-        return rows.details_of(self._found(peer), trio.current_time(), self._unix_now)
+        return rows.details_of(self._found(peer), trio.current_time())
 
     def _closed(self, glob: str) -> admin.ClosedReply:
-        ended = reversed(self._server.router.ended)
-        closed = [rows.closed_row_of(ending) for ending in ended if glob_matches(glob, ending.id)]
+        ended, unix_ahead = reversed(self._server.router.ended), self._server.router.wall.ahead(trio.current_time())
+        closed = [rows.closed_row_of(ending, unix_ahead) for ending in ended if glob_matches(glob, ending.id)]
         return admin.ClosedReply(now=self._unix_now, closed=closed)
 
     # -- what is done
@@ -211,8 +212,7 @@ class Answers:
 
     async def _why(self, asked: admin.AskWhy) -> WhyReply:
         router = self._server.router
-        unix_now = self._unix_now
-        unix_ahead = unix_now - trio.current_time()
+        unix_now, unix_ahead = self._unix_now, router.wall.ahead(trio.current_time())
         pair = (asked.first, asked.second)
         history = router.record.history(*pair, unix_ahead)
         partners = [(peer, other) for peer in pair for other in router.record.partners(peer) if other not in pair]

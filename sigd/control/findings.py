@@ -31,6 +31,9 @@ MEASURED: Final = 1_000
 RECORD_SECONDS: Final = 60.0
 """How far back the record should reach at least: so long it takes to notice that a call has failed, and to ask why."""
 
+CLOCKS_SECONDS: Final = 3_600.0
+"""How long a moved clock is told: after the default hour of TURN credentials, no peer has any from before."""
+
 _LISTED: Final = 5
 """Things that a text names; there may be hundreds."""
 
@@ -49,6 +52,8 @@ class Facts(NamedTuple):
         misfits: in what the sockets of systemd do not fit the configuration.
         exposed: listeners that other machines reach, as URLs.
         no_metrics: what is missing of the extra `metrics`.
+        clock_set: seconds by which the wall clock was set last, and how long ago; None: not since the start.
+        slept: seconds for which the daemon did not run when it last did not, and how long ago; None: not since then.
         memory_max: bytes at which the kernel ends the daemon.
         record_seconds: how far back the record reaches, once it is full.
     """
@@ -63,6 +68,8 @@ class Facts(NamedTuple):
     misfits: Sequence[str] = ()
     exposed: Sequence[str] = ()
     no_metrics: str = ""
+    clock_set: tuple[float, float] | None = None
+    slept: tuple[float, float] | None = None
     memory_max: int | None = None
     record_seconds: float | None = None
 
@@ -201,6 +208,20 @@ def _slow(facts: Facts) -> Iterator[Finding]:
         yield Finding(code="lag", severity="warn", text=text, advice=advice)
 
 
+def _clocks(facts: Facts) -> Iterator[Finding]:
+    if facts.clock_set is not None and facts.clock_set[1] < CLOCKS_SECONDS:
+        seconds, ago = facts.clock_set
+        way = "forward" if seconds > 0 else "back"
+        text = f"the wall clock was set {way} by {_span(abs(seconds))}, {_span(ago)} ago: credentials follow it"
+        advice = "set the clock before sigd starts: sudo systemctl enable systemd-time-wait-sync, or chrony-wait"
+        yield Finding(code="clock-set", severity="warn", text=text, advice=advice)
+    if facts.slept is not None and facts.slept[1] < CLOCKS_SECONDS:
+        seconds, ago = facts.slept
+        text = f"sigd did not run for {_span(seconds)}, {_span(ago)} ago: its clients waited, and may have left"
+        advice = "see whether the machine was suspended, paused or swapping, or CPUQuota= is too low"
+        yield Finding(code="slept", severity="warn", text=text, advice=advice)
+
+
 def _memory(facts: Facts) -> Iterator[Finding]:
     now, most = facts.status.rss_bytes, facts.memory_max
     if most is not None and now > MEMORY_PART * most:
@@ -226,6 +247,7 @@ RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _fewer_connections,
     _descriptors,
     _links,
+    _clocks,
     _memory,
     _outboxes,
     _limits_hit,
@@ -240,6 +262,12 @@ RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
 def _days(seconds: float) -> str:
     days = int(seconds // 86_400)
     return f"{days} day{'' if days == 1 else 's'}" if days else f"{seconds / 3600:.0f} h"
+
+
+def _span(seconds: float) -> str:
+    if seconds >= 2 * 3_600:
+        return _days(seconds)
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def _some(things: Sequence[str]) -> str:

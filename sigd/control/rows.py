@@ -6,6 +6,7 @@ from msgspec import UNSET
 
 from sigd.relay.globs import Globs
 from sigd.relay.link import NEVER, Link
+from sigd.relay.wall import UnixAhead
 from sigd.wire.admin import ClosedRow, PeerRow, ShowReply
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ _RECENT: Final = 50
 """Peers that are listed of those with whom one has talked: more than a screen shows."""
 
 
-def row_of(link: Link, now: float, unix_now: float) -> PeerRow:
+def row_of(link: Link, now: float, unix_ahead: UnixAhead) -> PeerRow:
     """A registered peer."""
     assert link.id is not None
     return PeerRow(
@@ -23,7 +24,7 @@ def row_of(link: Link, now: float, unix_now: float) -> PeerRow:
         via=link.via,
         framing="datagrams" if not link.overhead else "lines" if link.patient else "prefixed",
         address=link.address,
-        since=unix_now - now + link.opened,
+        since=link.opened + unix_ahead,
         idle=max(0.0, now - link.last_seen),
         received=link.received,
         delivered=link.delivered,
@@ -33,13 +34,13 @@ def row_of(link: Link, now: float, unix_now: float) -> PeerRow:
     )
 
 
-def details_of(link: Link, now: float, unix_now: float) -> ShowReply:
+def details_of(link: Link, now: float) -> ShowReply:
     """All that is known of a registered peer."""
     assert link.id is not None
-    proof, talk = link.grant.proof, link.grant.talk
+    proof, talk, wall = link.grant.proof, link.grant.talk, link.router.wall
     return ShowReply(
-        now=unix_now,
-        peer=row_of(link, now, unix_now),
+        now=wall.unix_time(),
+        peer=row_of(link, now, wall.ahead(now)),
         meta=UNSET if link.meta is None else link.meta,
         max_frame=link.max_frame,
         keepalive=0.0 if link.keepalive == NEVER else link.keepalive,
@@ -59,11 +60,11 @@ def _shown(globs: Globs) -> list[str]:
     return [" | ".join(alternatives) for alternatives in globs]
 
 
-def closed_row_of(ending: "Ending") -> ClosedRow:
+def closed_row_of(ending: "Ending", unix_ahead: UnixAhead) -> ClosedRow:
     """A link that has ended."""
     return ClosedRow(
         id=ending.id,
-        at=ending.when,
+        at=ending.when + unix_ahead,
         via=ending.via,
         address=ending.address,
         reason=ending.reason,

@@ -58,7 +58,7 @@ class State:
             pid=os.getpid(),
             state="draining" if reactor.stopping else "running",
             now=unix_now,
-            uptime=now - server.started,
+            uptime=router.wall.elapsed(server.started, now),
             configuration=self._digest(),
             config_file=server.config_path,
             listeners=self._listeners(),
@@ -127,7 +127,7 @@ class State:
     async def _facts(self, status: StatusReply, now: float) -> Facts:
         server, router = self._server, self._server.router
         self.samples.look(router, now)
-        whole_since = router.record.history("", "", status.now - now).whole_since
+        whole_since = router.record.history("", "", router.wall.ahead(now)).whole_since
         on_disk, for_a_restart, fault = await self._disk.compared(now)
         return Facts(
             status,
@@ -140,6 +140,8 @@ class State:
             misfits=server.misfits,
             exposed=[door.url for door in server.doors if not door.is_local],
             no_metrics="" if server.rules.config.metrics.listen is None else metrics.missing(),
+            clock_set=_ago(router.wall.last_step, now),
+            slept=_ago(router.wall.last_sleep, now),
             memory_max=memory_max(),
             record_seconds=status.now - whole_since if whole_since else None,
         )
@@ -177,6 +179,11 @@ def _process() -> tuple[int, int, int]:
     except OSError:
         return 0, 0, 0
     return figures.resident_memory_bytes, figures.open_fds, max(0, figures.max_fds)
+
+
+def _ago(what: tuple[float, float] | None, now: float) -> tuple[float, float] | None:
+    """What was noticed: its seconds, and how long ago."""
+    return None if what is None else (what[1], now - what[0])
 
 
 def _spread(histogram: "Histogram") -> Spread:

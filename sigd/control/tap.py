@@ -21,6 +21,7 @@ from sigd.wire.admin import AskTap, TappedReply
 
 if TYPE_CHECKING:
     from sigd.relay.router import Router
+    from sigd.relay.wall import UnixAhead
 
 OUTBOX_BYTES: Final = 1_048_576
 """What may wait for one reader: a hundred calls from their first message to their last."""
@@ -119,7 +120,7 @@ class Tap:
         return some, size
 
     async def _send(self, some: list[Passed]) -> None:
-        unix_ahead = self._router.admission.unix_time() - trio.current_time()
+        unix_ahead = self._router.wall.ahead(trio.current_time())
         framed, full = self._asker.framed, self._asked.full
         told = [framed(admin.encode(tapped(passed, unix_ahead, full=full))) for passed in some]
         await self._asker.send(b"".join(told))
@@ -153,7 +154,7 @@ class _Head(Struct):
 _heads: Final = msgspec.json.Decoder(_Head)
 
 
-def tapped(passed: Passed, unix_ahead: float, *, full: bool) -> TappedReply:
+def tapped(passed: Passed, unix_ahead: "UnixAhead", *, full: bool) -> TappedReply:
     """What is told of a message.
 
     Args:

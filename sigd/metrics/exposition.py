@@ -19,6 +19,7 @@ from sigd.net import opening
 from sigd.net.reactor import Reactor
 from sigd.relay.histogram import Histogram
 from sigd.relay.router import STOPPING, UNREGISTERED, Router
+from sigd.relay.wall import Wall
 from sigd.wire import datagram
 from sigd.wire.errors import ErrorCode
 
@@ -61,6 +62,7 @@ class _Figures(Collector):
             "How long other tasks, as TLS handshakes, held up a reactor that had work to do.",
             reactor.turn_seconds,
         )
+        yield from _clocks(router.wall)
         yield from _process()
 
 
@@ -117,6 +119,11 @@ def _messages(router: Router) -> Iterator[Metric]:
         "limit",
         {key: count for key, count in _known(router.limits_hit, Limits.__struct_fields__).items() if count},
     )
+
+
+def _clocks(wall: Wall) -> Iterator[Metric]:
+    yield _counter("sigd_slept_seconds_total", "Seconds for which the daemon, or its machine, did not run.", wall.slept)
+    yield _counter("sigd_clock_steps_total", "Times that the wall clock was set.", wall.steps)
 
 
 def _process() -> Iterator[Metric]:

@@ -8,6 +8,7 @@ from msgspec import UNSET, Struct
 
 from sigd import __version__
 from sigd.relay.credentials import LEEWAY_SECONDS, Grant
+from sigd.relay.expiry import Renewals
 from sigd.relay.ice import RENEW_SECONDS, IceServer, Vendor
 from sigd.relay.limits import Origins, Strikes
 from sigd.relay.link import NEVER
@@ -155,7 +156,7 @@ class Admission:
         if message.shows_credential:
             grant = self._judge(link, message, now)
             link.allow(grant, now)
-            self._expire_with(link, grant, now)
+            self.expire_with(link, now)
         self._welcome(link, message, now)
         self._router.watch(link)  # it may want to be asked sooner than before
 
@@ -227,7 +228,7 @@ class Admission:
         self._forget(link)
         link.id = peer
         link.begin_anew(grant, now)
-        self._expire_with(link, grant, now)
+        self.expire_with(link, now)
         self._welcome(link, message, now)
         link.last_seen = now
         # Not by `next_deadline`: it was asked when it connected, and here it is known what comes first.
@@ -235,9 +236,10 @@ class Admission:
         self._router.deadlines.watch(link, min(silence, link.expires_at, link.renews_at))
         link.admitted()
 
-    def _expire_with(self, link: "Link", grant: Grant, now: float) -> None:
-        expires = NEVER if grant.proof is None else grant.proof.expires
-        link.expires_at = NEVER if expires == NEVER else self._ends(expires, now)
+    def expire_with(self, link: "Link", now: float) -> None:
+        """Have a link end when the credential that it was granted by expires, by the wall clock as it is now."""
+        proof = link.grant.proof
+        link.expires_at = NEVER if proof is None or proof.expires == NEVER else self._ends(proof.expires, now)
 
     def _welcome(self, link: "Link", message: "Register", now: float) -> None:
         if message.max_frame is not None:
@@ -348,7 +350,7 @@ class Admission:
         has_news = vendor is not self.vendor
         self.access, self.vendor = access, vendor
         self.origins.trust(self._router.limits.trusted)
-        ended = 0
+        ended, renewals = 0, Renewals(now)
         for link in list(self.unregistered):
             link.allow(access.stranger, now)
             self._router.watch(link)
@@ -359,7 +361,7 @@ class Admission:
                 ended += 1
                 continue
             if has_news:
-                link.renews_at = now
+                link.renews_at = renewals.next()
             self._router.watch(link)
         return ended
 
@@ -375,8 +377,7 @@ class Admission:
             link.refuse(ProtocolError(ErrorCode.AUTH_FAILED, "the credential is not accepted any more"))
             return False
         link.allow(grant, now)
-        if grant.proof is None:
-            link.expires_at = NEVER  # otherwise it is as it was: what the clock on the wall says now is not asked
+        self.expire_with(link, now)
         return True
 
     # -- handing over

@@ -13,7 +13,7 @@ class Ending:
     """The end of a registered peer's link.
 
     Attributes:
-        when: seconds, Unix time.
+        when: seconds, on the relay's clock: Unix time may have been wrong then.
         id: the peer.
         via, address: how and from where it was connected.
         reason: an error's code, or a few words.
@@ -26,12 +26,12 @@ class Ending:
 
     def __init__(self, link: "Link", reason: str, by: str | None, now: float) -> None:
         assert link.id is not None
-        self.when = link.router.admission.unix_time()
+        self.when = now
         self.id = link.id
         self.via = link.via
         self.address = link.address
         self.reason = reason
         self.by = by
-        self.seconds = now - link.opened
+        self.seconds = link.router.wall.elapsed(link.opened, now)
         self.received = link.received
         self.delivered = link.delivered

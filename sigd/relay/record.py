@@ -13,6 +13,8 @@ from sigd.wire.errors import ErrorCode
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from sigd.relay.wall import UnixAhead
+
 BYTES_KEPT: Final = 8 << 20
 """All that the record may take: some 380 calls of 10 KiB, with what is accounted for what may be added to them."""
 
@@ -277,7 +279,7 @@ class Record:
 
     # -- reading
 
-    def history(self, one: str, other: str, unix_ahead: float) -> PairHistory:
+    def history(self, one: str, other: str, unix_ahead: "UnixAhead") -> PairHistory:
         """What two peers have said to each other.
 
         Args:
@@ -359,7 +361,7 @@ def _kept(ring: Ring) -> list[Any]:
     return ring[max(_FIRST, len(ring) - _PLACES) :]
 
 
-def _each(sender: str, to: str, kept: list[Any], unix_ahead: float = 0.0) -> "Iterator[Passed]":
+def _each(sender: str, to: str, kept: list[Any], unix_ahead: "UnixAhead" = 0.0) -> "Iterator[Passed]":
     for when, body in zip(kept[::2], kept[1::2], strict=True):
         if isinstance(body, Refused):
             told = body.kind, body.session, body.length, body.why, body.times

@@ -13,6 +13,8 @@ from sigd.wire.errors import ErrorCode, Objection
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sigd.relay.wall import UnixAhead
+
 KIND_BYTES: Final = 24
 """What is kept of a body where bodies are not: `{"type":"candidate","fr`."""
 
@@ -124,7 +126,7 @@ class Attempt:
         self.objection = objection
         self.times = times
 
-    def ahead(self, seconds: float) -> "Attempt":
+    def ahead(self, seconds: "UnixAhead") -> "Attempt":
         """Return a copy for a clock that shows so many seconds more."""
         return Attempt(
             self.when + seconds,

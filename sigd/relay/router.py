@@ -14,6 +14,7 @@ from sigd.relay.deadlines import (
     register_timeout_ms,
 )
 from sigd.relay.endings import ENDINGS_KEPT, Ending
+from sigd.relay.expiry import has_expired
 from sigd.relay.globs import allows
 from sigd.relay.limits import STRIKES_SECONDS, Offences
 from sigd.relay.link import NEVER, State
@@ -21,6 +22,7 @@ from sigd.relay.noting import note, note_relayed
 from sigd.relay.record import SMALL_BYTES, Passed, Record
 from sigd.relay.registry import Registry
 from sigd.relay.taps import Taps
+from sigd.relay.wall import Wall
 from sigd.wire import commands, messages, said, telnet
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.messages import (
@@ -79,6 +81,7 @@ class Router:
         bytes_received, bytes_sent: what came and went so far, framing included, and without what TLS and DTLS add.
         errors: answers by code; `closed`: links by reason; `limits_hit`: by the limit's key.
         ended: the last peers that have left, or were made to.
+        wall: how the wall clock and this relay's differ.
         record: what was said last between each two peers; `taps`: who is told of each message as it passes.
     """
 
@@ -93,6 +96,7 @@ class Router:
         self.limits = limits
         self.registry = Registry()
         self.admission = Admission(self, access, vendor, unix_time)
+        self.wall = Wall(unix_time)
         self.deadlines = Deadlines()
         self.due: list[Link] = []
         self.outbox_bytes = 0
@@ -348,7 +352,8 @@ class Router:
             link.last_seen = now  # what it had sent meanwhile was not read
             link.go_on()
         elif now >= link.expires_at:
-            link.refuse(ProtocolError(ErrorCode.AUTH_EXPIRED, "the credential has expired"))
+            if has_expired(self, link, now):
+                link.refuse(ProtocolError(ErrorCode.AUTH_EXPIRED, "the credential has expired"))
         elif now >= link.renews_at:
             self._renew_ice_servers(link, now)
         elif link.claim is not None and link.claim.holder.has_unread():

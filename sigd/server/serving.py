@@ -25,6 +25,7 @@ from sigd.server import restarting
 from sigd.server.daemon import Server
 from sigd.server.doors import asked_at, listening
 from sigd.server.service import Service, status_of
+from sigd.server.timekeeping import watch_clocks
 from sigd.terminal import has_terminal
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ async def serve(
                 await _serve_metrics(nursery, reactor, config.metrics.listen)
             if asked:
                 nursery.start_soon(_serve_admin, server, asked)
+            if isinstance(trio.lowlevel.current_clock(), AwakeClock):  # others have no wall clock beside them
+                nursery.start_soon(watch_clocks, reactor)
             nursery.start_soon(service.feed_watchdog, reactor)
             nursery.start_soon(service.tell_status, reactor)
             log.info("ready", version=__version__)

@@ -9,6 +9,7 @@ from sigd.relay.link import NEVER
 
 if TYPE_CHECKING:
     from sigd.relay.router import Router
+    from sigd.relay.wall import UnixAhead
 
 
 class Ended(Struct):
@@ -47,7 +48,7 @@ class IceFacts(Struct):
     turn_tcp: bool = False
 
 
-def peer_facts(router: "Router", peer: str, unix_ahead: float) -> PeerFacts:
+def peer_facts(router: "Router", peer: str, unix_ahead: "UnixAhead") -> PeerFacts:
     """What is known of a peer.
 
     Args:
@@ -55,7 +56,7 @@ def peer_facts(router: "Router", peer: str, unix_ahead: float) -> PeerFacts:
         peer: its ID.
         unix_ahead: seconds that Unix time is ahead of the router's clock.
     """
-    ended = [Ended(each.when, each.reason, each.seconds) for each in router.ended if each.id == peer]
+    ended = [Ended(each.when + unix_ahead, each.reason, each.seconds) for each in router.ended if each.id == peer]
     link = router.registry.find(peer)
     if link is None:
         return PeerFacts(peer, ended=ended)

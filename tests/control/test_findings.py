@@ -83,6 +83,9 @@ STAGED: list[tuple[str, str, Facts, Facts]] = [
     ("slow-rounds", "warn", having(round=spread(0.101)), having(round=spread(0.1))),
     ("lag", "warn", having(lag=spread(0.101)), having(lag=spread(0.1))),
     ("slow-relay", "warn", having(relay=spread(2.0)), having(relay=spread(2.0, 999))),
+    ("clock-set", "warn", having(clock_set=(40 * DAY, 9)), having(clock_set=(40 * DAY, 3_600))),
+    ("clock-set", "warn", having(clock_set=(-5, 200)), having()),
+    ("slept", "warn", having(slept=(13.5, 3_599)), having(slept=(13.5, 3_600))),
     ("little-memory", "warn", having(rss_bytes=91, memory_max=100), having(rss_bytes=90, memory_max=100)),
     ("record-full", "warn", having(record_seconds=59.0), having(record_seconds=60.0)),
 ]

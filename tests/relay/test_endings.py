@@ -17,7 +17,7 @@ def test_an_ending_is_what_the_link_was() -> None:
         *("bob", "memory", bob.address, "left", "10.0.0.1:5"),
     )
     assert (ending.seconds, ending.received, ending.delivered) == (7, 1, 1)
-    assert ending.when == world.router.admission.unix_time()
+    assert ending.when == world.now
 
 
 def test_links_over_udp_have_caps_in_all_and_for_one_address() -> None:

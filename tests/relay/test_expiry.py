@@ -106,17 +106,43 @@ def test_lines_end_with_their_credential_too():
 # -- the clock on the wall
 
 
-@pytest.mark.parametrize("jump", [86_400, -86_400, 10**9, -(10**9)])
-def test_no_session_ends_by_the_clock_on_the_wall_row_43(jump):
+def test_a_clock_that_is_set_forward_ends_what_has_expired_by_it():
+    """A credential ends by the wall clock, once somebody has noticed that it was set."""
     world = World(credentials=[expiring()])
     alice = world.peer("alice", lines=True, **user("alice", seconds=60))
-    world.passes(10)
-    world.unix_ahead += jump
-    world.passes(79.75)
-    assert not alice.closing
-    alice.says({"type": "register", "id": "alice"})
-    assert alice.hears()["expiresMs"] == 250
+    bob = world.peer("bob", lines=True, **user("bob", seconds=600))
+    world.sets_clock(500)
+    world.passes(0.25)
+    assert alice.hears()["code"] == "auth-expired"
+    assert bob.registers("bob")["expiresMs"] == (600 - 500 + 30) * 1000 - 250
+    world.passes(129.5)
+    assert bob.hears_nothing()
     world.passes(0.5)
+    assert bob.hears()["code"] == "auth-expired"
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_clock_that_is_set_back_leaves_the_rest_of_its_time(noticed):
+    """Also where its old end comes before anybody has noticed."""
+    world = World(credentials=[expiring()])
+    alice = world.peer("alice", lines=True, **user("alice", seconds=60))
+    world.unix_ahead -= 1000
+    if noticed:
+        world.looks_at_the_wall()
+    world.passes(1089.75)
+    assert alice.hears_nothing()
+    world.passes(0.5)
+    assert alice.hears()["code"] == "auth-expired"
+
+
+def test_a_credential_goes_on_while_the_daemon_sleeps():
+    """What stands still is the clock of links, and not the credential's."""
+    world = World(credentials=[expiring()])
+    alice = world.peer("alice", lines=True, **user("alice", seconds=60))
+    world.sleeps(100)
+    assert alice.hears_nothing()
+    world.looks_at_the_wall()
+    world.passes(0.25)
     assert alice.hears()["code"] == "auth-expired"
 
 

@@ -8,10 +8,12 @@ import msgspec
 from sigd.config import Limits
 from sigd.relay.access import Access
 from sigd.relay.credentials import Caller, Credential
+from sigd.relay.expiry import Renewals, follow_wall
 from sigd.relay.ice import Vendor
 from sigd.relay.limits import Rates
 from sigd.relay.link import Link
 from sigd.relay.router import Router
+from sigd.relay.wall import Shift
 from sigd.wire import said
 from sigd.wire.errors import ProtocolError
 from sigd.wire.framing import Lines, Prefixed
@@ -177,17 +179,44 @@ class World:
     ) -> None:
         self.now = 1000.0
         self.unix_ahead = 1_700_000_000.0
+        self.slept = 0.0
         configured = Limits(**limits)
         access = Access(credentials, deny, Rates.of(configured))
         vendor = vendor or Vendor((), (), None, 0.0)
         self.router = Router(configured, access, vendor, lambda: self.unix_now)
         self.somewhere = self.router.admission.origins.local
         self.busy: list[Peer] = []
+        self.looks_at_the_wall()
 
     @property
     def unix_now(self) -> float:
         """What the clock on the wall says; `unix_ahead` sets it."""
         return self.now + self.unix_ahead
+
+    # -- clocks
+
+    def looks_at_the_wall(self) -> Shift | None:
+        """What the daemon does every second: judge all again by the wall clock, if it has moved."""
+        router = self.router
+        shift = router.wall.look(self.now, self.now + self.slept)
+        if shift is not None:
+            follow_wall(router, [*router.registry.holders.values()], shift.ahead, Renewals(self.now), self.now)
+            self.settle()
+        return shift
+
+    def sets_clock(self, seconds: float) -> None:
+        """Somebody sets the wall clock by so many seconds, and the daemon notices."""
+        self.looks_at_the_wall()
+        self.unix_ahead += seconds
+        assert self.looks_at_the_wall() is not None
+
+    def sleeps(self, seconds: float) -> None:
+        """The daemon does not run, and time passes for everybody else; it was awake until now."""
+        self.looks_at_the_wall()
+        self.slept += seconds
+        self.unix_ahead += seconds
+
+    # -- peers
 
     def connects(self, address: str, *, lines: bool = False, comes_as: Caller | None = None) -> Peer:
         """A new link."""
