@@ -137,7 +137,7 @@ def limits(draw: st.DrawFn) -> Limits:
         max_frame=st.just(max_frame),
         outbox_bytes=st.just(outbox),
         outbox_bytes_per_sender=st.integers(1, outbox),
-        outbox_bytes_total=st.integers(outbox, 2**40),
+        buffer_bytes_total=st.integers(outbox, 2**40),
         bytes_burst=st.integers(max_frame + 4, 2**40),
     )
     return draw(table)

@@ -10,12 +10,14 @@ import random
 import re
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from sigd.config import Limits
 from sigd.net.listeners import Door
 from sigd.net.reactor import Reactor
+from sigd.net.stream import Stream
 from sigd.relay.access import Access
+from sigd.relay.buffers import MESSAGE_BYTES
 from sigd.relay.credentials import Credential, ExpiringToken, Rule, StaticToken, token_for
 from sigd.relay.ice import Vendor
 from sigd.relay.limits import Rates
@@ -25,9 +27,6 @@ from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import NOT_HTTP, TLS_ALERT, Framing, Lines, Prefixed, Splitter, framing_of
 from sigd.wire.messages import decode_said
 from sigd.wire.said import Error, PingSaid
-
-if TYPE_CHECKING:
-    from sigd.net.stream import Stream
 
 TOKEN = b"a token that nobody guesses"
 SECRET = b"a secret that nobody guesses"
@@ -89,7 +88,7 @@ SETTINGS: list[tuple[Limits, list[Credential]]] = [
             outbox_bytes=5_000,
             outbox_bytes_per_sender=1_000,
             outbox_bytes_own=1_000,
-            outbox_bytes_total=8_000,
+            buffer_bytes_total=8_000,
             messages_per_second=3,
             messages_burst=5,
             misses_per_minute=2,
@@ -484,6 +483,16 @@ class Player:
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
+def holds(link: Link) -> int:
+    """What the buffers of a link take."""
+    waiting, begun = list(link.outbox) if link.stuck else [], 0
+    if isinstance(link, Stream):
+        waiting += link._backlog
+        begun = 0 if link._split is None else len(link._split.rest)
+    claim = 0 if link.claim is None else link.claim.size
+    return begun + claim + sum(len(each) + MESSAGE_BYTES for each in waiting)
+
+
 def check(stage: Stage) -> None:
     """The books are right."""
     router = stage.router
@@ -499,7 +508,8 @@ def check(stage: Stage) -> None:
         if link.challenge is not None:
             assert link.challenge.holder is link
             assert link.challenge.link.claim is link.challenge
-    assert router.outbox_bytes == sum(link.queued for link in links if link.stuck)
+    assert router.buffers.held == {link: held for link in links if (held := holds(link))}
+    assert router.buffers.total == sum(router.buffers.held.values())
     admission = router.admission
     assert set(admission.unregistered) == {link for link in links if link.id is None and not link.closing}
     assert len(admission.unregistered) <= router.limits.max_unregistered
@@ -555,7 +565,7 @@ def run(data: bytes) -> None:
             stage.close()
         router = stage.router
         admission = router.admission
-        left = (stage.links(), len(router.registry), len(router.deadlines), router.outbox_bytes, router.due)
+        left = (stage.links(), len(router.registry), len(router.deadlines), router.buffers.total, router.due)
         assert left == ([], 0, 0, 0, []), left
         assert (len(admission.unregistered), len(admission.origins)) == (0, 0)
 

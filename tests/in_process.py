@@ -442,12 +442,12 @@ class Daemon:
         left = {
             "links": len(self.reactor),
             "peers": sorted(self.router.registry.holders),
-            "outbox_bytes": self.router.outbox_bytes,
+            "buffer_bytes": self.router.buffers.total,
             "deadlines": len(self.router.deadlines),
             "due": len(self.router.due),
             "busy": len(self.reactor.busy),
         }
-        assert left == {"links": 0, "peers": [], "outbox_bytes": 0, "deadlines": 0, "due": 0, "busy": 0}
+        assert left == {"links": 0, "peers": [], "buffer_bytes": 0, "deadlines": 0, "due": 0, "busy": 0}
 
     def close(self) -> None:
         """Close whatever a failed test has left open."""

@@ -181,7 +181,7 @@ def test_printed_configuration_is_in_force_and_a_valid_file(tmp_path: Path) -> N
     assert (status, err) == (0, "")
     config = Config(listen=(Listener("unix:/a"),), limits=Limits(max_depth=7))
     assert out == render(config)
-    assert tomllib.loads(out)["limits"]["outbox_bytes_total"] == 67_108_864
+    assert tomllib.loads(out)["limits"]["buffer_bytes_total"] == 134_217_728
     (tmp_path / "sigd.toml").write_text(out)
     assert run(tmp_path, "--config", "sigd.toml", "--check") == (0, "configuration is valid\n", "")
     assert load(str(tmp_path / "sigd.toml")) == config

@@ -83,7 +83,7 @@ def test_defaults_are_those_of_the_table_of_limits() -> None:
             outbox_bytes=262_144,
             outbox_bytes_per_sender=65_536,
             outbox_bytes_own=65_536,
-            outbox_bytes_total=67_108_864,
+            buffer_bytes_total=134_217_728,
             stall_timeout_ms=10_000,
             messages_per_second=100,
             messages_burst=500,
@@ -240,10 +240,10 @@ FILES: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "outbox and all outboxes": (
-        "limits.outbox_bytes_total = 200000",
+        "limits.buffer_bytes_total = 200000",
         [
-            "F:1:8: outbox_bytes (262144) is above outbox_bytes_total (200000):"
-            " lower outbox_bytes or raise outbox_bytes_total"
+            "F:1:8: outbox_bytes (262144) is above buffer_bytes_total (200000):"
+            " lower outbox_bytes or raise buffer_bytes_total"
         ],
     ),
     "no guesses about a key that is faulty itself": (

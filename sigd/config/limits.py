@@ -157,7 +157,7 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=LARGEST_SIZE,
-            description="Most that may wait for one client; at most outbox_bytes_total. Past it: peer-busy to"
+            description="Most that may wait for one client; at most buffer_bytes_total. Past it: peer-busy to"
             " the sender. A message that the recipient takes at all always fits an empty outbox.",
         ),
     ] = 262_144
@@ -178,14 +178,16 @@ class Limits(Table, frozen=True):
             " Past it: the client is not read until it has taken them.",
         ),
     ] = 65_536
-    outbox_bytes_total: Annotated[
+    buffer_bytes_total: Annotated[
         Bytes,
         msgspec.Meta(
             ge=1,
             le=LARGEST_SIZE,
-            description="Most that may wait for all clients together. Past it: peer-busy to senders.",
+            description="Maximum memory for all buffers together: begun frames, messages that wait to be acted on,"
+            " outboxes, replies, datagrams on their way. Beyond it the links that hold most without progress are"
+            " closed (slow-consumer or server-full), and senders get peer-busy until there is room.",
         ),
-    ] = 67_108_864
+    ] = 134_217_728
     stall_timeout_ms: Annotated[
         Milliseconds,
         msgspec.Meta(
@@ -346,5 +348,5 @@ _NOT_ABOVE = (
     ("max_unregistered_per_address", "max_unregistered"),
     ("max_frame_unregistered", "max_frame"),
     ("outbox_bytes_per_sender", "outbox_bytes"),
-    ("outbox_bytes", "outbox_bytes_total"),
+    ("outbox_bytes", "buffer_bytes_total"),
 )

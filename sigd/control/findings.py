@@ -14,7 +14,7 @@ EXPIRY_SECONDS: Final = 21 * 86_400.0
 
 DESCRIPTORS_PART: Final = 0.8
 LINKS_PART: Final = 0.9
-OUTBOXES_PART: Final = 0.5
+BUFFERS_PART: Final = 0.5
 MEMORY_PART: Final = 0.9
 """How much of what there may be is so much that the rest may be gone tomorrow."""
 
@@ -119,12 +119,12 @@ def _links(facts: Facts) -> Iterator[Finding]:
         yield Finding(code="nearly-full", severity="warn", text=text, advice=advice)
 
 
-def _outboxes(facts: Facts) -> Iterator[Finding]:
-    now, most = facts.status.outbox_bytes, facts.config.limits.outbox_bytes_total
-    if now > OUTBOXES_PART * most:
-        text = f"{now} bytes wait for peers that do not read as fast as they are sent to; there may be {most}"
-        advice = "sigctl peers --sort outbox shows who they are; raise limits.outbox_bytes_total if there is memory"
-        yield Finding(code="outboxes-fill", severity="warn", text=text, advice=advice)
+def _buffers(facts: Facts) -> Iterator[Finding]:
+    now, most = facts.status.buffer_bytes, facts.config.limits.buffer_bytes_total
+    if now > BUFFERS_PART * most:
+        text = f"buffers take {now} bytes, and may take {most}: clients do not read, or do not finish what they begin"
+        advice = "sigctl peers --sort outbox shows who they are; raise limits.buffer_bytes_total if there is memory"
+        yield Finding(code="buffers-fill", severity="warn", text=text, advice=advice)
 
 
 def _limits_hit(facts: Facts) -> Iterator[Finding]:
@@ -226,7 +226,7 @@ def _memory(facts: Facts) -> Iterator[Finding]:
     now, most = facts.status.rss_bytes, facts.memory_max
     if most is not None and now > MEMORY_PART * most:
         text = f"{now} bytes of memory are in use, and at {most} the kernel ends the daemon"
-        advice = "raise MemoryMax= of the service, or lower limits.outbox_bytes_total and limits.max_connections"
+        advice = "raise MemoryMax= of the service, or lower limits.buffer_bytes_total and limits.max_connections"
         yield Finding(code="little-memory", severity="warn", text=text, advice=advice)
 
 
@@ -249,7 +249,7 @@ RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _links,
     _clocks,
     _memory,
-    _outboxes,
+    _buffers,
     _limits_hit,
     _failed_credentials,
     _slow,

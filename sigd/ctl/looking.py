@@ -141,8 +141,8 @@ def _status_rows(status: "StatusReply") -> Iterator[tuple[str, str]]:
     relayed = f"{count(status.relayed)} in all, {rate(status.relayed_per_second)}/s"
     yield "relayed", f"{relayed}{_spread(status.relay)}"
     yield "messages", counts(status.messages)
-    outboxes = f"{size(status.outbox_bytes)} in outboxes" if status.outbox_bytes else "outboxes empty"
-    yield "bytes", f"{size(status.bytes_received)} received, {size(status.bytes_sent)} sent, {outboxes}"
+    buffers = f"{size(status.buffer_bytes)} in buffers" if status.buffer_bytes else "buffers empty"
+    yield "bytes", f"{size(status.bytes_received)} received, {size(status.bytes_sent)} sent, {buffers}"
     yield "errors", counts(status.errors)
     yield "closed", counts(status.closed)
     yield "limits hit", counts(status.limits_hit)

@@ -86,7 +86,7 @@ def _links(reactor: Reactor) -> Iterator[Metric]:
         0 if reactor.sessions is None else len(reactor.sessions),
     )
     yield _gauge(
-        "sigd_outbox_bytes", "What waits for peers that do not read as fast as they are sent to.", router.outbox_bytes
+        "sigd_buffer_bytes", "Memory that all buffers take together (limits.buffer_bytes_total).", router.buffers.total
     )
     yield _labelled(
         "sigd_links_closed_total",

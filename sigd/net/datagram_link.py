@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Final
 from sigd import log
 from sigd.net.closing import ClosingLink
 from sigd.net.parcel import DatagramLinkState
+from sigd.relay.buffers import MESSAGE_BYTES
 from sigd.relay.credentials import Caller, Seal
 from sigd.relay.link import NEVER, Link
 from sigd.wire import macs, messages, said
 from sigd.wire.datagram import MAX_DATAGRAM, MAX_MESSAGE, Channel
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.messages import MIN_FRAME
+from sigd.wire.sending import MOST_WINDOW
 
 if TYPE_CHECKING:
     from sigd.net.ports import Place
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
 
 GREETING_EXTRAS: Final = 200
 """Bytes that are kept free in the first `registered` for what datagrams add: nonce, cid, mac, and their names."""
+
+
+IN_FLIGHT_BYTES: Final = MAX_DATAGRAM + 250
+"""Of a datagram on its way: its own bytes, and what is noted of it."""
+
+FLIGHT_BYTES: Final = 700
+"""Of an end that has something on its way, beside that."""
 
 
 class RegisterSeal(Seal):
@@ -234,6 +243,7 @@ class DatagramLink(ClosingLink):
             if self.held:
                 if not self.closing:
                     channel.whole = whole[number:]
+                    self.account()
                 return
             if len(message) > MIN_FRAME and len(message) > self.largest_frame:
                 text = "this message is longer than `maxFrame`"
@@ -268,6 +278,25 @@ class DatagramLink(ClosingLink):
     def has_unread(self) -> bool:
         """Whether something has come that was not read yet: all that came is read before a time is up."""
         return False
+
+    # -- what it holds of the memory for all
+
+    @property
+    def unacted(self) -> int:
+        """Bytes of messages that came and wait; slices of others are counted for all links together."""
+        return 0 if self.channel is None else sum(len(message) + MESSAGE_BYTES for message in self.channel.whole)
+
+    @property
+    def holding(self) -> int:
+        """Bytes of memory that its buffers take: what is on its way stands in the outbox, and in datagrams too."""
+        size = super().holding
+        return size + min(size, MOST_WINDOW * IN_FLIGHT_BYTES) + FLIGHT_BYTES if self.queued and self.stuck else size
+
+    @property
+    def idle_since(self) -> float:
+        """Since when it has acknowledged nothing of what is on its way; else, since it was heard last."""
+        since = NEVER if self.channel is None else self.channel.unacknowledged_since
+        return super().idle_since if since == NEVER else since
 
     # -- what goes
 
@@ -309,7 +338,7 @@ class DatagramLink(ClosingLink):
                 break
         if self.queued and not self.stuck:
             self.stuck = True  # all of it counts until it is acknowledged
-            self.router.outbox_bytes += self.queued
+            self.account()
 
     def expire(self, now: float) -> None:
         """Do what is due for the channel's sake, if it still is: mostly something was sent or heard meanwhile."""
@@ -350,6 +379,7 @@ class DatagramLink(ClosingLink):
                 return
         if channel.whole and not self.held:
             self._act_on(channel, now)
+            self.account()
         self.push()
         if self.closing:
             self._wind_up(now)
@@ -388,6 +418,7 @@ class DatagramLink(ClosingLink):
             for datagram, place in channel.datagrams_to_send(self._datagrams.reactor.now):  # X, unless it has left
                 self._datagrams.send(datagram, place)
             channel.discard()
+        self.router.buffers.hold(self, 0)
 
     # -- handing over
 
@@ -404,6 +435,7 @@ class DatagramLink(ClosingLink):
         if given > len(self.outbox):
             raise ValueError("the channel has more than there is")
         self._given = given
+        self.account()
         self._list()  # whatever is due then is found out, and when to look at it next
 
     def let_go(self) -> None:

@@ -28,6 +28,7 @@ from sigd.relay.ice import Vendor
 from sigd.relay.limits import Origin
 from sigd.relay.link import Link
 from sigd.relay.router import STOPPING, Router
+from sigd.relay.shedding import is_crowded, shed
 from sigd.wire import framing
 from sigd.wire.errors import ErrorCode, ProtocolError
 
@@ -93,6 +94,7 @@ class Reactor:
         self._handshakes = trio.Semaphore(router.limits.tls_handshakes)
         self._bugs = log.Damper()
         self._failures = log.Damper()
+        self._crowds = log.Damper()
         self._alarm = trio.CancelScope()
         self._turn: trio.Event | None = None
         self._empty = trio.Event()
@@ -200,6 +202,15 @@ class Reactor:
         self._attend()
 
     def _attend(self) -> None:
+        self._attend_due()
+        if self.router.buffers.total and is_crowded(self.router):
+            self._make_room()
+        # Outside of a round, as in a reload, the next one may be asleep: for deadlines, and for those who are busy now.
+        earliest = -math.inf if self.busy else self.earliest
+        if earliest < self._alarm.deadline:
+            self._alarm.deadline = earliest
+
+    def _attend_due(self) -> None:
         due = self.router.due
         for link in due:  # grows while it is walked
             try:
@@ -207,10 +218,14 @@ class Reactor:
             except Exception as fault:
                 self.fail(link, fault)
         due.clear()
-        # Outside of a round, as in a reload, the next one may be asleep: for deadlines, and for those who are busy now.
-        earliest = -math.inf if self.busy else self.earliest
-        if earliest < self._alarm.deadline:
-            self._alarm.deadline = earliest
+
+    def _make_room(self) -> None:
+        """End links for the memory that they hold, and tell those who can be told."""
+        ended = shed(self.router, self.now, self.fail)
+        self._attend_due()
+        if ended and (count := self._crowds.lets_through(self.now)):
+            at = self.router.limits.buffer_bytes_total
+            log.warning("buffers full: links that make no progress end", at=at, ended=ended, times=count)
 
     def fail(self, link: Link, fault: Exception) -> None:
         """A bug costs the link that met it, and nobody else."""

@@ -12,6 +12,7 @@ from sigd.net.callers import caller_of
 from sigd.net.closing import ClosingLink
 from sigd.net.parcel import StreamState
 from sigd.net.tls import RECORD_BYTES, TLSSocket
+from sigd.relay.buffers import MESSAGE_BYTES
 from sigd.relay.link import NEVER, Link
 from sigd.relay.router import UNREGISTERED
 from sigd.wire import framing, proxy, said
@@ -116,6 +117,8 @@ class Stream(ClosingLink):
             data = self.sock.recv(RECEIVE_BYTES)
             self.router.bytes_received += len(data)
         except BlockingIOError:
+            if self.tls is not None:
+                self.account()  # a part of a record
             return
         except ssl.SSLWantReadError:
             if self.heard(1, 0, now) > 0:  # it costs as much as a message, or more
@@ -147,6 +150,7 @@ class Stream(ClosingLink):
             if split is None:
                 return
         frames, fresh = self._backlog, 0
+        kept = split.rest or frames
         if not frames:
             try:
                 frames = split.take(chunk, STRANGERS_MESSAGES_PER_ROUND if self.id is None else MESSAGES_PER_ROUND)
@@ -164,7 +168,15 @@ class Stream(ClosingLink):
         if wait > 0:
             self.pause(now)
         self._backlog = list(remaining) if self.held and not self.closing else framing.NO_FRAMES
-        if split.rest or split.skipping or self._backlog or self.frame_since is not NEVER or self.held or self.tls:
+        if (
+            kept  # has been accounted for
+            or split.rest
+            or split.skipping
+            or self._backlog
+            or self.frame_since is not NEVER
+            or self.held
+            or self.tls
+        ):
             self._unfinished(bool(frames), now)
 
     def _begin(self, chunk: bytes) -> Splitter | None:
@@ -199,6 +211,7 @@ class Stream(ClosingLink):
 
     def _unfinished(self, progress: bool, now: float) -> None:
         """Settle what happens with what was not acted on: its turn in the next round, or a deadline."""
+        self.account()
         if progress:
             self.frame_since = NEVER
         if self.held:
@@ -212,6 +225,15 @@ class Stream(ClosingLink):
         elif self.frame_since is NEVER:
             self.frame_since = now
             self.router.watch(self)
+
+    @property
+    def unacted(self) -> int:
+        """Bytes that have come and were not acted on yet: a frame that is begun, a backlog, what TLS has read ahead."""
+        split = self._split
+        size = 0 if split is None else len(split.rest)
+        for frame in self._backlog:
+            size += len(frame) + MESSAGE_BYTES
+        return size if self.tls is None or self.over else size + self.tls.held
 
     @property
     def _is_waiting(self) -> bool:
@@ -317,6 +339,17 @@ class Stream(ClosingLink):
 
     # -- the end
 
+    def close(self, reason: str, fault: ProtocolError | None = None) -> None:
+        """End the conversation: nothing more that has come is acted on."""
+        super().close(reason, fault)
+        self._forget_unacted()
+        self.account()
+
+    def _forget_unacted(self) -> None:
+        self._backlog = framing.NO_FRAMES
+        if self._split is not None:
+            self._split.clear()
+
     def attend(self, now: float) -> None:
         """Write what is due, and bring a closing link further to its end."""
         if self.opening is not None and self.opening.mute:
@@ -381,6 +414,7 @@ class Stream(ClosingLink):
         # Others may hold the link for a while, as the sender of what is in their outboxes.
         self._split = None
         self._backlog = framing.NO_FRAMES
+        self.router.buffers.hold(self, 0)
 
     # -- handing over
 
@@ -427,6 +461,7 @@ class Stream(ClosingLink):
             self.resume()
         else:
             self.rearm()
+        self.account()
         if self.closing:
             self.router.due.append(self)
 

@@ -91,6 +91,11 @@ class TLSSocket(socket.socket):
         """Whether more was taken from the system than was read: it says nothing of that any more."""
         return len(self._ahead) >= _size_of(self._ahead)
 
+    @property
+    def held(self) -> int:
+        """Bytes that wait here: read ahead, or encrypted and not written yet."""
+        return len(self._ahead) + self._coming.pending + len(self._unsent) + self._going.pending
+
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Read what one record holds; nothing for the end.
 

@@ -316,9 +316,16 @@ class CountedReassembly(Reassembly):
     def take(self, size: int) -> bool:
         """Whether there is room for so many bytes more; if so, they are counted."""
         taken = super().take(size)
-        if not taken:
+        if taken:
+            self._router.buffers.reserve(self, self.taken)
+        else:
             self._router.limits_hit["udp_reassembly_bytes"] += 1
         return taken
+
+    def give_back(self, size: int) -> None:
+        """So many of the bytes taken are free again."""
+        super().give_back(size)
+        self._router.buffers.reserve(self, self.taken)
 
 
 def _is_cid(cid: bytes) -> bool:

@@ -4,7 +4,8 @@ import functools
 import math
 from typing import TYPE_CHECKING, Final
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Raw, Struct
+from msgspec.structs import astuple
 
 from sigd import __version__
 from sigd.relay.credentials import LEEWAY_SECONDS, Grant
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 SERVER: Final = f"sigd/{__version__}"
 
+CLAIM_BYTES: Final = 600
+"""Of a claim beside the text in its message: the message itself (250), heads of its strings (5 x 50), the claim."""
+
 FEATURES: Final = ["iceServers", "peers"]
 """What this server can beyond relaying: both may be asked for."""
 
@@ -49,6 +53,12 @@ class Claim:
         self.holder = holder
         self.message = message
         self.asked = asked
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes."""
+        said = [each for each in astuple(self.message) if isinstance(each, (str, Raw))]
+        return CLAIM_BYTES + sum(len(bytes(each)) if isinstance(each, Raw) else len(each) for each in said)
 
 
 class Admission:
@@ -200,9 +210,12 @@ class Admission:
         if holder.patient or holder.asked_late or holder.challenge is not None:
             raise _id_taken(message)
         self._count_takeover(holder, message, now)
+        if message.meta is not UNSET:
+            message.meta = message.meta.copy()  # else the whole frame would stay in memory
         claim = Claim(link, holder, message, now)
         link.claim = holder.challenge = claim
         link.held = True
+        link.account()
         self.unregistered.setdefault(link)  # a datagram's link is nowhere else yet: new rules have to find it
         holder.ping(now)
         self._router.watch(link)
@@ -287,6 +300,7 @@ class Admission:
     def _conclude(self, claim: Claim) -> None:
         claim.holder.challenge = None
         claim.link.claim = None
+        claim.link.account()
         claim.link.go_on()
 
     def release(self, link: "Link") -> None:

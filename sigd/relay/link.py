@@ -8,8 +8,10 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from sigd.relay.buffers import MESSAGE_BYTES, Kind
 from sigd.relay.limits import SETTLE_SECONDS, Offences
 from sigd.relay.record import NO_TALKS
+from sigd.relay.transport import Transport
 from sigd.wire import framing, messages
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.said import ServerMessage
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from sigd.relay.admission import Claim
-    from sigd.relay.credentials import Caller, Grant
+    from sigd.relay.credentials import Grant
     from sigd.relay.deadlines import Bucket
     from sigd.relay.limits import Origin
     from sigd.relay.router import Router
@@ -43,7 +45,7 @@ class State(enum.Enum):
     CLOSING = enum.auto()
 
 
-class Link:
+class Link(Transport):
     """A conversation. Times are seconds on the caller's clock, sizes are bytes.
 
     Attributes:
@@ -134,35 +136,7 @@ class Link:
         self.talks = NO_TALKS
         self.bucket: Bucket | None = None
 
-    # -- what a transport provides
-
-    def push(self) -> None:
-        """Write now what can be written without waiting."""
-        raise NotImplementedError
-
-    def attend(self, now: float) -> None:
-        """Write what is due, and bring a closing link further to its end."""
-        raise NotImplementedError
-
-    def has_unread(self) -> bool:
-        """Whether something has come that was not read yet."""
-        raise NotImplementedError
-
-    def resume(self) -> None:
-        """Read again after having been held."""
-        raise NotImplementedError
-
-    def ping(self, now: float) -> None:
-        """Ask for a sign of life."""
-        raise NotImplementedError
-
-    def abort(self, reason: str) -> None:
-        """End at once, whatever is still due."""
-        raise NotImplementedError
-
-    def sever(self) -> None:
-        """Give up what the system holds for the link, after a bug in everything else that could end it."""
-        raise NotImplementedError
+    # -- what its transport makes of it
 
     @property
     def largest_frame(self) -> int:
@@ -175,27 +149,9 @@ class Link:
         return self.max_frame
 
     @property
-    def begun(self) -> bytes:
-        """The beginning of a message that is not whole yet, as far as it is at hand."""
-        return b""
-
-    @property
     def asked_late(self) -> bool:
         """Whether a ping would stand behind much else, so that no answer in time would mean nothing."""
         return self.stuck
-
-    @property
-    def committed(self) -> int:
-        """Bytes at the front of the outbox that may be on their way already, though the transport has not said so."""
-        return 1
-
-    def admitted(self) -> None:
-        """The link has an ID now: longer messages are taken from it."""
-        raise NotImplementedError
-
-    def caller(self) -> "Caller | None":
-        """Who the transport says the client is: by its certificate, or by the kernel; None: it does not know."""
-        raise NotImplementedError
 
     # -- what it is
 
@@ -205,11 +161,6 @@ class Link:
         if self.port is None:
             return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def via(self) -> str:
-        """What carries it: `tcp`, `tls`, `unix`, `udp` or `dtls`."""
-        raise NotImplementedError
 
     @property
     def patient(self) -> bool:
@@ -324,8 +275,9 @@ class Link:
             return ErrorCode.TOO_LARGE
         if self.stuck or self.queued + size > self.router.limits.outbox_bytes_per_sender:
             refusal = self._make_room(size, sender)
-            if refusal is not None:
-                return refusal
+            if refusal is None:
+                self._queue(data, sender)
+            return refusal
         if self.queued:
             self.outbox.append(data)
             self.owners.append(sender)
@@ -335,6 +287,19 @@ class Link:
         self.queued += size
         self.delivered += 1
         return None
+
+    def _queue(self, data: bytes, sender: "Link") -> None:
+        """Queue a message for which room was made: as `deliver` does, and with an account of it."""
+        if self.queued:
+            self.outbox.append(data)
+            self.owners.append(sender)
+        else:
+            self.outbox, self.owners = [data], [sender]
+            self.router.due.append(self)
+        self.queued += len(data)
+        self.delivered += 1
+        if self.stuck:
+            self.account()
 
     def reply(self, message: ServerMessage) -> None:
         """Queue an answer to this link itself. With too many of them due it is not read until it takes them."""
@@ -352,7 +317,7 @@ class Link:
         self.queued += size
         self.own += size
         if self.stuck:
-            self.router.outbox_bytes += size
+            self.account()
         if self.own > self.router.limits.outbox_bytes_own and not self.held:
             self.held = True
             self.router.limits_hit["outbox_bytes_own"] += 1
@@ -368,7 +333,7 @@ class Link:
             self.reply(messages.error_of(fault))
 
     def _make_room(self, size: int, sender: "Link") -> ErrorCode | None:
-        """Account for `size` bytes more from a sender, which may be too many; or say why not."""
+        """Have `size` bytes more from a sender fit, or say why not; they are to be queued next."""
         router, limits = self.router, self.router.limits
         if not self.stuck:
             self.push()
@@ -388,27 +353,23 @@ class Link:
             hit = "outbox_bytes_per_sender"
         elif self.queued - self.own + size > limits.outbox_bytes:
             hit = "outbox_bytes"
-        elif router.outbox_bytes + size > limits.outbox_bytes_total:
-            hit = "outbox_bytes_total"
+        elif router.buffers.total + size > limits.buffer_bytes_total:
+            hit = "buffer_bytes_total"
         if hit:
             router.limits_hit[hit] += 1
             return ErrorCode.PEER_BUSY
         self._shares[sender] = share + size
-        router.outbox_bytes += size
         return None
 
     def get_stuck(self, now: float) -> None:
         """Note that the transport could not write all that is due."""
         self.stuck = True
         self.stalled_since = now
-        self.router.outbox_bytes += self.queued
+        self.account()
         self.router.watch(self)
 
     def sent(self, count: int, now: float) -> None:
         """Take what the transport has written, `count` bytes from the front of the outbox, out of it."""
-        if self.stuck:
-            self.router.outbox_bytes -= count
-            self.stalled_since = now
         if count == self.queued:
             self.outbox = self.owners = _NOTHING
             self._shares = None
@@ -417,8 +378,12 @@ class Link:
                 self.last_seen = now  # it lives: what it was asked meanwhile stood behind all that
                 self.stuck = False
                 self.stalled_since = NEVER
+                self.account()
         else:
             self._forget(count)
+            if self.stuck:
+                self.stalled_since = now
+                self.account()
         if self.held:
             self.go_on()
 
@@ -457,16 +422,47 @@ class Link:
         # What stays counts as the link's own: its sender has been told.
         self.outbox = self.outbox[:kept] if kept else _NOTHING
         self.owners = [None for _ in self.outbox] if kept else _NOTHING
-        if self.stuck:
-            self.router.outbox_bytes -= self.queued - size
         self.queued = size
         self.own = self.queued
         self._shares = None
+        self.account()
         for sender in senders:
             if not sender.closing:
                 text = "the link ended with messages in its outbox: perhaps not delivered"
                 fault = ProtocolError(ErrorCode.PEER_UNAVAILABLE, text, to=self.id)
                 self.router.refuse(sender, fault, now)
+
+    # -- what it holds of the memory for all
+
+    @property
+    def holding(self) -> int:
+        """Bytes of memory that its buffers take; an outbox that is written within the round takes none."""
+        size = self.unacted
+        if self.stuck:
+            size += self.queued + MESSAGE_BYTES * len(self.outbox)
+        if self.claim is not None:
+            size += self.claim.size
+        return size
+
+    def account(self) -> None:
+        """Have the memory for all know what it holds now: after each change of `holding`."""
+        self.router.buffers.hold(self, self.holding)
+
+    @property
+    def kind(self) -> Kind:
+        """The largest part of what it holds."""
+        if self.id is None:
+            return Kind.STRANGERS
+        own, others = (self.own, self.queued - self.own) if self.stuck else (0, 0)
+        if self.unacted > max(own, others):
+            return Kind.FRAMES
+        return Kind.REPLIES if own >= others else Kind.MESSAGES
+
+    @property
+    def idle_since(self) -> float:
+        """Since when it takes nothing of its outbox, or has not finished a frame; else, since it was heard last."""
+        since = min(self.stalled_since, self.frame_since)
+        return self.last_seen if since == NEVER else since
 
     # -- the end
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, assert_never, get_args
 from msgspec import UNSET
 
 from sigd.relay.admission import Admission
+from sigd.relay.buffers import Buffers
 from sigd.relay.deadlines import (
     PROBE_SECONDS,
     Deadlines,
@@ -75,7 +76,7 @@ class Router:
         admission: who gets in, and as whom.
         deadlines: when to look at which link again.
         due: links for the transports to look at: something came into an empty outbox, or the link closes.
-        outbox_bytes: what the outboxes hold of those who do not read as fast as they are sent to.
+        buffers: what waits here for anybody, in bytes.
         received: messages so far that could be read, by type; `relayed`: those passed on; `unanswered` ones are those
             that only a server says.
         bytes_received, bytes_sent: what came and went so far, framing included, and without what TLS and DTLS add.
@@ -99,7 +100,7 @@ class Router:
         self.wall = Wall(unix_time)
         self.deadlines = Deadlines()
         self.due: list[Link] = []
-        self.outbox_bytes = 0
+        self.buffers: Buffers[Link] = Buffers()
         self.received: dict[type[ClientMessage], int] = dict.fromkeys(get_args(ClientMessage), 0)
         self.relayed = 0
         self.bytes_received = 0

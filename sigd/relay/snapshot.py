@@ -185,7 +185,7 @@ def fill(link: "Link", state: LinkState, links: "Sequence[Link | None]") -> None
     link.queued = sum(map(len, state.outbox))
     link.own = sum(len(data) for data, owner in zip(state.outbox, owners, strict=True) if owner is None)
     link.stuck = True
-    link.router.outbox_bytes += link.queued
+    link.account()
 
 
 def _at(links: "Sequence[Link | None]", number: int) -> "Link | None":

@@ -196,7 +196,8 @@ class StatusReply(Reply, kw_only=True, tag="status"):
     errors: dict[str, int] = {}
     closed: dict[str, int] = {}
     limits_hit: dict[str, int] = {}
-    outbox_bytes: int = 0
+    buffer_bytes: int = 0
+    """Memory that all buffers take together."""
     relay: Spread = msgspec.field(default_factory=Spread)
     round: Spread = msgspec.field(default_factory=Spread)
     lag: Spread = msgspec.field(default_factory=Spread)

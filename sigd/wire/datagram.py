@@ -275,6 +275,11 @@ class Channel(Generic[Place]):
         flight = self._flight
         return flight is None or not (flight.sent or flight.message)
 
+    @property
+    def unacknowledged_since(self) -> float:
+        """When the oldest datagram that is not acknowledged was sent first; `math.inf`: there is none."""
+        return math.inf if self._flight is None else self._flight.oldest_at
+
     def give(self, message: bytes) -> None:
         """Send this message next, 1 to MAX_MESSAGE bytes; it is the caller's to lose until `finished` counts it.
 

@@ -97,6 +97,10 @@ class Splitter(Protocol):
         """
         ...
 
+    def clear(self) -> None:
+        """Forget what has come: nothing follows."""
+        ...
+
     @property
     def rest(self) -> bytes | bytearray:
         """What has come and is no whole frame yet (or, where `more` says so, may be)."""
@@ -157,6 +161,11 @@ class Prefixed:
             rest += chunk
             return None
         return bytes(rest) + chunk
+
+    def clear(self) -> None:
+        """Forget what has come: nothing follows."""
+        self.rest = b""
+        self.more = False
 
     @staticmethod
     def wrap(message: bytes) -> bytes:
@@ -289,6 +298,11 @@ class Lines:
 
     def _too_large(self) -> ProtocolError:
         return ProtocolError(ErrorCode.TOO_LARGE, f"a line must be at most {self.limit} bytes here")
+
+    def clear(self) -> None:
+        """Forget what has come: nothing follows."""
+        self.rest = b""
+        self.more = False
 
     @staticmethod
     def wrap(message: bytes) -> bytes:

@@ -242,10 +242,15 @@ class Flight:
         return datagrams
 
     @property
+    def oldest_at(self) -> float:
+        """When the oldest datagram was sent first; `math.inf`: none is on its way."""
+        oldest = next(iter(self.sent.values()), None)
+        return math.inf if oldest is None else oldest.first_at
+
+    @property
     def dies_at(self) -> float:
         """When the oldest datagram is given up."""
-        oldest = next(iter(self.sent.values()), None)
-        return oldest.first_at + UNACKNOWLEDGED_SECONDS if oldest is not None else math.inf
+        return self.oldest_at + UNACKNOWLEDGED_SECONDS
 
     def next_deadline(self) -> float:
         """When something is to be sent again, or is given up; 0.0: something can go at once."""

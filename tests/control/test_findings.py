@@ -54,9 +54,9 @@ STAGED: list[tuple[str, str, Facts, Facts]] = [
     ("fewer-connections", "warn", having(max_connections=9_999), having(max_connections=10_000)),
     ("nearly-full", "warn", having(links={"tcp": 8_999, "unix": 1}), having(links={"tcp": 8_999, "udp": 90_000})),
     (
-        *("outboxes-fill", "warn"),
-        having(outbox_bytes=51, outbox_bytes_total=100),
-        having(outbox_bytes=50, outbox_bytes_total=100),
+        *("buffers-fill", "warn"),
+        having(buffer_bytes=51, buffer_bytes_total=100),
+        having(buffer_bytes=50, buffer_bytes_total=100),
     ),
     (
         *("limit-hit", "warn"),

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from sigd.net import handover
+from sigd.relay.buffers import MESSAGE_BYTES
 from tests.in_process import as_json, error, need_ipv6, text_message
 from tests.net.datagrams import ByHand, DatagramClient, data
 from tests.net.two_reactors import UDP, Relay, relaying
@@ -178,11 +179,12 @@ class TestUnderWay:
             await relay.hands_over(outbox_bytes=1 << 22, outbox_bytes_per_sender=1 << 22)
             link = relay.link("bob")
             assert link.stuck
-            assert link.queued == queued == relay.router.outbox_bytes
+            assert link.queued == queued
+            assert relay.router.buffers.held == {link: queued + MESSAGE_BYTES * len(link.outbox)}
             await alice.says({"type": "message", "to": "bob", "data": "last"})
             heard = [(await bob.hears())["data"].split(" ")[0] for _ in range(count + 1)]
             assert heard == [*map(str, range(count)), "last"]
-            assert relay.router.outbox_bytes == 0
+            assert relay.router.buffers.total == 0
 
     async def test_its_senders_are_told_when_it_is_lost(self) -> None:
         async with relaying(outbox_bytes=1 << 22, outbox_bytes_per_sender=1 << 22) as relay:
@@ -304,7 +306,7 @@ class TestDatagrams:
             await relay.hands_over()
             link = relay.router.registry.find("bob")
             assert link is not None
-            assert relay.router.outbox_bytes == link.queued > 0
+            assert relay.router.buffers.total == link.holding > link.queued > 0
             found: list[int] = []
             heard = 0
             while len(found) < 12:
@@ -318,7 +320,7 @@ class TestDatagrams:
                 hand.says(b"A " + cid + b" %d 0" % heard)
             assert found == list(range(12))
             assert first[0].split(b" ", 6)[6] == b'{"type":"message","from":"alice","data":0}'
-            await relay.until(lambda: relay.router.outbox_bytes == 0)
+            await relay.until(lambda: relay.router.buffers.total == 0)
             hand.says(b"X " + cid)
             await relay.settles()
 

@@ -571,7 +571,7 @@ async def _(daemon: Daemon) -> None:
     await fills(await daemon.peer("carol"))
 
 
-@past("outbox_bytes_total", outbox_bytes_total=100_000, outbox_bytes=131_072, outbox_bytes_per_sender=131_072)
+@past("buffer_bytes_total", buffer_bytes_total=100_000, outbox_bytes=131_072, outbox_bytes_per_sender=131_072)
 async def _(daemon: Daemon) -> None:
     await does_not_read(daemon)
     await fills(await daemon.peer("alice"))

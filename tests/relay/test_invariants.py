@@ -7,10 +7,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from sigd.relay.admission import CLAIM_BYTES
+from sigd.relay.buffers import MESSAGE_BYTES, Kind
 from sigd.relay.credentials import Credential
 from sigd.relay.deadlines import TICK, next_deadline
 from sigd.relay.ice import Vendor
 from sigd.relay.link import NEVER, State
+from sigd.relay.shedding import is_crowded
 from tests.relay.issued import NORTH, SOUTH, expiring, signed, static
 from tests.relay.world import Peer, World
 
@@ -22,6 +25,7 @@ LIMITS: dict[str, Any] = {
     "max_unregistered_per_address": 4,
     "misses_per_minute": 2,
     "outbox_bytes_own": 300,
+    "buffer_bytes_total": 5_000,
 }
 CREDENTIALS: dict[str, list[Credential]] = {
     "open": [],
@@ -30,6 +34,15 @@ CREDENTIALS: dict[str, list[Credential]] = {
     "secrets": [static("t"), expiring(NORTH)],
     "rotated": [static("t", "u"), expiring(SOUTH, NORTH, discover=True, register=["a", "admin"])],
 }
+
+
+def holds(peer: Peer) -> int:
+    """What the buffers of a link take."""
+    waiting = sum(map(len, peer.outbox)) + MESSAGE_BYTES * len(peer.outbox) if peer.stuck else 0
+    if peer.claim is None:
+        return waiting
+    said = peer.claim.message
+    return waiting + CLAIM_BYTES + sum(len(each or "") for each in (said.ref, said.id, said.user, said.token))
 
 
 class Relay(RuleBasedStateMachine):
@@ -174,7 +187,9 @@ class Relay(RuleBasedStateMachine):
         assert set(router.admission.unregistered) == {
             peer for peer in self.peers if peer.state in {State.NEW, State.CLAIMING}
         }
-        assert router.outbox_bytes == sum(peer.queued for peer in self.peers if peer.stuck)
+        assert router.buffers.held == {peer: held for peer in self.peers if (held := holds(peer))}
+        assert router.buffers.total == sum(router.buffers.held.values())
+        assert not is_crowded(router) or all(peer.kind is Kind.MESSAGES for peer in router.buffers.held)
 
     def teardown(self) -> None:
         for peer in self.peers:
@@ -184,7 +199,7 @@ class Relay(RuleBasedStateMachine):
         assert not router.admission.unregistered
         assert len(router.admission.origins) == 0
         assert len(router.deadlines) == 0
-        assert router.outbox_bytes == 0
+        assert router.buffers.total == 0
 
 
 TestRelay = Relay.TestCase

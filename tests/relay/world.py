@@ -13,6 +13,7 @@ from sigd.relay.ice import Vendor
 from sigd.relay.limits import Rates
 from sigd.relay.link import Link
 from sigd.relay.router import Router
+from sigd.relay.shedding import is_crowded, shed
 from sigd.relay.wall import Shift
 from sigd.wire import said
 from sigd.wire.errors import ProtocolError
@@ -267,6 +268,8 @@ class World:
             for link in self.router.due:
                 link.attend(self.now)
             self.router.due.clear()
+            if is_crowded(self.router):
+                shed(self.router, self.now, self.failed)
             busy, self.busy = self.busy, []
             for peer in busy:
                 peer.read()

@@ -1,0 +1,68 @@
+"""The far side of a link: what each transport provides. No sockets, no clock."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sigd.relay.credentials import Caller
+
+
+class Transport:
+    """A conversation's transport, which the rules call. See `link.Link` for the rest of a link."""
+
+    __slots__ = ()
+
+    def push(self) -> None:
+        """Write now what can be written without waiting."""
+        raise NotImplementedError
+
+    def attend(self, now: float) -> None:
+        """Write what is due, and bring a closing link further to its end."""
+        raise NotImplementedError
+
+    def has_unread(self) -> bool:
+        """Whether something has come that was not read yet."""
+        raise NotImplementedError
+
+    def resume(self) -> None:
+        """Read again after having been held."""
+        raise NotImplementedError
+
+    def ping(self, now: float) -> None:
+        """Ask for a sign of life."""
+        raise NotImplementedError
+
+    def abort(self, reason: str) -> None:
+        """End at once, whatever is still due."""
+        raise NotImplementedError
+
+    def sever(self) -> None:
+        """Give up what the system holds for the link, after a bug in everything else that could end it."""
+        raise NotImplementedError
+
+    @property
+    def begun(self) -> bytes:
+        """The beginning of a message that is not whole yet, as far as it is at hand."""
+        return b""
+
+    @property
+    def committed(self) -> int:
+        """Bytes at the front of the outbox that may be on their way already, though the transport has not said so."""
+        return 1
+
+    def admitted(self) -> None:
+        """The link has an ID now: longer messages are taken from it."""
+        raise NotImplementedError
+
+    def caller(self) -> "Caller | None":
+        """Who the transport says the client is: by its certificate, or by the kernel; None: it does not know."""
+        raise NotImplementedError
+
+    @property
+    def unacted(self) -> int:
+        """Bytes that have come and were not acted on yet."""
+        return 0
+
+    @property
+    def via(self) -> str:
+        """What carries it: `tcp`, `tls`, `unix`, `udp` or `dtls`."""
+        raise NotImplementedError
