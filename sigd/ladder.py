@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from sigd.why.bodies import Body, Candidate, read
+from sigd.why.bodies import Body, read
+from sigd.why.candidates import Candidate
 from sigd.why.spans import size, span
 from sigd.why.verdict import Level, Verdict
 from sigd.wire.admin import TappedReply
@@ -61,6 +62,8 @@ def summary(body: bytes, full: bool) -> str:
     said = read(body)
     if not said.whole:
         return said.kind or f"unreadable {size(len(body))}"
+    if said.wrapped:
+        return f"message {size(len(body))}, {said.kind} inside"
     if said.kind in {"offer", "answer"}:
         return _description(said, len(body))
     if said.kind == "candidate":

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sigd.ladder import MOST_COLUMNS, Ladder, escaped, summary, verdict_lines
 from sigd.wire.admin import TappedReply
-from tests.why.staged import HOST, MDNS, PASSWORD, RELAY, SRFLX, UFRAG, Stage, sdp
+from tests.why.staged import HOST, MDNS, PASSWORD, RELAY, SRFLX, UFRAG, Stage, answer, sdp
 
 AT = 1_700_000_000.104
 CLOCK = time.strftime("%H:%M:%S", time.localtime(AT))
@@ -113,10 +113,10 @@ def body(kind: str, **members: object) -> bytes:
 @pytest.mark.parametrize(
     ("said", "masked", "full"),
     [
-        (body("offer", sdp=sdp()), "offer 495 B audio data, 0 candidates inside", None),
+        (body("offer", sdp=sdp()), "offer 733 B audio data, 0 candidates inside", None),
         (
-            body("answer", sdp=sdp(HOST, SRFLX, ends=True)),
-            "answer 662 B audio data, 2 candidates and their end inside",
+            body("answer", sdp=answer(HOST, SRFLX, ends=True)),
+            "answer 898 B audio data, 2 candidates and their end inside",
             None,
         ),
         (body("offer", sdp="v=0" + "\n" * 3000), "offer 6.0 kB no media, 0 candidates inside", None),
@@ -136,7 +136,7 @@ def body(kind: str, **members: object) -> bytes:
             "candidate relay udp 9.9.9.4:49160",
         ),
         (body("candidate", candidate=None), "end-of-candidates", None),
-        (body("candidate", candidate={}), "candidate, unreadable", None),
+        (body("candidate", candidate={"candidate": None}), "candidate, unreadable", None),
         (body("bye"), "bye", None),
         (body("bye", reason="ice-failed"), 'bye "ice-failed"', None),
         (body("message", data=[1, 2]), "message 45 B", None),
@@ -163,7 +163,7 @@ def test_no_summary_has_a_secret(full):
 def test_a_verdict():
     stage = Stage()
     stage.says("cam1", "offer", sdp=sdp())
-    stage.says("bob", "answer", sdp=sdp(), after=0.086)
+    stage.says("bob", "answer", sdp=answer(), after=0.086)
     stage.trickles("cam1", HOST, SRFLX, None)
     stage.trickles("bob", HOST)
     stage.says("bob", "bye", reason="ice-failed", after=29.814)

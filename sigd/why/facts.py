@@ -30,6 +30,7 @@ class PeerFacts(Struct):
         lines: whether a person may sit there, or what only listens.
         ended: the ends of its links that are still remembered, the last one last.
         ice_expires: when the TURN credentials that it was given last expire; None: they do not, or it has none.
+        host: the address that its link comes from; empty: it has none, or is not here.
     """
 
     peer: str
@@ -38,6 +39,7 @@ class PeerFacts(Struct):
     lines: bool = False
     ended: list[Ended] = []
     ice_expires: float | None = None
+    host: str = ""
 
 
 class IceFacts(Struct):
@@ -63,7 +65,8 @@ def peer_facts(router: "Router", peer: str, unix_ahead: "UnixAhead") -> PeerFact
     expires = None
     if link.renews_at != NEVER:
         expires = link.renews_at + RENEW_SECONDS + unix_ahead
-    return PeerFacts(peer, link.via, link.opened + unix_ahead, link.patient, ended, expires)
+    host = "" if link.port is None else link.host
+    return PeerFacts(peer, link.via, link.opened + unix_ahead, link.patient, ended, expires, host)
 
 
 def ice_facts(router: "Router") -> IceFacts:

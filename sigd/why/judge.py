@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from sigd.relay.record import PairHistory
-from sigd.why import reach, rules
-from sigd.why.calls import Call, Side, calls
+from sigd.why import described, reach, rules, trickling
+from sigd.why.calls import Call, Side, calls, heard_in
 from sigd.why.facts import IceFacts, PeerFacts
+from sigd.why.flaws import HARMLESS
 from sigd.why.rules import Case, Finding, Rule
 from sigd.why.spans import span
 from sigd.why.verdict import SEEN_SECONDS, Level, Seen, Step, Verdict
@@ -16,24 +17,43 @@ RULES: Final[Sequence[Rule]] = (
     rules.not_registered,
     rules.no_offer,
     rules.offer_refused,
+    described.bad_description,
     rules.no_answer,
     rules.glare,
-    rules.bad_description,
-    rules.early_candidates,
-    reach.no_candidates,
+    described.own_offer,
+    described.setup,
+    described.media,
+    described.all_rejected,
+    described.codecs,
+    described.both_lite,
+    described.half_restart,
+    trickling.unreadable,
+    trickling.early,
+    trickling.refused,
+    rules.other_session,
+    trickling.no_candidates,
     reach.mdns_only,
+    reach.relay_hidden,
     reach.private_only,
     reach.ice_expired,
     reach.no_srflx,
     reach.no_relay,
     reach.one_relay,
-    reach.no_end,
+    rules.late_answer,
+    described.no_media,
     rules.ended,
+    reach.gathering,
 )
 """The first that finds something leads; with none of them signaling was complete."""
 
 _FAILED: Final = re.compile(r"fail|timed? ?out|error|\b(ice|dtls)\b", re.IGNORECASE)
 """What a `reason` says of a call that did not come to be. They are free text; these are what programs use."""
+
+
+_NEVER_CONNECTED: Final = frozenset(
+    {"not-registered", "offer-refused", "answer-refused", "glare", "bad-description", "own-offer-back", "answer-setup"}
+)
+"""Rules that no two stacks connect with."""
 
 
 def judge(
@@ -57,9 +77,13 @@ def judge(
         others: what one of them has said to third parties, for `seen`.
         full: with the addresses that they told each other.
     """
-    all_calls = calls(history)
+    heard = heard_in(history)
+    all_calls = calls(history, peers, heard)
     meant = [call for call in all_calls if session in {None, call.session}]
-    case = _case(history.peers, _last(meant), peers, ice, now)
+    known = Case(
+        None, Side(history.peers[0]), Side(history.peers[1]), peers, ice, now, heard, history.attempts, session
+    )
+    case = _case(known, _last(meant))
     finding = lead(case)
     both = [*all_calls, *(call for other in others if set(other.peers) != set(history.peers) for call in calls(other))]
     call = case.call
@@ -87,10 +111,11 @@ def _last(meant: list[Call]) -> Call | None:
     return offered[-1] if offered else None
 
 
-def _case(asked: tuple[str, str], call: Call | None, peers: Mapping[str, PeerFacts], ice: IceFacts, now: float) -> Case:
+def _case(known: Case, call: Call | None) -> Case:
+    """Return the case of one call, with all else that is known."""
     if call is None:
-        return Case(None, Side(asked[0]), Side(asked[1]), peers, ice, now)
-    return Case(call, call.side(call.caller), call.side(call.callee), peers, ice, now)
+        return known
+    return known._replace(call=call, caller=call.side(call.caller), callee=call.side(call.callee))
 
 
 def _seen(all_calls: list[Call], finding: Finding, case: Case) -> Seen | None:
@@ -101,15 +126,22 @@ def _seen(all_calls: list[Call], finding: Finding, case: Case) -> Seen | None:
     ]
     if not recent:
         return None
-    led = [lead(_case(call.peers, call, case.facts, case.ice, case.now)).rule for call in recent]
+    # What else the two have said is of no use for calls with others.
+    led = [
+        lead(_case(case if set(call.peers) == _peers(case) else case._replace(heard=()), call)).rule for call in recent
+    ]
     return Seen(peer=finding.peer, times=led.count(finding.rule), of=len(led))
+
+
+def _peers(case: Case) -> set[str]:
+    return {case.caller.peer, case.callee.peer}
 
 
 def _outcome(case: Case, finding: Finding) -> str:
     call = case.call
     if call is None:
         return "no call is remembered"
-    if finding.rule in {"not-registered", "offer-refused", "answer-refused", "glare"}:
+    if finding.rule in _NEVER_CONNECTED:
         return "not connected"
     for bye in call.of("bye"):
         reason = bye.body.reason or ""
@@ -168,31 +200,56 @@ def _answered(case: Case) -> Step:
     if offer.refusal is not None:
         return Step(level="fail", what="offer", text=f"refused: {offer.refusal}")
     answer = call.last("answer", case.callee.peer)
-    if answer is None:
+    if case.exchange is None and answer is None:
         return Step(level="fail", what="offer \u2192 answer", text=f"none after {span(case.now - offer.when)}")
-    if answer.refusal is not None:
+    if answer is not None and answer.refusal is not None:
         return Step(level="fail", what="answer", text=f"refused: {answer.refusal}")
-    first = next(call.of("answer"))
-    return Step(level="ok", what="offer \u2192 answer", text=span(first.when - call.at))
+    first = next((each for each in call.exchanges if each.answer is not None), None)
+    if first is None or first.answer is None:
+        return Step(level="ok", what="answer", text="came; its offer is not remembered")
+    text = span(first.answer.when - first.offer.when)
+    restarts = max(case.caller.restarts, case.callee.restarts)
+    if restarts:
+        text += f"; {restarts} ICE restart{'' if restarts == 1 else 's'} since, judged by the last"
+    if case.unanswered is not None:
+        return Step(level="warn", what="offer \u2192 answer", text=f"{text}; a later offer is not answered")
+    return Step(level="ok", what="offer \u2192 answer", text=text)
 
 
 def _sent(case: Case, side: Side, other: Side, *, full: bool) -> Step:
     what = f"{side.peer} sent"
     call = case.call
-    if call is None or (side.description is None and not side.candidates):
+    if call is None or (side.description is None and not side.candidates and not side.flaws):
         return Step(level="-", what=what, text="nothing that can be read")
+    flaw = None if side.description is None else side.description.flaw
+    if flaw is not None and flaw.by_all:
+        return Step(level="fail", what=what, text=f"a description that cannot be read ({flaw.name})")
     places = sorted({one.place for one in side.candidates if one.type == "host"})
     hosts = f"{side.count('host')} host" + (f" ({', '.join(places)})" if places else "")
     srflx = side.count("srflx") + side.count("prflx")
     if side.ended_at is None:
         end = "no end-of-candidates"
     else:
-        end = f"end-of-candidates after {span(side.ended_at - call.at)}"
+        end = f"end-of-candidates after {span(max(0.0, side.ended_at - call.at))}"
     text = f"{hosts}, {srflx} srflx, {side.count('relay')} relay, {end}"
+    text += "".join(f", {count} {what}" for count, what in _uncounted(side) if count)
     if full:
         text += "".join(f"; {one.type} {one.protocol} {one.address}" for one in side.candidates)
-    level: Level = "ok" if reach.reachable(side, other) else "warn" if side.mapped else "fail"
+    level: Level = "warn" if side.mapped else "fail"
+    if reach.reachable(side, other) or reach.reachable(other, side) or reach.same_network(case):
+        level = "ok"
     return Step(level=level, what=what, text=text)
+
+
+def _uncounted(side: Side) -> list[tuple[int, str]]:
+    """Return the candidates that are not among the others, and why."""
+    unread = sum(flaw.by_all and flaw.name not in HARMLESS for flaw in side.flaws)
+    return [
+        (unread, "unreadable"),
+        (len(side.refused), "refused"),
+        (side.stale, "from before the ICE restart"),
+        (side.strays, "of another connection"),
+    ]
 
 
 def _ends(case: Case) -> list[Step]:

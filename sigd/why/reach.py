@@ -1,29 +1,51 @@
 """What may be wrong with the addresses that two peers have told each other. Pure functions, as in `rules`."""
 
+from typing import Final
+
+from sigd.why.addresses import HIDDEN, PUBLIC, network, place
 from sigd.why.calls import Side
 from sigd.why.rules import Case, Finding
 
+GATHERING_SECONDS: Final = 10.0
+"""A side that sent something so lately may have more to come: a STUN server is asked for 5 to 40 s, mostly 10."""
+
 
 def reachable(side: Side, other: Side) -> bool:
-    """Whether a side has an address at which the other one may reach it from anywhere."""
-    return side.relay or any(side.public(family) for family in other.families | {0})
+    """Return whether a side has an address at which the other one may reach it from anywhere.
+
+    A relay in a private network counts where nothing shows that either of the two is anywhere else.
+    """
+    if any(each.place not in HIDDEN for each in side.relays):
+        return True
+    if side.relays and not (side.outside or other.outside):
+        return True
+    return any(side.public(family) for family in other.families | {0})
 
 
-def no_candidates(case: Case) -> Finding | None:
-    """A side that gave no address at all."""
-    if not case.negotiated or case.call is None or not case.call.whole:
-        return None
-    for side, other in case.sides:
-        if not side.candidates and not reachable(other, side):
-            likely = f"{side.peer} sent no candidates: {other.peer} does not know where to reach it."
-            advice = [f"does {side.peer} send what its stack gathers (onicecandidate), or wait until it has all?"]
-            return Finding("no-candidates", likely, advice, side.peer)
-    return None
+def same_network(case: Case) -> bool:
+    """Return whether the two are in one network, as far as the daemon can see: then private addresses suffice.
+
+    Their links come from one address, that of the NAT that both are behind, or from addresses of one network; and where
+    they have told each other addresses, some of those are of one network too. From loopback comes whatever a proxy
+    forwards, so that proves nothing.
+    """
+    ours, theirs = (case.of(side.peer).host for side in (case.caller, case.callee))
+    if not ours or not theirs or "loopback" in {place(ours)[0], place(theirs)[0]}:
+        return False
+    if ours != theirs and (network(ours) != network(theirs) or place(ours)[0] == PUBLIC):
+        return False
+    one, other = (_networks(side) for side in (case.caller, case.callee))
+    return not one or not other or not one.isdisjoint(other)
+
+
+def _networks(side: Side) -> set[str]:
+    addresses = (each.address.rpartition(":")[0].strip("[]") for each in side.candidates if each.type == "host")
+    return {found for address in addresses if (found := network(address)) is not None}
 
 
 def mdns_only(case: Case) -> Finding | None:
     """A browser that hides its addresses, and nobody else whom one could reach."""
-    if not case.negotiated:
+    if not case.negotiated or same_network(case):
         return None
     for side, other in case.sides:
         places = {candidate.place for candidate in side.candidates}
@@ -38,13 +60,34 @@ def mdns_only(case: Case) -> Finding | None:
     return None
 
 
+def relay_hidden(case: Case) -> Finding | None:
+    """A TURN server that hands out addresses of its own network, to peers that are outside of it."""
+    if not case.negotiated or any(reachable(side, other) for side, other in case.sides):
+        return None
+    for side, other in case.sides:
+        if side.relays:
+            where = side.relays[0].place
+            likely = (
+                f"The relay candidates of {side.peer} are {where} addresses, those of the TURN server's own network:"
+                f" {other.peer} cannot reach them from outside."
+            )
+            advice = ["tell the TURN server its public address: external-ip in turnserver.conf (coturn)"]
+            return Finding("relay-hidden", likely, advice, side.peer)
+    return None
+
+
 def private_only(case: Case) -> Finding | None:
     """Two peers, neither of which knows any address but that of its own network."""
-    if not case.negotiated or not case.caller.candidates or not case.callee.candidates:
+    if not case.negotiated or not case.caller.candidates or not case.callee.candidates or same_network(case):
         return None
     if all(not side.mapped and not reachable(side, other) for side, other in case.sides):
         likely = "Both gave addresses of their own networks alone: they connect only if that is the same one."
         advice = ["set ice.stun_urls, and ice.turn_urls with ice.turn_secret_file; sigctl reload"]
+        special = sorted({each.place for side, _ in case.sides for each in side.candidates} - _PLAIN)
+        if special:
+            likely += f" Some are special-purpose addresses, which lead nowhere else: {', '.join(special)}."
+        if case.caller.families and case.callee.families and case.caller.families.isdisjoint(case.callee.families):
+            likely += " One has IPv4 alone, the other one IPv6."
         if case.ice.stun or case.ice.turn:
             advice = [
                 "they were given ICE servers: do their programs pass `iceServers` to RTCPeerConnection?",
@@ -54,13 +97,18 @@ def private_only(case: Case) -> Finding | None:
     return None
 
 
+_PLAIN: Final = frozenset({PUBLIC, "private", ".local", "name", "link-local", "loopback"})
+"""Places of addresses that everybody knows."""
+
+
 def ice_expired(case: Case) -> Finding | None:
     """TURN credentials that were good no longer when a peer gathered."""
-    if case.call is None or not case.negotiated:
+    if case.call is None or not case.negotiated or same_network(case):
         return None
-    for side, _ in case.sides:
+    for side, other in case.sides:
         expires = case.of(side.peer).ice_expires
-        if expires is not None and expires < case.call.at and not side.relay:
+        gathered = case.call.at if side.first_at is None else side.first_at
+        if expires is not None and expires < gathered and not side.relays and not reachable(other, side):
             likely = f"The TURN credentials of {side.peer} had expired when it gathered, and it got no relay candidate."
             advice = [f"have {side.peer} use the newest `iceServers` for each call, or ask for them before"]
             return Finding("ice-expired", likely, advice, side.peer)
@@ -69,10 +117,10 @@ def ice_expired(case: Case) -> Finding | None:
 
 def no_srflx(case: Case) -> Finding | None:
     """A STUN server was there, and did not answer one of them."""
-    if not case.negotiated or not case.ice.stun:
+    if not case.negotiated or not case.ice.stun or same_network(case):
         return None
     for side, other in case.sides:
-        if side.candidates and not side.mapped and not reachable(side, other) and not other.relay:
+        if side.candidates and not side.mapped and not reachable(side, other) and not reachable(other, side):
             likely = (
                 f"{side.peer} found no public address, though it was told of a STUN server: UDP may be blocked there."
             )
@@ -87,7 +135,7 @@ def no_srflx(case: Case) -> Finding | None:
 
 def no_relay(case: Case) -> Finding | None:
     """Two NATs, and nothing between them."""
-    if not case.negotiated or any(reachable(side, other) for side, other in case.sides):
+    if not case.negotiated or any(reachable(side, other) for side, other in case.sides) or same_network(case):
         return None
     unmapped = [side.peer for side, _ in case.sides if not side.mapped]
     peer = unmapped[0] if unmapped else case.callee.peer
@@ -97,22 +145,37 @@ def no_relay(case: Case) -> Finding | None:
         advice = ["set ice.turn_urls and ice.turn_secret_file; sigctl reload"]
         if not case.ice.stun:
             advice[0] = f"{peer} was given no iceServers, [ice] is empty: {advice[0]}"
-    else:
-        likely = f"Two NATs and no relay candidate from {peer}: {found}TURN gave nobody a relay."
-        advice = [
-            "is TURN well? turnutils_uclient (coturn) shows it, from where they are",
-            "do their programs pass `iceServers` with `username` and `credential` to RTCPeerConnection?",
-        ]
+        return Finding("no-relay", likely, advice, peer)
+    likely = f"Two NATs and no relay candidate from {peer}: {found}TURN gave nobody a relay. {_turn(case)}"
+    advice = [
+        "is TURN well? turnutils_uclient (coturn) shows it, from where they are",
+        "do their programs pass `iceServers` with `username` and `credential` to RTCPeerConnection?",
+    ]
+    if any(side.description is not None and side.description.stack == "aiortc" for side, _ in case.sides):
+        advice.append("aiortc says nothing of a TURN server that does not answer: have it log aioice at level INFO")
     return Finding("no-relay", likely, advice, peer)
+
+
+def _turn(case: Case) -> str:
+    """Return what is known of the TURN server: not whether it runs, for the daemon never asks it."""
+    never = [side.peer for side, _ in case.sides if case.of(side.peer).via and case.of(side.peer).ice_expires is None]
+    if never:
+        return f"No credentials were given to {' and '.join(never)}: is `maxFrame` too small, or came [ice] later?"
+    if all(side.mapped for side, _ in case.sides):
+        return (
+            "Their credentials are good by the daemon's clock, and STUN answered both: the TURN server is not reached,"
+            " or has another secret or another time."
+        )
+    return "Their credentials are good by the daemon's clock: the TURN server is not reached, or has another secret."
 
 
 def one_relay(case: Case) -> Finding | None:
     """One side has a relay, and whoever is on the other reaches it by UDP or not at all."""
-    if not case.negotiated or case.caller.relay == case.callee.relay:
+    if not case.negotiated or bool(case.caller.relays) == bool(case.callee.relays) or same_network(case):
         return None
-    side, other = next((side, other) for side, other in case.sides if not side.relay)
-    if side.public() or any(one.protocol == "tcp" for one in (*side.candidates, *other.candidates)):
-        return None
+    side, other = next((side, other) for side, other in case.sides if not side.relays)
+    if side.mapped or side.public() or any(one.protocol == "tcp" for one in (*side.candidates, *other.candidates)):
+        return None  # a STUN server answered it: it gets out by UDP
     likely = f"There is no relay candidate from {side.peer}, and all candidates are UDP: does it get out by UDP?"
     advice = ["offer TURN over TCP or TLS too: turns:HOST:443?transport=tcp in ice.turn_urls; sigctl reload"]
     if case.ice.turn_tcp:
@@ -120,16 +183,16 @@ def one_relay(case: Case) -> Finding | None:
     return Finding("one-relay-udp", likely, advice, side.peer)
 
 
-def no_end(case: Case) -> Finding | None:
-    """A side that never said that it has gathered all."""
+def gathering(case: Case) -> Finding | None:
+    """A side that may have more candidates yet: it said so lately, and never that these are all."""
     if not case.negotiated:
         return None
     for side, _ in case.sides:
-        if side.ended_at is None:
+        if side.ended_at is None and side.last_at is not None and case.now - side.last_at < GATHERING_SECONDS:
             likely = (
                 f"{side.peer} has not said that it has no more candidates: it may be gathering still, or its program"
                 " never says so."
             )
-            advice = [f"have {side.peer} pass on the last candidate, null; meanwhile ask the endpoints what ICE does"]
+            advice = ["ask again in a few seconds; meanwhile ask the endpoints what ICE does"]
             return Finding("no-end-of-candidates", likely, advice, side.peer)
     return None

@@ -1,18 +1,29 @@
 """What may be wrong with a call: one pure function for each, the first that finds something leads.
 
-These are of signaling itself; those of the addresses that the two have told each other are in `reach`.
+These are of the messages themselves: whether they came, in which order, and what became of them. Those of descriptions
+are in `described`, those of candidates in `trickling`, those of addresses in `reach`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from sigd.why.calls import Call, Heard, Side
+from sigd.relay.refusals import Attempt
+from sigd.why.calls import CROSSING_SECONDS, Call, Exchange, Heard, Side
 from sigd.why.facts import Ended, IceFacts, PeerFacts
-from sigd.why.spans import span
+from sigd.why.spans import size, span
 from sigd.wire.errors import ErrorCode
 
 ANSWER_SECONDS: Final = 10.0
 """Who has not answered by then does not only think about it. People who have to press a button may take longer."""
+
+LATE_SECONDS: Final = 10.0
+"""An answer held up for so long finds stacks waiting: DTLS repeats its hello after pauses that double each time."""
+
+DEAD_SECONDS: Final = 30.0
+"""libdatachannel closes itself so long after its answer, if no check came."""
+
+ATTEMPT_SECONDS: Final = 3_600.0
+"""How far back a refused `register` says something of why a peer is not here."""
 
 
 class Finding(NamedTuple):
@@ -40,6 +51,9 @@ class Case(NamedTuple):
         facts: of both peers.
         ice: which servers the daemon tells peers of.
         now: when somebody asks.
+        heard: all that the two have sent each other, in other calls and sessions too.
+        attempts: what was refused to clients that claimed to be one of them, or had no ID and named one.
+        session: the call that was asked for; None: the last one.
     """
 
     call: Call | None
@@ -48,6 +62,9 @@ class Case(NamedTuple):
     facts: Mapping[str, PeerFacts]
     ice: IceFacts
     now: float
+    heard: Sequence[Heard] = ()
+    attempts: Sequence[Attempt] = ()
+    session: str | None = None
 
     @property
     def sides(self) -> tuple[tuple[Side, Side], tuple[Side, Side]]:
@@ -58,6 +75,18 @@ class Case(NamedTuple):
     def negotiated(self) -> bool:
         """Whether offer and answer have arrived, and can be read."""
         return self.caller.description is not None and self.callee.description is not None
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """The last offer that was answered."""
+        done = [] if self.call is None else [each for each in self.call.exchanges if each.answer is not None]
+        return done[-1] if done else None
+
+    @property
+    def unanswered(self) -> Heard | None:
+        """The last offer, if nobody has answered it."""
+        exchanges = [] if self.call is None else self.call.exchanges
+        return exchanges[-1].offer if exchanges and exchanges[-1].answer is None else None
 
     def of(self, peer: str) -> PeerFacts:
         """What is known of a peer."""
@@ -70,39 +99,115 @@ class Case(NamedTuple):
         at = self.call.at
         return next((ended for ended in self.of(peer).ended if ended.when >= at), None)
 
+    def elsewhere(self, kind: str, sender: str) -> Heard | None:
+        """The last message of this type from a peer since the call began that bears another `session`, or none."""
+        if self.call is None:
+            return None
+        since = [each for each in self.heard if each.when >= self.call.at and each.refusal is None]
+        return next(
+            (
+                each
+                for each in reversed(since)
+                if (each.body.kind, each.sender) == (kind, sender) and each.body.session != self.call.session
+            ),
+            None,
+        )
+
 
 Rule = Callable[[Case], Finding | None]
 
 
+# -- nobody there, nothing sent
+
+
 def not_registered(case: Case) -> Finding | None:
-    """Whoever is not here cannot be called."""
+    """A peer that is not here, or was not when a message came for it."""
     if case.call is None:
         for side in (case.callee, case.caller):
             facts = case.of(side.peer)
-            if facts.via is None:
+            if facts.via is None and not any(each.sender == side.peer and each.refusal for each in case.heard):
+                refused = _refused_register(case, side.peer)
+                if refused is not None:
+                    return refused
                 return Finding("not-registered", _gone(facts, case.now), _look_for(side.peer), side.peer)
         return None
     for kind, sender, to in (("offer", case.caller, case.callee), ("answer", case.callee, case.caller)):
         message = case.call.last(kind, sender.peer)
         if message is not None and message.refusal is ErrorCode.PEER_UNAVAILABLE:
+            refused = _refused_register(case, to.peer)
+            if refused is not None and case.of(to.peer).via is None:
+                return refused
             likely = f"{to.peer} was not registered when {sender.peer} sent its {kind}."
             return Finding("not-registered", likely, _look_for(to.peer), to.peer)
     return None
 
 
+def _refused_register(case: Case, peer: str) -> Finding | None:
+    """Say why the `register` of somebody who claimed to be a peer was refused, if one was."""
+    claims = [
+        each
+        for each in case.attempts
+        if each.claimed == peer and each.kind == "register" and each.when > case.now - ATTEMPT_SECONDS
+    ]
+    if not claims:
+        return None
+    last = max(claims, key=lambda each: each.when)
+    why = last.why if last.objection is None else last.objection.text
+    times = "" if last.times == 1 else f", {last.times} times"
+    likely = (
+        f"{peer} is not registered: its register was refused {span(case.now - last.when)} ago{times}"
+        f" ({last.code}): {why}."
+    )
+    return Finding("not-registered", likely, [f"sigctl errors {last.code}", *_look_for(peer)], peer)
+
+
 def no_offer(case: Case) -> Finding | None:
-    """Nobody called."""
+    """No offer between the two, as far as is remembered."""
     if case.call is not None and (any(case.call.of("offer")) or not case.call.whole):
         return None
-    likely = (
-        f"Neither {case.caller.peer} nor {case.callee.peer} has sent the other one an offer, as far as is remembered."
-    )
+    unnamed = _unnamed(case)
+    if unnamed is not None:
+        return unnamed
+    caller, callee = case.caller.peer, case.callee.peer
+    of_session = "" if case.session is None else f" of session {case.session}"
+    likely = f"Neither {caller} nor {callee} has sent the other one an offer{of_session}, as far as is remembered."
     advice = [
         "does the caller use this ID, and this daemon? sigctl peers shows who is here",
         "watch while it calls: sigctl tap",
     ]
-    return Finding("no-offer", likely, advice, case.caller.peer)
+    others = [each for each in case.heard if each.body.kind == "offer" and each.body.session != case.session]
+    messages = sum(each.times for each in case.heard if each.body.kind == "message")
+    strangers = [each for each in case.attempts if each.kind == "offer" and each.to in {caller, callee}]
+    if others:
+        likely += f" There are {len(others)} of other sessions."
+        advice.insert(0, f"ask for one of them: sigctl why {caller} {callee} --session NAME; or for the last: without")
+    elif strangers:
+        last = strangers[-1]
+        likely += f" A client without an ID sent {last.to} an offer, which was refused ({last.code}): {last.why}."
+        advice.insert(0, "have the client register first, and wait for `registered`")
+    elif messages:
+        likely += f" They sent {messages} of type `message`, which may carry a call in a form of their own."
+        advice.insert(0, "have offers sent with type `offer`: those can be judged")
+    return Finding("no-offer", likely, advice, caller)
 
+
+def _unnamed(case: Case) -> Finding | None:
+    """Say that something was refused that may have been the offer: it named no recipient that could be read."""
+    for each in reversed(case.heard):
+        if each.named or each.refusal is None or each.body.kind not in {"", "offer"}:
+            continue
+        if case.call is not None and each.when < case.call.heard[0].when:
+            break
+        what = "an offer" if each.body.kind else "a message"
+        likely = (
+            f"{each.sender} sent {what} of {size(each.length)} that names no recipient, as far as it could be read; it"
+            f" was refused ({each.refusal}): {each.why}."
+        )
+        return Finding("offer-refused", likely, [f"sigctl errors {each.refusal}"], each.sender)
+    return None
+
+
+# -- refused
 
 _REFUSED: Final = {
     ErrorCode.TOO_LARGE: (
@@ -121,49 +226,107 @@ _REFUSED: Final = {
 
 
 def offer_refused(case: Case) -> Finding | None:
-    """The daemon did not pass the offer on, or the answer."""
+    """An offer or answer that the daemon did not pass on."""
     if case.call is None:
         return None
     for kind, sender, to in (("offer", case.caller, case.callee), ("answer", case.callee, case.caller)):
         message = case.call.last(kind, sender.peer)
         if message is not None and message.refusal is not None:
-            text, advice = _REFUSED.get(message.refusal, ("{to} could not be sent that.", ["sigctl errors {code}"]))
-            names = {"sender": sender.peer, "to": to.peer, "code": message.refusal.value}
-            likely = f"The {kind} of {sender.peer} was refused ({message.refusal}): {text.format(**names)}"
-            return Finding(f"{kind}-refused", likely, [line.format(**names) for line in advice], to.peer)
+            return _refusal(message, kind, message.refusal, to.peer)
     return None
 
 
+def _refusal(message: Heard, kind: str, code: ErrorCode, to: str) -> Finding:
+    sender = message.sender
+    text, advice = _REFUSED.get(code, ("{to} could not be sent that.", ["sigctl errors {code}"]))
+    peer = to
+    if message.why and not message.body.whole:
+        # Not even read: whatever is wrong is the sender's.
+        text, peer = f"{message.why}. It has {size(message.length)}.", sender
+        if code is ErrorCode.TOO_LARGE:
+            advice = ["have {sender} leave codecs or media out, or raise limits.max_frame; sigctl reload"]
+        elif "`$.sdp`" in message.why:
+            advice = ["have {sender} send the text of the description as `sdp`, description.sdp, and not an object"]
+        else:
+            advice = ["mend the message as it says; sigctl errors {code}"]
+    names = {"sender": sender, "to": to, "code": code.value}
+    times = "" if message.times == 1 else f" {message.times} times"
+    likely = f"The {kind} of {sender} was refused{times} ({code}): {text.format(**names)}"
+    return Finding(f"{kind}-refused", likely, [line.format(**names) for line in advice], peer)
+
+
+# -- no answer
+
+
 def no_answer(case: Case) -> Finding | None:
-    """The offer has arrived, and nothing came back."""
-    if case.call is None or any(case.call.of("answer")) or _crossed(case.call):
+    """An offer that has arrived, and nothing came back."""
+    offer = case.unanswered
+    if case.call is None or offer is None or _crossed(case.call):
         return None
-    offer, callee = case.call.last("offer", case.caller.peer), case.callee.peer
-    if offer is None:
-        return None
-    facts, bye, ended = case.of(callee), case.call.last("bye", callee), case.ended(callee)
+    callee = case.call.other(offer.sender)
+    stray = case.elsewhere("answer", callee)
+    if stray is not None and stray.when > offer.when:
+        return _other_session(case, callee, "answer", stray)
+    what = _which(case, offer)
+    facts, ended = case.of(callee), case.ended(callee)
+    bye = next((bye for bye in case.call.of("bye") if bye.sender == callee and bye.when > offer.when), None)
     waited = span(case.now - offer.when)
     if bye is not None:
-        likely = f"{callee} declined: it said bye {span(bye.when - offer.when)} after the offer, without an answer."
+        likely = f"{callee} declined: it said bye {span(bye.when - offer.when)} after the {what}, without an answer."
         advice = [f"ask {callee} why"]
-    elif ended is not None:
-        likely = f"{callee} got the offer, and its link ended before an answer: {ended.reason}."
+    elif ended is not None and ended.when >= offer.when:
+        likely = f"{callee} got the {what}, and its link ended before an answer: {ended.reason}."
         advice = [f"what ends its link? sigctl closed {callee}"]
         if ended.reason == ErrorCode.REPLACED:
             advice = [f"two programs with the ID {callee}, or one that came back: it has to be called again"]
     elif facts.via is not None and facts.since > offer.when:
-        likely = f"The link of {callee} that got the offer is gone; {callee} came back after it."
-        advice = [f"{case.caller.peer} has to call again"]
+        likely = f"The link of {callee} that got the {what} is gone; {callee} came back after it."
+        advice = [f"{offer.sender} has to call again"]
     elif facts.lines:
         likely = f"{callee} never answered. It reads lines: a person may sit there, or what only listens."
         advice = [f"is {callee} the program that is meant to answer? sigctl show {callee}"]
     elif case.now - offer.when < ANSWER_SECONDS:
-        likely = f"{callee} has not answered yet; it got the offer {waited} ago."
+        likely = f"{callee} has not answered yet; it got the {what} {waited} ago."
         advice = ["ask again in a few seconds"]
     else:
-        likely = f"{callee} never answered; it got the offer {waited} ago."
+        likely = f"{callee} never answered; it got the {what} {waited} ago."
         advice = [f"the log of {callee}: does it hear the offer, and does setRemoteDescription fail?"]
     return Finding("no-answer", likely, advice, callee)
+
+
+def _which(case: Case, offer: Heard) -> str:
+    """Return what to call an offer: the first of a call, or a later one."""
+    exchange, said = case.exchange, offer.body.description
+    if exchange is None or exchange.answer is None:
+        return "offer"
+    before = exchange.offer if exchange.offer.sender == offer.sender else exchange.answer
+    if said is not None and before.body.description is not None:
+        is_restart = said.ufrags and said.ufrags.isdisjoint(before.body.description.ufrags)
+        return "ICE restart" if is_restart else "next offer of the same call"
+    return "next offer of the same call"
+
+
+def _other_session(case: Case, peer: str, kind: str, stray: Heard) -> Finding:
+    assert case.call is not None
+    here = f"session {case.call.session}" if case.call.session else "no session"
+    there = f"session {stray.body.session}" if stray.body.session else "no session"
+    likely = (
+        f"{peer} sent its {kind} with {there}, and the call has {here}: {case.call.other(peer)} may not know what it"
+        " belongs to."
+    )
+    advice = [f"have {peer} put the `session` of the offer into each message of the call"]
+    return Finding("other-session", likely, advice, peer)
+
+
+def other_session(case: Case) -> Finding | None:
+    """Candidates that came with another `session`, or none, while none came with that of the call."""
+    if case.call is None or not case.negotiated:
+        return None
+    for side, _ in case.sides:
+        stray = case.elsewhere("candidate", side.peer)
+        if stray is not None and not side.candidates and not side.flaws:
+            return _other_session(case, side.peer, "candidates", stray)
+    return None
 
 
 def glare(case: Case) -> Finding | None:
@@ -177,34 +340,50 @@ def glare(case: Case) -> Finding | None:
     return Finding("glare", likely, advice, case.caller.peer)
 
 
-def bad_description(case: Case) -> Finding | None:
-    """A description that nobody can connect with."""
-    for side, _ in case.sides:
-        if side.description is not None and side.description.lacks:
-            kind = "offer" if side is case.caller else "answer"
-            likely = (
-                f"The {kind} of {side.peer} has no {_list(side.description.lacks)}: no WebRTC stack connects to that."
-            )
-            advice = [f"send the SDP of {side.peer} as its stack makes it: was it shortened, or made by hand?"]
-            return Finding("bad-description", likely, advice, side.peer)
-    return None
+def _crossed(call: Call) -> bool:
+    """Return whether the last offers came from both sides, and neither was answered."""
+    waiting = [each.offer for each in call.exchanges if each.answer is None]
+    return any(
+        each.sender != waiting[-1].sender and waiting[-1].when - each.when <= CROSSING_SECONDS for each in waiting[:-1]
+    )
 
 
-def early_candidates(case: Case) -> Finding | None:
-    """Candidates that came before the description that they belong to: most stacks drop them."""
-    if case.call is None or not case.call.whole:
+def late_answer(case: Case) -> Finding | None:
+    """An answer that was made long before it came through: the answerer's stack may have given up meanwhile.
+
+    The daemon cannot see when an answer was made. What proves it is a candidate of the same generation, or an answer
+    that was refused before: an answerer that only waits for its user has neither.
+    """
+    exchange = case.exchange
+    if case.call is None or exchange is None or exchange.answer is None:
         return None
-    for side, other in case.sides:
-        if side.early and side.description is not None:
-            kind = "offer" if side is case.caller else "answer"
-            likely = f"{side.peer} sent {side.early} candidates before its {kind}: {other.peer} may have dropped them."
-            advice = [f"have {side.peer} send its {kind} first, or {other.peer} keep candidates until that comes"]
-            return Finding("early-candidates", likely, advice, side.peer)
-    return None
+    answer, sender = exchange.answer, exchange.answer.sender
+    side = case.caller if sender == case.caller.peer else case.callee
+    made = [
+        heard.when
+        for heard in case.call.heard
+        if heard.sender == sender and heard.body.kind == "answer" and exchange.offer.when < heard.when
+    ]
+    if side.early and side.first_at is not None and side.first_at > exchange.offer.when:
+        made.append(side.first_at)
+    waited = answer.when - min([*made, answer.when])
+    if waited < LATE_SECONDS:
+        return None
+    stack = "" if answer.body.description is None else answer.body.description.stack
+    likely = f"The answer of {sender} came through {span(waited)} after it was made: "
+    if waited > DEAD_SECONDS and stack in {"", "libdatachannel"}:
+        likely += "libdatachannel closes its connection half a minute after its answer, others wait for DTLS."
+    else:
+        likely += "the two wait for the next DTLS hello, about as long again."
+    advice = [f"have {exchange.offer.sender} send a new offer, for which the answer is made anew"]
+    return Finding("late-answer", likely, advice, sender)
+
+
+# -- what remains
 
 
 def ended(case: Case) -> Finding | None:
-    """Somebody hung up, or went away."""
+    """A peer hung up, or went away."""
     if case.call is None:
         return None
     for bye in case.call.of("bye"):
@@ -232,16 +411,6 @@ def complete(case: Case) -> Finding:
     return Finding("complete", likely, advice, case.callee.peer)
 
 
-def _crossed(call: Call) -> bool:
-    before_answers: list[Heard] = []
-    for heard in call.heard:
-        if heard.body.kind == "answer":
-            break
-        before_answers.append(heard)
-    callers = {heard.sender for heard in before_answers if heard.body.kind == "offer" and heard.refusal is None}
-    return len(callers) > 1
-
-
 def _gone(facts: PeerFacts, now: float) -> str:
     if not facts.ended:
         return f"{facts.peer} is not registered."
@@ -251,7 +420,3 @@ def _gone(facts: PeerFacts, now: float) -> str:
 
 def _look_for(peer: str) -> list[str]:
     return [f"is {peer} on, and is that its ID? sigctl peers; sigctl closed {peer}"]
-
-
-def _list(names: list[str]) -> str:
-    return " and no ".join(names)

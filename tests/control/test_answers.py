@@ -14,6 +14,7 @@ from tests.control.asking import Asking, asking
 from tests.control.test_desk import refused
 from tests.in_process import FRAMINGS, Daemon, error, within
 from tests.net import datagrams
+from tests.why.staged import sdp
 
 pytestmark = pytest.mark.usefixtures("no_bug_is_logged")
 
@@ -363,7 +364,7 @@ async def test_metrics(desk: Asking) -> None:
 async def test_why_judges_what_was_said(desk: Asking, daemon: Daemon) -> None:
     alice = await daemon.peer("alice")
     await daemon.peer("bob")
-    await alice.says(OFFER)
+    await alice.says({**OFFER, "sdp": sdp()})
     await daemon.settles()
     answer = await desk.asks("why", first="alice", second="bob")
     assert (answer["type"], answer["schema"], answer["from"], answer["to"]) == ("why", 1, "alice", "bob")

@@ -13,7 +13,7 @@ import pytest
 
 import sigd
 from tests.daemon import Daemon, running_daemon
-from tests.why.staged import HOST, RELAY, SRFLX, sdp
+from tests.why.staged import HOST, RELAY, SRFLX, answer, sdp
 
 SECONDS = 60.0
 
@@ -128,7 +128,7 @@ def test_why_names_the_fault_in_three_staged_failures(operator: Operator):
         cam1.says(type="offer", to="bob", session=session, sdp=sdp(origin=1))
         bob.hears()
         if answered:
-            bob.says(type="answer", to="cam1", session=session, sdp=sdp(origin=2))
+            bob.says(type="answer", to="cam1", session=session, sdp=answer())
             cam1.hears()
             for sender, receiver, to in ((cam1, bob, "bob"), (bob, cam1, "cam1")):
                 for candidate in (HOST, SRFLX, *([RELAY] if relayed else [])):

@@ -9,7 +9,7 @@ from sigd.why.facts import Ended, IceFacts, PeerFacts, ice_facts, peer_facts
 from sigd.why.judge import judge
 from sigd.wire.errors import ErrorCode
 from tests.relay.world import Peer, World
-from tests.why.staged import AT, HOST, HOST6, PASSWORD, RELAY, SRFLX, UFRAG, Stage, sdp
+from tests.why.staged import AT, HOST, HOST6, PASSWORD, RELAY, SRFLX, UFRAG, Stage, answer, sdp
 
 
 def sessions(*names: str) -> Stage:
@@ -69,7 +69,7 @@ def test_calls_with_others_are_counted_too():
 def test_without_sessions_another_peer_connection_is_another_call():
     stage = Stage(session=None)
     stage.says("cam1", "offer", sdp=sdp(HOST, origin=1))
-    stage.says("bob", "answer", sdp=sdp(HOST, origin=2))
+    stage.says("bob", "answer", sdp=answer(HOST, origin=2))
     stage.says("cam1", "offer", sdp=sdp(RELAY, origin=3), after=60)
     assert stage.judged().rule == "no-answer"
     assert stage.judged().at == AT + 60.1
@@ -78,9 +78,9 @@ def test_without_sessions_another_peer_connection_is_another_call():
 def test_a_renegotiation_is_the_same_call():
     stage = Stage(session=None)
     stage.says("cam1", "offer", sdp=sdp(RELAY, ends=True))
-    stage.says("bob", "answer", sdp=sdp(RELAY, ends=True))
-    stage.says("bob", "offer", sdp=sdp(RELAY, ends=True), after=60)
-    stage.says("cam1", "answer", sdp=sdp(RELAY, ends=True))
+    stage.says("bob", "answer", sdp=answer(RELAY, ends=True))
+    stage.says("bob", "offer", sdp=answer(RELAY, ends=True, setup="actpass"), after=60)
+    stage.says("cam1", "answer", sdp=sdp(RELAY, ends=True, setup="active"))
     verdict = stage.judged()
     assert (verdict.rule, verdict.at, verdict.sender) == ("complete", AT, "cam1")
 
@@ -107,7 +107,7 @@ def test_a_bye_and_messages_alone_are_no_call():
 def test_nothing_secret_is_told():
     stage = Stage()
     stage.says("cam1", "offer", sdp=sdp(HOST, HOST6, SRFLX))
-    stage.says("bob", "answer", sdp=sdp(HOST, RELAY))
+    stage.says("bob", "answer", sdp=answer(HOST, RELAY))
     text = msgspec.json.encode(stage.judged()).decode()
     for secret in (UFRAG, PASSWORD, "10.1.2.3", "8.8.4", "9.9.9.4", "2a00::9", "fingerprint"):
         assert secret not in text
@@ -173,5 +173,5 @@ def test_a_call_through_a_router():
 
 
 def test_a_peer_that_calls_itself():
-    passed = [Passed(1.0, "a", "a", b'{"type":"offer","from":"a","sdp":""}', None)]
+    passed = [Passed(1.0, "a", "a", msgspec.json.encode({"type": "offer", "sdp": sdp()}), None)]
     assert judge(PairHistory(("a", "a"), passed, 0.0), {}, IceFacts(), 100.0).rule == "no-answer"

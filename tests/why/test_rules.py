@@ -4,7 +4,7 @@ import pytest
 
 from sigd.why.facts import Ended, IceFacts, PeerFacts
 from sigd.wire.errors import ErrorCode
-from tests.why.staged import AT, HOST, HOST6, MDNS, PUBLIC, RELAY, SRFLX, TCP, Stage, sdp
+from tests.why.staged import AT, HOST, HOST6, MDNS, PUBLIC, RELAY, SRFLX, TCP, Stage, answer, sdp
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_not_registered_when_the_offer_came(stage):
 
 def test_the_caller_had_left_when_the_answer_came(stage):
     stage.says("cam1", "offer", sdp=sdp())
-    stage.says("bob", "answer", sdp=sdp(), refusal=ErrorCode.PEER_UNAVAILABLE)
+    stage.says("bob", "answer", sdp=answer(), refusal=ErrorCode.PEER_UNAVAILABLE)
     assert stage.judged().likely == "cam1 was not registered when bob sent its answer."
 
 
@@ -51,7 +51,7 @@ def test_no_offer_though_both_are_here(stage):
 
 
 def test_an_offer_that_is_forgotten_may_have_been_there(stage):
-    stage.says("bob", "answer", sdp=sdp())
+    stage.says("bob", "answer", sdp=answer())
     assert stage.judged().rule == "no-offer"
     stage.whole_since = AT + 1
     verdict = stage.judged()
@@ -137,7 +137,7 @@ def test_glare(stage):
     stage.says("bob", "offer", sdp=sdp(), after=0.01)
     stage.trickles("cam1", HOST)
     assert stage.judged().rule == "glare"
-    stage.says("bob", "answer", sdp=sdp(RELAY, ends=True))
+    stage.says("bob", "answer", sdp=answer(RELAY, ends=True))
     assert stage.judged().rule != "glare"
 
 
@@ -149,7 +149,7 @@ def test_glare(stage):
 def test_a_description_that_lacks_something(stage, lacking, kind):
     without = [lacking]
     stage.says("cam1", "offer", sdp=sdp(HOST, without=without if kind == "offer" else []))
-    stage.says("bob", "answer", sdp=sdp(HOST, without=without if kind == "answer" else []))
+    stage.says("bob", "answer", sdp=answer(HOST, without=without if kind == "answer" else []))
     verdict = stage.judged()
     assert verdict.rule == "bad-description"
     assert f"The {kind} of {'cam1' if kind == 'offer' else 'bob'} has no {lacking}:" in verdict.likely
@@ -158,7 +158,7 @@ def test_a_description_that_lacks_something(stage, lacking, kind):
 def test_candidates_before_the_description(stage):
     stage.trickles("cam1", HOST, SRFLX)
     stage.says("cam1", "offer", sdp=sdp())
-    stage.says("bob", "answer", sdp=sdp(RELAY, ends=True))
+    stage.says("bob", "answer", sdp=answer(RELAY, ends=True))
     verdict = stage.judged()
     assert verdict.rule == "early-candidates"
     assert verdict.likely == "cam1 sent 2 candidates before its offer: bob may have dropped them."
@@ -169,7 +169,7 @@ def test_no_candidates(stage):
     verdict = stage.judged()
     assert (verdict.rule, verdict.likely) == (
         "no-candidates",
-        "bob sent no candidates: cam1 does not know where to reach it.",
+        "bob sent no candidates, and says that there are no more: cam1 does not know where to reach it.",
     )
 
 
@@ -226,7 +226,10 @@ def test_no_relay_on_either_side(stage):
 def test_no_relay_though_there_is_turn(stage):
     stage.ice = IceFacts(stun=True, turn=True)
     stage.call([SRFLX], [SRFLX])
-    assert stage.judged().likely == "Two NATs and no relay candidate from bob: TURN gave nobody a relay."
+    assert stage.judged().likely.startswith("Two NATs and no relay candidate from bob: TURN gave nobody a relay. No cr")
+    for facts in stage.facts.values():
+        facts.ice_expires = AT + 3600
+    assert "Their credentials are good by the daemon's clock, and STUN answered both" in stage.judged().likely
     stage.ice = IceFacts(stun=True)
     assert stage.judged().advice[0].startswith("set ice.turn_urls")
 
@@ -237,7 +240,7 @@ def test_a_public_address_needs_no_relay(stage):
 
 
 def test_a_relay_on_one_side_and_nothing_but_udp(stage):
-    stage.call([HOST, RELAY], [HOST, SRFLX])
+    stage.call([HOST, RELAY], [HOST])
     verdict = stage.judged()
     assert verdict.rule == "one-relay-udp"
     assert verdict.likely.startswith("There is no relay candidate from bob")
@@ -253,10 +256,16 @@ def test_a_relay_on_one_side_and_tcp(stage):
 
 def test_no_end_of_candidates(stage):
     stage.call([RELAY], [RELAY], ends=False)
+    stage.now -= 28
     verdict = stage.judged()
     assert (verdict.rule, verdict.seen and verdict.seen.peer) == ("no-end-of-candidates", "bob")
     stage.says("bob", "candidate", candidate={"candidate": ""})
     assert stage.judged().likely.startswith("cam1 has not said")
+
+
+def test_a_stack_that_never_says_that_these_are_all(stage):
+    stage.call([RELAY], [RELAY], ends=False)
+    assert stage.judged().rule == "complete"
 
 
 # -- what remains

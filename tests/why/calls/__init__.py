@@ -1,0 +1,1 @@
+"""Recorded calls between real stacks, and the script that records them."""
