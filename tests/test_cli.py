@@ -13,11 +13,12 @@ import pytest
 import sigd
 from sigd.cli import main
 from sigd.config import Config, Limits, Listener, load, render
+from tests.daemon import HANG_SECONDS
 
 pytestmark = pytest.mark.slow  # processes, or many inputs: more than a few seconds in all
 
 # Far more than any of these takes: a hang fails here, not in CI's own time-out.
-SECONDS = 30.0
+SECONDS = HANG_SECONDS
 # Where the package is, installed or not: the tests run in folders of their own.
 ROOT = str(Path(sigd.__file__).parents[1])
 

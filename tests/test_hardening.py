@@ -247,8 +247,8 @@ FACTS = (
 
 
 def is_measured(name: str) -> bool:
-    """Whether it is about how long something takes, with the machine to itself."""
-    return "how-long" in name or "thousand" in name
+    """Whether it is about how long something takes, or how much memory, with the machine to itself."""
+    return "how-long" in name or "how-much" in name or "thousand" in name
 
 
 def parameters(kind: type[Attack] | type[Trial]) -> list[Any]:

@@ -30,7 +30,7 @@ from sigd.wire.datagram import LEAST_SLICE, MAX_MESSAGE, MAX_SLICES
 from sigd.wire.greeting import LEAST_REGISTER
 from sigd.wire.receiving import WHOLE_SECONDS
 from tests import certificates
-from tests.daemon import Daemon, running_daemon
+from tests.daemon import HANG_SECONDS, Daemon, running_daemon
 from tests.why.staged import HOST, SRFLX, Stage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,8 +38,7 @@ README = (ROOT / "README.md").read_text()
 SECURITY = (ROOT / "docs/security.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 
-SECONDS = 20.0
-"""How long anything may take before a test gives up: processes start slowly on a busy machine."""
+SECONDS = HANG_SECONDS
 
 
 def blocks(kind: str) -> list[str]:

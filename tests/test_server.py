@@ -21,13 +21,12 @@ import pytest
 
 from sigd import log
 from tests import certificates
-from tests.daemon import Daemon, running_daemon
+from tests.daemon import HANG_SECONDS, Daemon, running_daemon
 from tests.in_process import CLIENTS, FRAMINGS, as_json, error, need_ipv6
 
 pytestmark = pytest.mark.slow  # processes, or many inputs: more than a few seconds in all
 
-SECONDS = 20.0
-"""How long anything may take before a test gives up: processes start slowly on a busy machine."""
+SECONDS = HANG_SECONDS
 
 
 class Plain:
@@ -97,6 +96,10 @@ def started_by(
             process.kill()
 
 
+FOR_TEN_MINUTES = ("--set", "limits.drain_ms=600000")
+"""A stop that tells peers to come back takes so long: far longer than a test waits."""
+
+
 class TestStop:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_fifty_clients_who_keep_their_end_open(self, number: signal.Signals) -> None:
@@ -109,9 +112,7 @@ class TestStop:
             stranger.says({"type": "ping"})
             assert stranger.hears() == {"type": "pong"}
             silent = clients.enter_context(Plain(loopback(daemon)))
-            began = time.monotonic()
             assert daemon.stop(number) == 0
-            assert time.monotonic() - began < 2
             for peer in [*peers, stranger]:
                 away = peer.hears()
                 assert 0 <= away.pop("reconnectAfterMs") < 2_000
@@ -124,13 +125,11 @@ class TestStop:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_a_second_signal_ends_it_at_once(self, number: signal.Signals) -> None:
-        with running_daemon() as daemon, Plain(loopback(daemon)) as alice:
+        with running_daemon(*FOR_TEN_MINUTES) as daemon, Plain(loopback(daemon)) as alice:
             alice.registers("alice")
             daemon.process.send_signal(number)
-            assert alice.hears()["type"] == "goingAway"
-            began = time.monotonic()
+            assert daemon.says(" stopping signal=")
             assert daemon.stop(number) == 0
-            assert time.monotonic() - began < 0.9
             assert " stopped " in daemon.log[-1]
 
     def test_a_pong_that_came_while_the_daemon_was_paused_counts(self) -> None:
@@ -153,10 +152,8 @@ class TestStop:
             assert claimant.hears() == error("id-taken")
 
     def test_nobody_there(self) -> None:
-        with running_daemon("--set", "limits.max_connections=100") as daemon:
-            began = time.monotonic()
+        with running_daemon("--set", "limits.max_connections=100", *FOR_TEN_MINUTES) as daemon:
             assert daemon.stop() == 0
-            assert time.monotonic() - began < 1.5
             assert [line.split()[2] for line in daemon.log] == ["listening", "ready", "stopping", "stopped"]
 
     def test_a_stuck_outbox(self) -> None:
@@ -170,9 +167,7 @@ class TestStop:
                 if "error" in answers:
                     break
             assert answers == {"ok", "error"}
-            began = time.monotonic()
             assert daemon.stop() == 0
-            assert time.monotonic() - began < 2
 
     def test_a_port_is_free_again_after_a_crash(self) -> None:
         with running_daemon() as daemon, Plain(loopback(daemon)) as alice:
@@ -260,30 +255,29 @@ class TestDescriptors:
             bob.registers("bob")
             with contextlib.ExitStack() as crowd:
                 waiting = [crowd.enter_context(Plain(loopback(daemon))) for _ in range(many)]
-                told = 0
-                while readable := select.select([client.sock for client in waiting], [], [], 0.3)[0]:
+                while len(waiting) > most:
+                    readable = select.select([client.sock for client in waiting], [], [], SECONDS)[0]
+                    assert readable
                     for client in [client for client in waiting if client.sock in readable]:
                         assert client.hears() == error("server-full")
                         assert client.hears() is None
                         waiting.remove(client)
-                        told += 1
-                assert told >= many - most
-                for client in waiting:
-                    client.says({"type": "ping"})
-                for client in waiting:
-                    assert client.hears() == {"type": "pong"}
+                for client in waiting:  # of whom a few may have been refused as well
+                    with contextlib.suppress(BrokenPipeError):
+                        client.says({"type": "ping"})
+                    assert client.hears() in ({"type": "pong"}, error("server-full"))
                 they_talk(alice, bob)
                 lines = [line for line in daemon.log if "server-full" in line]
                 assert len(lines) == 1
                 assert re.search(r" WARNING server-full limit=\S+ at=\S+( \S+)* links=\d+ refused=1$", lines[0])
             they_talk(alice, bob)
-            # Those who were refused may linger; the places of the others are free.
-            answers = []
-            for _ in range(3):
-                with Plain(loopback(daemon)) as client:
+            # Those who were refused may linger; the places of the others are free once the daemon has noticed.
+            deadline, answer = time.monotonic() + SECONDS, None
+            while answer != {"type": "pong"}:
+                assert time.monotonic() < deadline
+                with Plain(loopback(daemon)) as client, contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     client.says({"type": "ping"})
-                    answers.append(client.hears())
-            assert {"type": "pong"} in answers
+                    answer = client.hears()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 
 from sigd import systemd
 from sigd.systemd import MOST_DESCRIPTORS, MOST_STATUS, Notifier, inherited, watchdog_seconds
+from tests.daemon import HANG_SECONDS
 
 OURS = str(os.getpid())
 
@@ -196,7 +197,7 @@ def test_a_barrier_waits_until_all_has_been_acted_on(listener, notifier):
     done = threading.Event()
 
     def acts() -> None:
-        select.select([listener.sock], [], [], 10)
+        select.select([listener.sock], [], [], HANG_SECONDS)
         lines, [copy] = listener.hears()
         assert lines == ["BARRIER=1"]
         done.set()
@@ -212,7 +213,7 @@ def test_a_barrier_waits_until_all_has_been_acted_on(listener, notifier):
 def test_a_barrier_does_not_wait_for_ever(listener, notifier):
     before = time.monotonic()
     assert not notifier.barrier(0.05)
-    assert 0.05 <= time.monotonic() - before < 5
+    assert time.monotonic() - before >= 0.05
     for copy in listener.hears()[1]:
         os.close(copy)
 

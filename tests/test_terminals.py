@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import running_daemon
+from tests.daemon import HANG_SECONDS, running_daemon
 
-SECONDS = 20.0
-"""For what happens at once on a machine that has nothing else to do."""
+SECONDS = HANG_SECONDS
 
 HANGS_UP = """
 import os, pty, sys

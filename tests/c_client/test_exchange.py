@@ -16,7 +16,7 @@ import trio
 from sigd.client import AnswerFrom, ByeFrom, CandidateFrom, OfferFrom, Peer, connect
 from tests.c_client.build import CLIENT, SANITIZED, STRICT, compiled
 from tests.calls.public import SECRET, token, write_private
-from tests.daemon import running_daemon
+from tests.daemon import HANG_SECONDS, running_daemon
 
 pytestmark = pytest.mark.slow  # compiles, and starts processes
 
@@ -25,8 +25,7 @@ ANSWER = "v=0\r\no=- 4612 1 IN IP4 0.0.0.0\r\ns=callee\r\n" + "a=candidate:1 1 u
 CANDIDATE = {"candidate": 'candidate:9 1 udp 1 192.0.2.9 9 typ host ufrag "\\', "sdpMid": "0"}
 FAR = "4102444800"  # the year 2100
 
-LIMIT = 20.0
-"""Seconds for one call; on an idle machine it takes a tenth of one."""
+LIMIT = HANG_SECONDS
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemon import HANG_SECONDS
+
 HOST = "127.0.0.1"
 REALM = "sigd.test"
 
-START_SECONDS = 20.0
-"""It takes a tenth of a second on an idle machine."""
+START_SECONDS = HANG_SECONDS
 
 _ATTEMPTS = 5
 """How often another port is tried when somebody has taken the one that was free a moment ago."""

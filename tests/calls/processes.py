@@ -9,10 +9,11 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Self
 
+from tests.daemon import HANG_SECONDS
+
 ROOT = Path(__file__).parents[2]
 
-LIMIT = 30.0
-"""Seconds for one step of a call; on an idle machine the whole of it takes two."""
+LIMIT = HANG_SECONDS
 
 
 class PeerProcess:

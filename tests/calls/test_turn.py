@@ -16,13 +16,12 @@ from aiortc import RTCConfiguration, RTCIceServer, RTCIceTransportPolicy, RTCPee
 
 from sigd.relay.ice import IceServer, Vendor
 from tests.calls.coturn import HOST, Coturn, running_coturn
-from tests.daemon import running_daemon
+from tests.daemon import HANG_SECONDS, running_daemon
 
 SECRET = b"a-secret-of-the-TURN-server-and-sigd"
 TTL = 3600.0
 
-LIMIT = 30.0
-"""Seconds for one client; it takes a hundredth of one."""
+LIMIT = HANG_SECONDS
 
 UNAUTHORIZED = 401
 """RFC 8489, section 14.8."""

@@ -12,9 +12,9 @@ import pytest
 
 from sigd.client import Disconnected, Peer, Received
 from tests.at_rest import ROUND_SECONDS, JumpingClock, Rest
+from tests.daemon import HANG_SECONDS
 
-LIMIT = 120.0
-"""Seconds after which a test beside another process has failed; none comes near, on a machine that does other work."""
+LIMIT = HANG_SECONDS
 
 BOTH_BACKENDS = pytest.mark.parametrize("backend", ["trio", "asyncio"])
 

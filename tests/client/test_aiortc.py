@@ -13,9 +13,9 @@ from sigd.client import AnswerFrom, ByeFrom, CandidateFrom, OfferFrom, Peer, Sig
 from sigd.client.aiortc import END_OF_CANDIDATES, MOST_LOGGED, Signaling, configuration
 from tests.client import certificates
 from tests.client.scripted import ServerLink, scripted_server
-from tests.daemon import running_daemon
+from tests.daemon import HANG_SECONDS, running_daemon
 
-LIMIT = 20.0
+LIMIT = HANG_SECONDS
 
 HOST = "candidate:1 1 udp 2130706431 127.0.0.1 9 typ host"
 

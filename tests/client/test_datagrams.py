@@ -20,7 +20,7 @@ from sigd.client import (
     connect,
 )
 from tests.calls.public import SECRET, token, write_private
-from tests.client.backends import BOTH_BACKENDS, Brief, run, run_in_real_time, take
+from tests.client.backends import BOTH_BACKENDS, LIMIT, Brief, run, run_in_real_time, take
 from tests.daemon import Daemon, running_daemon
 
 pytestmark = BOTH_BACKENDS
@@ -259,7 +259,7 @@ def test_who_cannot_be_who_it_wants_to_be_is_told(
 ):
     async def main() -> None:
         with pytest.raises(SignalingError, match=code):
-            async with connect(udp(guarded), id="alice", credentials=credentials, connect_timeout=2.5):
+            async with connect(udp(guarded), id="alice", credentials=credentials, connect_timeout=LIMIT):
                 pass
 
     run_in_real_time(backend, main)

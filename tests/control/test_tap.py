@@ -125,6 +125,7 @@ async def test_what_is_said_to_a_tap_is_not_looked_at(desk: Asking, daemon: Daem
     assert (await operator.hears())["kind"] == "bye"
 
 
+@pytest.mark.alone
 async def test_a_reader_that_does_not_read_is_cut_and_the_relay_does_not_notice(
     serving: Serving, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import Any
 
 from sigd.wire import admin
+from tests.daemon import HANG_SECONDS
 
 GOLDEN = Path(__file__).parent / "golden"
 
-SECONDS = 20.0
+SECONDS = HANG_SECONDS
 
 Document = dict[str, Any]
 

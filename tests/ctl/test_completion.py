@@ -14,8 +14,9 @@ from sigd.wire import admin
 from sigd.wire.errors import ErrorCode
 from tests.ctl.conftest import Sigctl
 from tests.ctl.scripted import ScriptedDaemon, golden
+from tests.daemon import HANG_SECONDS
 
-SECONDS = 60.0
+SECONDS = HANG_SECONDS
 
 
 def fitting(sigctl: Sigctl, *words: str) -> list[str]:

@@ -29,10 +29,9 @@ from tests.calls.public import SECRET, token, write_private
 from tests.client.over_all import AUTH, daemon_in, url_of
 from tests.client.test_blocking_scripted import Link, scripted
 from tests.ctl.conftest import Sigctl
-from tests.daemon import Daemon
+from tests.daemon import HANG_SECONDS, Daemon
 
-SECONDS = 30.0
-"""After which a test has failed; none comes near."""
+SECONDS = HANG_SECONDS
 
 OVER_ALL = pytest.mark.parametrize("over", ["tcp", "tls", "udp", "unix"])
 

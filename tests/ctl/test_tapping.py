@@ -12,8 +12,9 @@ import pytest
 import sigd
 from tests.ctl.conftest import Sigctl
 from tests.ctl.scripted import Document, ScriptedDaemon, frame
+from tests.daemon import HANG_SECONDS
 
-SECONDS = 60.0
+SECONDS = HANG_SECONDS
 OPEN: Document = {"schema": 1, "type": "tap", "now": 1.0}
 PASSED: Document = {
     "schema": 1,

@@ -24,12 +24,12 @@ from sigd.relay.credentials import ExpiringToken, Rule, token_for
 from sigd.relay.globs import glob_matches
 from sigd.relay.limits import Rates
 from sigd.wire.messages import Register
-from tests.daemon import running_daemon
+from tests.daemon import HANG_SECONDS, running_daemon
 
 SECRET = b"correct-horse-battery-staple"
 OTHER = b"0123456789abcdef0123456789abcdef"
 ALL = ", ".join(next(action for action in vars(parser())["_actions"] if action.choices).choices)
-SECONDS = 30.0
+SECONDS = HANG_SECONDS
 ROOT = str(Path(sigd.__file__).parents[1])
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import sigd
-from tests.daemon import Daemon, running_daemon
+from tests.daemon import HANG_SECONDS, Daemon, running_daemon
 from tests.why.staged import HOST, RELAY, SRFLX, answer, sdp
 
-SECONDS = 60.0
+SECONDS = HANG_SECONDS
 
 
 class Operator:

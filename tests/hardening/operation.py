@@ -333,15 +333,13 @@ async def stop(ground: Ground) -> None:
 
 @trial("told to end twice")
 async def stop_at_once(ground: Ground) -> None:
-    ground.write(drain_ms=60_000)
+    ground.write(drain_ms=600_000)
     async with ground.daemon() as process:
         await process.peer("alice", ground.framing)
         os.kill(process.pid, signal.SIGTERM)
         await process.says(" stopping signal=SIGTERM")
-        began = time.monotonic()
         os.kill(process.pid, signal.SIGTERM)
         assert await process.ended() == 0
-        assert time.monotonic() - began < 2
 
 
 # -- row 45

@@ -12,6 +12,7 @@ from sigd.config.addresses import addresses_of
 from sigd.config.auth import Auth, HmacEntry, TokenEntry
 from sigd.net.inheriting import as_read, by_address, narrowed, url_of, with_inherited
 from sigd.net.listeners import BACKLOG, close_listener, open_listeners
+from tests.daemon import HANG_SECONDS
 from tests.in_process import need_ipv6
 
 LOOPBACK = "tcp://127.0.0.1:7337"
@@ -205,7 +206,7 @@ def test_an_adopted_listener_is_set_up_as_our_own() -> None:
                 assert theirs.getsockopt(level, option) == ours.getsockopt(level, option)
             with contextlib.ExitStack() as waiting:  # more than the one that it was opened for
                 for _ in range(8):
-                    waiting.enter_context(socket.create_connection(theirs.getsockname(), timeout=10))
+                    waiting.enter_context(socket.create_connection(theirs.getsockname(), timeout=HANG_SECONDS))
                 for _ in range(8):
                     theirs.accept()[0].close()
             assert BACKLOG > 8

@@ -6,7 +6,6 @@ Lower than `in_process`: no server around them, so that a test can look at what 
 import contextlib
 import socket
 import ssl
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -220,13 +219,6 @@ def _context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificates.files("localhost", "127.0.0.1"))
     return context
-
-
-def elapsed(function: Callable[[], object]) -> float:
-    """Seconds that something takes."""
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
 
 
 def close_all(socks: Sequence[socket.socket]) -> None:

@@ -24,13 +24,12 @@ from typing import Final, NamedTuple
 import pytest
 
 from tests import certificates
-from tests.daemon import Daemon, running_daemon
+from tests.daemon import HANG_SECONDS, Daemon, running_daemon
 from tests.protocol_md import configured
 from tests.protocol_md.configured import FILES, PORT, SOCKET
 from tests.protocol_md.document import HOLE, Block
 
-WAIT_SECONDS: Final = 20.0
-"""How long anything may take before an example fails: processes start slowly on a busy machine."""
+WAIT_SECONDS = HANG_SECONDS
 
 LONGEST: Final = 2_000
 """Bytes that are read of a datagram: more than any may have."""
