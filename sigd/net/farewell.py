@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from sigd.net.reactor import Reactor
     from sigd.net.stream import Stream
 
-FAREWELLS_AT_ONCE: Final = 500
-"""Links that are told to go before others have their turn: some 30 ms of work."""
+FAREWELLS_AT_ONCE: Final = 32
+"""Links that are told to go before others have their turn: 2 ms of work."""
 
 DRAIN_TURN_SECONDS: Final = 0.1
 """How often some links are told to go while a stop is spread over `drain_ms`: no crowd comes back in one moment."""

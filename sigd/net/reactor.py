@@ -9,6 +9,9 @@ import select
 import socket
 import ssl
 import time
+from collections import deque
+from itertools import islice
+from operator import length_hint
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -19,7 +22,7 @@ from sigd.net.farewell import send_all_away
 from sigd.net.listeners import Door
 from sigd.net.opening import TIMED_OUT, Opening, shake_hands
 from sigd.net.ports import Port
-from sigd.net.stream import IN, OUT, Stream
+from sigd.net.stream import IN, MESSAGES_PER_ROUND, OUT, Stream
 from sigd.net.udp import Datagrams
 from sigd.relay.access import Access
 from sigd.relay.deadlines import Deadlines
@@ -39,8 +42,42 @@ if TYPE_CHECKING:
     from sigd.net.dtls_session import Sessions
 
 
-EVENTS_PER_ROUND: Final = 256
-"""How many sockets one round looks at: some milliseconds of work, so that trio's other tasks have their turn."""
+EVENTS_PER_ROUND: Final = 1_024
+"""Maximum number of sockets that one round asks the kernel for. To find those that have little to say among them takes
+3 ms where there are as many; further ones come in the next round."""
+
+READ_SECONDS: Final = 0.001
+"""Budget of a round for sockets with something new: some hundred messages. All budgets together are a few milliseconds,
+which is how long a message waits for the end of a round. They are CPU time, so a busy machine makes rounds longer, not
+emptier."""
+
+UNREAD_SECONDS: Final = 0.0005
+"""Budget of a round for links that earlier rounds had no time to read, beside what is left of `READ_SECONDS`."""
+
+BACKLOG_SECONDS: Final = 0.0005
+"""Budget of a round for the backlogs of busy links. They come last, and go on even if there is always something new."""
+
+WRITE_SECONDS: Final = 0.001
+"""Budget of a round for writing; what is due beyond it is written in the next round."""
+
+CHORE_SECONDS: Final = 0.0005
+"""Budget of a round for work that is done in parts (`Router.chores`): so it slows everybody else down by a fifth."""
+
+LINKS_AT_ONCE: Final = 16
+"""Links between two looks at the clock, each of which costs a tenth of a message: 0.1 ms with one message each."""
+
+TURNS_AT_ONCE: Final = 4
+"""The same where turns are long, or late already."""
+
+DUE_PER_ROUND: Final = 64
+"""Maximum number of expired deadlines per round: 10 000 at once, each a ping, are spread over 0.3 s."""
+
+MESSAGES_WAITING: Final = 2_048
+"""Messages that are acted on until every link that waits has had a turn: 10 ms or less. The more links wait, the fewer
+messages of each are acted on per turn: at least one of those that have something new, so that each is answered soon."""
+
+BACKLOG_MESSAGES: Final = 4
+"""Minimum number of messages per turn of a busy link: with fewer, the turn itself costs as much as its messages."""
 
 STAY_SECONDS: Final = 0.001
 """How long the epoll is waited for here, before trio is asked to do it: that costs three times as much, and where
@@ -65,7 +102,10 @@ class Reactor:
     Attributes:
         router: the rules.
         now: when the current round began, in seconds on trio's clock.
-        busy: links that have sent more than was acted on.
+        clock: CPU seconds, with which budgets are measured.
+        unread: links that have sent something short for which there was no time yet, the oldest first.
+        busy: links that have sent more than was acted on, or much at once, those first that have waited longest.
+        most: maximum number of messages of one link per turn.
         stopping: nobody is taken in any more.
         datagrams: all links over UDP and DTLS.
         sessions: conversations in DTLS, where a listener speaks that.
@@ -78,13 +118,17 @@ class Reactor:
     def __init__(self, router: Router, max_connections: int) -> None:
         self.router = router
         self.now = 0.0
-        self.busy: list[Stream] = []
+        self.clock: Callable[[], float] = time.thread_time
+        self.unread: deque[Stream] = deque()
+        self.busy: deque[Stream] = deque()
+        self.most = MESSAGES_PER_ROUND
         self.stopping = False
         self.receive: Callable[[Link, bytes, float], None] = router.receive
         self.receive_line: Callable[[Link, bytes, float], None] = router.receive_line
         self._epoll = select.epoll()
         self._links: dict[int, Stream] = {}
         self._ports: dict[int, Port] = {}
+        self._pressing = False  # something waits for the next round that no event will tell of
         self._entrance = Entrance(self, self._epoll, max_connections)
         self.datagrams = Datagrams(self)
         self.sessions: Sessions | None = None
@@ -139,8 +183,8 @@ class Reactor:
                 had_turn = clock()
                 self._note_turn()
                 while True:
-                    events = poll(0 if self.busy else STAY_SECONDS, EVENTS_PER_ROUND)
-                    if not events and not self.busy and trio.current_time() < self.earliest:
+                    events = poll(0 if self._pressing else STAY_SECONDS, EVENTS_PER_ROUND)
+                    if not events and not self._pressing and trio.current_time() < self.earliest:
                         with trio.CancelScope(deadline=self.earliest) as self._alarm:
                             await trio.lowlevel.wait_readable(descriptor)
                         had_turn = clock()
@@ -162,62 +206,142 @@ class Reactor:
 
     def _round(self, events: list[tuple[int, int]]) -> None:
         now = self.now
-        links = self._links
-        busy, self.busy = self.busy, []
+        busy = len(self.busy)
+        began = self.clock() if busy or self.unread else 0.0
+        self.most = _share(len(events) + len(self.unread))
+        # What is new comes first: it is mostly from links that have been silent.
         doors: list[Door] = []
-        all_read = len(events) < EVENTS_PER_ROUND
-        for fd, event in events:
-            link = links.get(fd)
-            if link is None:
-                if fd in self._ports:
-                    all_read &= not self.datagrams.readable(self._ports[fd], now)
-                elif fd in self._entrance.doors:
-                    doors.append(self._entrance.doors[fd])
-                continue
-            try:
-                if event & OUT:
-                    link.writable(now)
-                if event & IN:
-                    link.readable(now)
-                elif event & ~OUT:
-                    link.abort("connection lost")
-            except Exception as fault:
-                self.fail(link, fault)
-        for link in busy:
-            link.busy = False
-            if not link.held:
-                try:
-                    link.take_turn(now)
-                except Exception as fault:
-                    self.fail(link, fault)
+        all_read = self._read(events, doors, now) and len(events) < EVENTS_PER_ROUND
+        if self.unread:
+            until = max(began + READ_SECONDS, self.clock()) + UNREAD_SECONDS
+            self._take_turns(self.unread, len(self.unread), until)
+        if busy:
+            self.most = max(BACKLOG_MESSAGES, _share(busy))
+            self._take_turns(self.busy, busy, self.clock() + BACKLOG_SECONDS)
         if doors:  # last: a new link may have the descriptor of one that ended in this round
             self._entrance.accept(doors)
         # Only after all that had come was read: who was silent because the daemon was stands here with a pong. But not
         # for ever, where every round leaves something to read.
+        more_due = False
         late = now - self.router.deadlines.earliest
-        if late >= (0 if all_read else LATEST_SECONDS):
-            self.router.expire(now, self.fail)
+        if late >= (0 if all_read and not self.unread else LATEST_SECONDS):
+            more_due = self.router.expire(now, self.fail, DUE_PER_ROUND)
         if now >= self.datagrams.timers.earliest:
-            self.datagrams.expire(now)
+            more_due |= self.datagrams.expire(now, DUE_PER_ROUND)
+        if self.router.chores:
+            self._do_chores()
         self._attend()
+        self._pressing |= more_due
+
+    def _read(self, events: list[tuple[int, int]], doors: list[Door], now: float) -> bool:
+        """Act on what is new, within the budget; links beyond it wait for their turn.
+
+        Args:
+            events: descriptors, and what each is ready for.
+            doors: gets the listeners among them.
+            now: seconds.
+
+        Returns:
+            Whether all sockets for datagrams were read to the end.
+        """
+        links, all_read, until = self._links, True, 0.0
+        coming = iter(events)
+        while True:
+            for fd, event in islice(coming, LINKS_AT_ONCE):
+                link = links.get(fd)
+                if link is None:
+                    if fd in self._ports:
+                        all_read &= not self.datagrams.readable(self._ports[fd], now)
+                    elif fd in self._entrance.doors:
+                        doors.append(self._entrance.doors[fd])
+                    continue
+                try:
+                    if event & OUT:
+                        link.writable(now)
+                    if event & IN:
+                        link.readable(now)
+                    elif event & ~OUT:
+                        link.abort("connection lost")
+                except Exception as fault:
+                    self.fail(link, fault)
+            if not length_hint(coming):
+                return all_read
+            until = until or self.clock() + READ_SECONDS
+            if self.clock() >= until:
+                break
+        late: list[tuple[int, int]] = []
+        for fd, event in coming:
+            link = links.get(fd)
+            if link is None:
+                late.append((fd, event))  # a port or a door, of which there are few
+            elif event & ~OUT:
+                link.wait_for_turn()
+        return self._read(late, doors, now) and all_read
+
+    def _take_turns(self, queue: deque[Stream], count: int, until: float) -> None:
+        """Read links that wait, or act on more of what they have sent, within a budget.
+
+        Args:
+            queue: where they wait.
+            count: maximum number of links: one that gets in again has its next turn in another round.
+            until: when the budget ends, by the clock.
+        """
+        for number in range(1, count + 1):
+            link = queue.popleft()
+            link.busy = False
+            try:
+                if not link.held:
+                    link.take_turn(self.now)
+                if not link.busy:
+                    link.rearm()
+            except Exception as fault:
+                self.fail(link, fault)
+            if not number % TURNS_AT_ONCE and self.clock() >= until:
+                break
+
+    def _do_chores(self) -> None:
+        """Go on with work that is done in parts, within the budget: each piece of work in turn."""
+        chores, clock = self.router.chores, self.clock
+        until = clock() + CHORE_SECONDS
+        while chores:
+            chore = chores.popleft()
+            try:
+                next(chore)
+            except StopIteration:
+                pass
+            except Exception as fault:
+                self.say_bug(fault)
+            else:
+                chores.append(chore)
+            if clock() >= until:
+                break
 
     def _attend(self) -> None:
+        """Write what is due, within the budget, and wake the rounds if something is left for them."""
         self._attend_due()
         if self.router.buffers.total and is_crowded(self.router):
             self._make_room()
         # Outside of a round, as in a reload, the next one may be asleep: for deadlines, and for those who are busy now.
-        earliest = -math.inf if self.busy else self.earliest
+        self._pressing = bool(self.busy or self.unread or self.router.due or self.router.chores)
+        earliest = -math.inf if self._pressing else self.earliest
         if earliest < self._alarm.deadline:
             self._alarm.deadline = earliest
 
     def _attend_due(self) -> None:
         due = self.router.due
-        for link in due:  # grows while it is walked
-            try:
-                link.attend(self.now)
-            except Exception as fault:
-                self.fail(link, fault)
-        due.clear()
+        coming, done, until = iter(due), 0, 0.0
+        while done < len(due):  # it grows while it is walked
+            for link in islice(coming, LINKS_AT_ONCE):
+                done += 1
+                try:
+                    link.attend(self.now)
+                except Exception as fault:
+                    self.fail(link, fault)
+            if done < len(due):
+                until = until or self.clock() + WRITE_SECONDS
+                if self.clock() >= until:
+                    break
+        del due[:done]
 
     def _make_room(self) -> None:
         """End links for the memory that they hold, and tell those who can be told."""
@@ -451,6 +575,15 @@ class Reactor:
         self._links.clear()
         self.datagrams.let_go()
         self.busy.clear()
+        self.unread.clear()
         self.router.due.clear()
+        self.router.chores.clear()
         self.router.deadlines = Deadlines()
         self._empty.set()
+
+
+def _share(waiting: int) -> int:
+    """Return how many messages of one link are acted on per turn while so many links wait."""
+    if waiting * MESSAGES_PER_ROUND <= MESSAGES_WAITING:
+        return MESSAGES_PER_ROUND
+    return max(1, MESSAGES_WAITING // waiting)

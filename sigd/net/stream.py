@@ -1,10 +1,13 @@
 """A link over a byte stream: its first byte, its framing, its buffers, its end."""
 
 import contextlib
+import fcntl
 import select
 import socket
 import ssl
 import struct
+import sys
+import termios
 from typing import TYPE_CHECKING, Final
 
 from sigd import log
@@ -35,7 +38,7 @@ SEND_BYTES: Final = 65_536
 """What is joined for one system call while a link is stuck: what its kernel buffer may take."""
 
 MESSAGES_PER_ROUND: Final = 32
-"""Messages of one link that are acted on before the others have their turn."""
+"""Messages of one link that are acted on before the others have their turn; where many wait it is fewer."""
 
 STRANGERS_MESSAGES_PER_ROUND: Final = 2
 """The same before `register`: who honestly comes in says one thing, and there may be hundreds of others."""
@@ -49,6 +52,12 @@ _FIN_WAIT2: Final = 5
 _RESET: Final = struct.pack("ii", 1, 0)
 """struct linger: close at once, and say so (socket(7))."""
 
+SHORT_BYTES: Final = 8_192
+"""Bytes up to which what waits to be read may be one message: a browser's offer with all its candidates."""
+
+_NO_SIZE: Final = bytes(4)
+"""Room for the int that FIONREAD fills in."""
+
 IN: Final = select.EPOLLIN
 OUT: Final = select.EPOLLOUT
 
@@ -60,7 +69,7 @@ class Stream(ClosingLink):
         sock: non-blocking; `fd` is its descriptor.
         interest: what epoll watches it for.
         opening: what comes before its first message, while there may be something.
-        busy: it has sent more than was acted on, and has its turn in the next round without being waited for.
+        busy: it has sent more than was acted on, and has a turn in one of the next rounds without being waited for.
         tls: its socket again, where it speaks TLS.
     """
 
@@ -107,6 +116,7 @@ class Stream(ClosingLink):
     def readable(self, now: float) -> None:
         """Read once, and act on what came."""
         if self.busy:
+            self.rearm()  # it has its turn, and takes up no more room among those that have something new
             return
         if self.held and not self.closing:
             self.rearm()  # held since it was last read, by something else than what it sent
@@ -153,7 +163,7 @@ class Stream(ClosingLink):
         kept = split.rest or frames
         if not frames:
             try:
-                frames = split.take(chunk, STRANGERS_MESSAGES_PER_ROUND if self.id is None else MESSAGES_PER_ROUND)
+                frames = split.take(chunk, STRANGERS_MESSAGES_PER_ROUND if self.id is None else self._reactor.most)
             except ProtocolError as fault:
                 self._misframed(fault)
             fresh = len(frames)
@@ -263,6 +273,18 @@ class Stream(ClosingLink):
             self._reactor.busy.append(self)
         self.rearm()
 
+    def wait_for_turn(self) -> None:
+        """Be read later: something has come for which there is no time now. Those with little to say come first."""
+        if not self.busy:
+            self.busy = True
+            queue = self._reactor.busy if self._unread_bytes() > SHORT_BYTES else self._reactor.unread
+            queue.append(self)
+        self.rearm()
+
+    def _unread_bytes(self) -> int:
+        size = fcntl.ioctl(self.fd, termios.FIONREAD, _NO_SIZE)
+        return int.from_bytes(size, sys.byteorder)
+
     def ping(self, now: float) -> None:
         """Ask for a sign of life."""
         self.reply(said.PingSaid())
@@ -330,7 +352,7 @@ class Stream(ClosingLink):
 
     def rearm(self) -> None:
         """Have epoll watch for what this link can make use of now."""
-        interest = 0 if self._ended or (self.held and not self.closing) else IN
+        interest = 0 if self._ended or self.busy or (self.held and not self.closing) else IN
         if self.stuck:
             interest |= OUT
         if interest != self.interest and not self.over:

@@ -2,6 +2,7 @@
 
 import heapq
 import math
+import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -39,12 +40,16 @@ class Timers:
             self._links[tick] = [link]
             heapq.heappush(self._ticks, tick)
 
-    def due(self, now: float) -> "list[DatagramLink]":
-        """The links to look at now; each is to be watched again."""
+    def due(self, now: float, most: int = sys.maxsize) -> "list[DatagramLink]":
+        """Return the links to look at now, about so many at most; each is to be watched again."""
         found: list[DatagramLink] = []
-        while self._ticks and self._ticks[0] * TICK <= now:
-            for link in self._links.pop(heapq.heappop(self._ticks)):
+        while self._ticks and self._ticks[0] * TICK <= now and len(found) < most:
+            links = self._links[self._ticks[0]]
+            for link in links[-most:]:
                 if link.timer_at <= now:  # else it was looked at meanwhile, and is watched anew
                     link.timer_at = NEVER
                     found.append(link)
+            del links[-most:]
+            if not links:
+                del self._links[heapq.heappop(self._ticks)]
         return found

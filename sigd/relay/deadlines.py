@@ -5,6 +5,8 @@ comes due looks again at what its links have become, and puts those that are not
 """
 
 import math
+import sys
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
 
 from sigd.relay.link import NEVER
@@ -126,17 +128,18 @@ class Deadlines:
         else:
             self._new.pop(link, None)
 
-    def due(self, now: float) -> "list[Link]":
-        """The links to look at now; each is to be watched again, or ends."""
-        found: list[Link] = []
-        for link, when in self._new.items():
-            if when > now:
-                break
-            found.append(link)
+    def due(self, now: float, most: int = sys.maxsize) -> "list[Link]":
+        """Return the links to look at now, at most so many; each is to be watched again, or ends."""
+        new = takewhile(lambda item: item[1] <= now, self._new.items())
+        found = [link for link, _ in islice(new, most)]
         for link in found:
             del self._new[link]
-        for tick in [tick for tick in self._buckets if tick * TICK <= now]:
-            found += self._buckets.pop(tick).links
+        for tick in sorted(tick for tick in self._buckets if tick * TICK <= now):
+            links = self._buckets[tick].links
+            while links and len(found) < most:
+                found.append(links.popitem()[0])
+            if not links:
+                del self._buckets[tick]
         for link in found:
             link.bucket = None
         self.earliest = min(min(self._buckets, default=NEVER) * TICK, next(iter(self._new.values()), NEVER))

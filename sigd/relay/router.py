@@ -1,5 +1,6 @@
 """The rules: what happens with each message of a client. No I/O, no clock; nothing here ever waits."""
 
+import sys
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, assert_never, get_args
 
@@ -46,7 +47,7 @@ from sigd.wire.messages import (
 from sigd.wire.said import PeerEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sigd.config import Limits
     from sigd.relay.access import Access
@@ -77,6 +78,8 @@ class Router:
         deadlines: when to look at which link again.
         due: links for the transports to look at: something came into an empty outbox, or the link closes.
         buffers: what waits here for anybody, in bytes.
+        chores: work on many links that is done in parts, a step of some links in each round: iterators that do one step
+            each time that they are resumed, some 0.1 ms of work.
         received: messages so far that could be read, by type; `relayed`: those passed on; `unanswered` ones are those
             that only a server says.
         bytes_received, bytes_sent: what came and went so far, framing included, and without what TLS and DTLS add.
@@ -101,6 +104,7 @@ class Router:
         self.deadlines = Deadlines()
         self.due: list[Link] = []
         self.buffers: Buffers[Link] = Buffers()
+        self.chores: deque[Iterator[None]] = deque()
         self.received: dict[type[ClientMessage], int] = dict.fromkeys(get_args(ClientMessage), 0)
         self.relayed = 0
         self.bytes_received = 0
@@ -310,18 +314,23 @@ class Router:
         """Have the link looked at when it is next due."""
         self.deadlines.watch(link, next_deadline(link, self.limits))
 
-    def expire(self, now: float, failed: "Callable[[Link, Exception], None]") -> None:
-        """Do what is due by now.
+    def expire(self, now: float, failed: "Callable[[Link, Exception], None]", most: int = sys.maxsize) -> bool:
+        """Do what is due by now, at most for so many links.
 
         Args:
             now: seconds.
             failed: is told of a link and the bug that it met; the others are looked at all the same.
+            most: links.
+
+        Returns:
+            Whether there are more.
         """
-        for link in self.deadlines.due(now):
+        for link in self.deadlines.due(now, most):
             try:
                 self.look_at(link, now)
             except Exception as fault:
                 failed(link, fault)
+        return self.deadlines.earliest <= now
 
     def look_at(self, link: "Link", now: float) -> None:
         """Do what is due to one link by now, and have it looked at again."""
