@@ -24,7 +24,7 @@ from sigd.relay.limits import Rates
 from sigd.relay.link import NEVER, Link
 from sigd.relay.router import Router
 from sigd.wire.errors import ErrorCode, ProtocolError
-from sigd.wire.framing import NOT_HTTP, TLS_ALERT, Framing, Lines, Prefixed, Splitter, framing_of
+from sigd.wire.framing import NOT_HTTP, TLS_ALERT, Framing, Lines, Prefixed, Splitter, TooLong, framing_of
 from sigd.wire.messages import decode_said
 from sigd.wire.said import Error, PingSaid
 
@@ -201,8 +201,11 @@ class Memory(Link):
                     self._wait = max(self._wait, self.heard(len(self._backlog), 0, self.now))
                 while self._backlog and not self.held:
                     self._receive(self, self._backlog.pop(0), self.now)
+            except TooLong as fault:
+                split.skip()
+                self.router.refuse(self, fault, self.now, fault.head, fault.length)
             except ProtocolError as fault:
-                self.refuse(fault)
+                self.router.refuse(self, fault, self.now)
             if self._wait and not self._backlog:
                 self._wait = 0.0
                 self.pause(self.now)

@@ -93,13 +93,13 @@ enum sigd_code {
     SIGD_CODE_PEER_UNAVAILABLE,
     /* The recipient's outbox is full. */
     SIGD_CODE_PEER_BUSY,
-    /* Longer than the server takes in a line, or than the `maxFrame` of whom it is for. */
+    /* Longer than the server takes, or than the `maxFrame` of whom it is for. */
     SIGD_CODE_TOO_LARGE,
     /* Too much in too short a time. */
     SIGD_CODE_RATE_LIMITED,
     /* The credential does not allow this. */
     SIGD_CODE_FORBIDDEN,
-    /* A length out of range, a line too long before `register`, a frame that took too long, or a bad PROXY header. */
+    /* A length of 0 or far above the limit, a frame too long before `register`, one that took too long, or a bad PROXY header. */
     SIGD_CODE_BAD_FRAME,
     /* The credential is not accepted for this ID, or not any more. */
     SIGD_CODE_AUTH_FAILED,

@@ -22,7 +22,7 @@ from sigd.client.renewal import Renewal
 from sigd.wire import messages
 from sigd.wire.datagram import MAX_MESSAGE
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
-from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, framing_of
+from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, TooLong, framing_of
 from sigd.wire.messages import ClientMessage, Ping, Pong, Register, Relayed
 from sigd.wire.said import (
     AnswerFrom,
@@ -179,7 +179,9 @@ class Conversation:
                 frames = split.take(chunk, _ALL)
             except ProtocolError as fault:
                 frames = ()
-                if fault.code is not ErrorCode.TOO_LARGE:  # of a line: it was passed over
+                if isinstance(fault, TooLong):
+                    split.skip()
+                else:
                     self._finish(Disconnected(f"the server sent what is no frame: {fault.text}", sent=True))
             for frame in frames:
                 if not self.over:

@@ -144,8 +144,8 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=LEAST_FRAME,
             le=LARGEST_FRAME,
-            description="Largest frame; at most outbox_bytes - 4. Past it: bad-frame, close;"
-            " a line is skipped, too-large, and the connection goes on.",
+            description="Largest frame; at most outbox_bytes - 4. Past it: the frame is skipped, too-large, and the"
+            " connection goes on; a length-prefixed one above 16 times as much: bad-frame, close.",
         ),
     ] = 65_536
     max_depth: Annotated[

@@ -9,7 +9,7 @@ from msgspec import Struct
 from sigd.net.callers import Process
 from sigd.wire import admin, framing
 from sigd.wire.admin import MAX_QUESTION
-from sigd.wire.framing import Framing, Lines, Prefixed, Splitter
+from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, TooLong
 
 IDLE_SECONDS: Final = 600.0
 """How long nothing may be asked: a person reads, and `sigctl top` asks every second."""
@@ -61,7 +61,11 @@ class Asker:
             chunk = b"" if split is not None and split.more else await self._receive(idle_seconds)
             if split is None:
                 split = self._begin(chunk)
-            self._frames.extend(split.take(chunk, _AT_ONCE))
+            try:
+                self._frames.extend(split.take(chunk, _AT_ONCE))
+            except TooLong:
+                split.skip()
+                raise
         self._begun = False
         return self._frames.popleft()
 

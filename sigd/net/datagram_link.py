@@ -247,7 +247,8 @@ class DatagramLink(ClosingLink):
                 return
             if len(message) > MIN_FRAME and len(message) > self.largest_frame:
                 text = "this message is longer than `maxFrame`"
-                self.refuse(ProtocolError(ErrorCode.TOO_LARGE, text, limit="max_frame"))
+                fault = ProtocolError(ErrorCode.TOO_LARGE, text, limit="max_frame")
+                self.router.refuse(self, fault, now, message)
             else:
                 receive(self, message, now)
 

@@ -15,7 +15,7 @@ from sigd.relay.snapshot import LinkState
 from sigd.wire.cookies import CookiesState
 from sigd.wire.datagram_state import ChannelState, Count
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of the snapshot: another one is refused whole. It rises with every change of what is in it."""
 
 _MAGIC: Final = b"sigd snapshot"
@@ -50,7 +50,7 @@ class StreamState(Struct, array_like=True):
     framing: Annotated[int, Meta(ge=0, le=2)]
     rest: bytes
     more: bool
-    skipping: bool
+    skipping: Count
     backlog: list[bytes]
     has_spoken: bool
     ended: bool

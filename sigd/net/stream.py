@@ -16,11 +16,12 @@ from sigd.net.closing import ClosingLink
 from sigd.net.parcel import StreamState
 from sigd.net.tls import RECORD_BYTES, TLSSocket
 from sigd.relay.buffers import MESSAGE_BYTES
+from sigd.relay.deadlines import frame_timeout_ms
 from sigd.relay.link import NEVER, Link
 from sigd.relay.router import UNREGISTERED
-from sigd.wire import framing, proxy, said
+from sigd.wire import commands, framing, proxy, said
 from sigd.wire.errors import ErrorCode, ProtocolError
-from sigd.wire.framing import Framing, Lines, Prefixed, Splitter
+from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, TooLong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -165,7 +166,7 @@ class Stream(ClosingLink):
             try:
                 frames = split.take(chunk, STRANGERS_MESSAGES_PER_ROUND if self.id is None else self._reactor.most)
             except ProtocolError as fault:
-                self._misframed(fault)
+                self._misframed(split, fault, now)
             fresh = len(frames)
         elif chunk:
             raise AssertionError("a link with a backlog was read")
@@ -213,11 +214,30 @@ class Stream(ClosingLink):
                 self.close("tls where none is spoken")
         return self._split
 
-    def _misframed(self, fault: ProtocolError) -> None:
+    def _misframed(self, split: Splitter, fault: ProtocolError, now: float) -> None:
         fault.limit = "max_frame" if self.id is not None else "max_frame_unregistered"
-        if fault.code is ErrorCode.TOO_LARGE and self.id is None:
-            fault = ProtocolError(ErrorCode.BAD_FRAME, fault.text + " before register", limit=fault.limit)
-        self.refuse(fault)
+        if not isinstance(fault, TooLong):
+            self.router.refuse(self, fault, now)
+        elif self.id is None:
+            text = fault.text + " before register"
+            strict = ProtocolError(ErrorCode.BAD_FRAME, text, limit=fault.limit)
+            self.router.refuse(self, strict, now, fault.head, fault.length)
+        elif fault.is_known:  # else it comes again, when its beginning says what it is, and who waits for the answer
+            split.skip()
+            # As much as would be a frame has the time of one, and holds nothing.
+            more_seconds = split.skipping // split.limit * frame_timeout_ms(self, self.router.limits) / 1000
+            self.frame_since = min(self.frame_since, now) + more_seconds
+            self.router.watch(self)
+            self.router.refuse(self, fault, now, self._as_json(fault.head), fault.length)
+
+    def _as_json(self, head: bytes) -> bytes:
+        return commands.as_json(head) if self.patient and not head.lstrip().startswith(b"{") else head
+
+    @property
+    def begun(self) -> bytes:
+        """The beginning of a message that is not whole yet, as far as it is at hand."""
+        rest = b"" if self._split is None else bytes(self._split.rest[: framing.PREFIX_BYTES + framing.HEAD_BYTES])
+        return self._as_json(rest if self.patient else rest[framing.PREFIX_BYTES :])
 
     def _unfinished(self, progress: bool, now: float) -> None:
         """Settle what happens with what was not acted on: its turn in the next round, or a deadline."""
@@ -448,7 +468,7 @@ class Stream(ClosingLink):
             framing=0 if split is None else 2 if self.patient else 1,
             rest=b"" if split is None else bytes(split.rest),
             more=split is not None and split.more,
-            skipping=split is not None and split.skipping,
+            skipping=0 if split is None else split.skipping,
             backlog=list(self._backlog),
             has_spoken=self._receive != self._reactor.receive_first_line,
             ended=self._ended,

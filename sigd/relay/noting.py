@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 from sigd.relay.record import NOBODY, Passed
 from sigd.relay.refusals import Attempt
 from sigd.wire import messages
-from sigd.wire.errors import ProtocolError
+from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.messages import Register
 from sigd.wire.salvage import Salvaged, is_name, salvage
 
@@ -41,6 +41,10 @@ def note(router: "Router", link: "Link", fault: "ProtocolError", now: float, fra
     """
     fault.is_recorded = True
     found = salvage(frame) if frame else Salvaged()
+    if fault.code is ErrorCode.TOO_LARGE and fault.ref is None:
+        # Nobody has read it, and somebody may wait for an answer.
+        fault.ref = found.ref if found.ref is not None and is_name(found.ref) else None
+        fault.to = found.to if found.to is not None and messages.is_peer_id(found.to) else None
     kind = found.kind if found.kind in messages.CLIENT_TYPES else ""
     if kind == _REGISTER:
         note_register(router, link, found.id, fault, now)

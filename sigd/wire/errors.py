@@ -77,14 +77,15 @@ _RULES: dict[ErrorCode, _Rule] = {
     ErrorCode.PEER_UNAVAILABLE: _Rule(_GOES_ON, Next.BACK_OFF, "Nobody holds the ID in `to`, or its link has ended."),
     ErrorCode.PEER_BUSY: _Rule(_GOES_ON, Next.BACK_OFF, "The recipient's outbox is full."),
     ErrorCode.TOO_LARGE: _Rule(
-        _GOES_ON, Next.MEND, "Longer than the server takes in a line, or than the `maxFrame` of whom it is for."
+        _GOES_ON, Next.MEND, "Longer than the server takes, or than the `maxFrame` of whom it is for."
     ),
     ErrorCode.RATE_LIMITED: _Rule(_GOES_ON, Next.BACK_OFF, "Too much in too short a time."),
     ErrorCode.FORBIDDEN: _Rule(_GOES_ON, Next.MEND, "The credential does not allow this."),
     ErrorCode.BAD_FRAME: _Rule(
         _CLOSES,
         Next.BACK_OFF,
-        "A length out of range, a line too long before `register`, a frame that took too long, or a bad PROXY header.",
+        "A length of 0 or far above the limit, a frame too long before `register`, one that took too long, or a bad"
+        " PROXY header.",
     ),
     ErrorCode.AUTH_FAILED: _Rule(_CLOSES, Next.NEVER, "The credential is not accepted for this ID, or not any more."),
     ErrorCode.AUTH_EXPIRED: _Rule(_CLOSES, Next.BACK_OFF, "The credential has expired: come back with a new one."),

@@ -19,6 +19,13 @@ PREFIX_BYTES: Final = 4
 NEWLINE_BYTES: Final = 1
 """A line's end."""
 
+SKIPPED_LIMITS: Final = 16
+"""Limits up to which a frame is passed over instead of ending the link: 1 MiB by default, four times the largest
+description that `why` reads. A length beyond is more likely no length at all."""
+
+HEAD_BYTES: Final = 1_024
+"""Of a frame that is passed over, what is looked at once: `type`, `to` and `ref`, where they stand before the SDP."""
+
 NO_FRAMES: Final[Sequence[bytes]] = ()
 
 _length_at: Final[Callable[[bytes, int], tuple[int]]] = struct.Struct(">I").unpack_from
@@ -78,6 +85,25 @@ def framing_of(first: int) -> Framing:
             return Framing.LINES
 
 
+class TooLong(ProtocolError):
+    """A frame above the limit, that can be passed over.
+
+    Attributes:
+        head: its beginning, as far as it has come.
+        length: its bytes; of a line, those that have come.
+    """
+
+    def __init__(self, text: str, head: bytes, length: int) -> None:
+        super().__init__(ErrorCode.TOO_LARGE, text)
+        self.head = head[:HEAD_BYTES]
+        self.length = length
+
+    @property
+    def is_known(self) -> bool:
+        """Whether as much of its beginning has come as is ever looked at."""
+        return len(self.head) == min(self.length, HEAD_BYTES)
+
+
 class Splitter(Protocol):
     """Finds the frames in what one link sends."""
 
@@ -85,20 +111,24 @@ class Splitter(Protocol):
     """Bytes of the longest frame that is taken; may change between two calls of `take`."""
     more: bool
     """Whether `take(b"")` may find something."""
-    skipping: bool
-    """Whether what comes is passed over, up to the end of a line."""
+    skipping: int
+    """How many bytes are passed over still; 1 of a line, whose length nobody knows."""
 
     def take(self, chunk: bytes, most: int) -> Sequence[bytes]:
         """The next whole frames, at most `most`, `chunk` being what came after all that was given before.
 
         Raises:
-            ProtocolError: what comes next is no frame: `bad-frame` (nothing can follow), or `too-large` (the line is
-                passed over, and the next call goes on behind it).
+            TooLong: what comes next is above the limit; `skip` passes over it.
+            ProtocolError: what comes next is no frame: `bad-frame`, and nothing can follow.
         """
         ...
 
     def clear(self) -> None:
         """Forget what has come: nothing follows."""
+        ...
+
+    def skip(self) -> None:
+        """Pass over the frame that was `TooLong`: the next call of `take` goes on behind it."""
         ...
 
     @property
@@ -115,7 +145,7 @@ class Prefixed:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.more = False
-        self.skipping = False
+        self.skipping = 0
         self.rest: bytes | bytearray = b""
         self._need = PREFIX_BYTES
 
@@ -123,7 +153,9 @@ class Prefixed:
         """The next whole frames, at most `most`.
 
         Raises:
-            ProtocolError: `bad-frame`, the length that comes next being 0 or above the limit.
+            TooLong: the length that comes next is above the limit. Without `skip` it is raised again, once more of the
+                frame has come.
+            ProtocolError: `bad-frame`: that length is 0, or above `SKIPPED_LIMITS` limits.
         """
         data = self._joined(chunk) if self.rest else chunk
         if data is None:
@@ -139,7 +171,7 @@ class Prefixed:
             stop = first + size
             if size > limit or not size:
                 if not frames:
-                    raise ProtocolError(ErrorCode.BAD_FRAME, f"a frame's length must be 1 to {limit} bytes here")
+                    raise self._misframed(data, size)
                 self.more = True
                 break
             if stop > end:
@@ -153,8 +185,31 @@ class Prefixed:
         self.rest = data[start:] if start < end else b""
         return frames
 
+    def _misframed(self, data: bytes, size: int) -> ProtocolError:
+        text = f"a frame's length must be 1 to {self.limit} bytes here"
+        if not 0 < size <= SKIPPED_LIMITS * self.limit:
+            return ProtocolError(ErrorCode.BAD_FRAME, text)
+        self.rest = data
+        self._need = PREFIX_BYTES + min(size, HEAD_BYTES)
+        return TooLong(text, data[PREFIX_BYTES : PREFIX_BYTES + min(size, HEAD_BYTES)], size)
+
+    def skip(self) -> None:
+        """Pass over the frame that was `TooLong`; until its end the rest is its length, and nothing else is kept."""
+        size = int.from_bytes(self.rest[:PREFIX_BYTES], "big")
+        stop = PREFIX_BYTES + size
+        self.skipping = max(0, stop - len(self.rest))
+        self.rest = bytes(self.rest[:PREFIX_BYTES] if self.skipping else self.rest[stop:])
+        self.more = not self.skipping and len(self.rest) >= PREFIX_BYTES
+        self._need = PREFIX_BYTES
+
     def _joined(self, chunk: bytes) -> bytes | None:
         rest = self.rest
+        if self.skipping:
+            behind = chunk[self.skipping :]
+            self.skipping = max(0, self.skipping - len(chunk))
+            if self.skipping:
+                return None
+            return behind
         if len(rest) + len(chunk) < self._need:
             if not isinstance(rest, bytearray):
                 rest = self.rest = bytearray(rest)
@@ -186,13 +241,13 @@ class Lines:
         self.limit = limit
         self.more = False
         self.rest: bytes | bytearray = b""
-        self.skipping = False
+        self.skipping = 0
 
     def take(self, chunk: bytes, most: int) -> Sequence[bytes]:
         """The next whole lines without their ends, at most `most`.
 
         Raises:
-            ProtocolError: `too-large`, once for each line above the limit.
+            TooLong: once for each line above the limit, which is passed over anyway.
         """
         if telnet.IAC in chunk or telnet.IAC in self.rest[-telnet.LONGEST_BEGINNING :]:
             return self._untangled(chunk, most)
@@ -209,7 +264,7 @@ class Lines:
             _, found, chunk = chunk.partition(_LF)
             if not found:
                 return NO_FRAMES
-            self.skipping = False
+            self.skipping = 0
         data = bytes(self.rest) + chunk if self.rest else chunk
         if _HERE in data:
             opening = _OPENING.match(data)
@@ -230,7 +285,7 @@ class Lines:
             start = stop + 1
             if too_large:
                 self.rest, self.more = data[start:], start < end
-                raise self._too_large()
+                raise self._too_large(line)
             frames.append(line)
         if self.more:
             self.rest = data[start:]
@@ -256,16 +311,16 @@ class Lines:
             if frames:
                 self.rest, self.more = rest, True
                 return frames
-            self.skipping = True
-            raise self._too_large()
+            self.skipping = 1
+            raise self._too_large(rest)
         self.rest = rest
         return frames
 
     def _grown(self, chunk: bytes) -> Sequence[bytes]:
         if len(self.rest) + len(chunk) > self.limit + 1:
-            self.rest = b""
-            self.skipping = True
-            raise self._too_large()
+            line, self.rest = bytes(self.rest) + chunk, b""
+            self.skipping = 1
+            raise self._too_large(line)
         if not isinstance(self.rest, bytearray):
             self.rest = bytearray(self.rest)
         self.rest += chunk
@@ -280,24 +335,28 @@ class Lines:
         # Before its end has come, up to three bytes of that may be in it.
         size = (len(text) - (_CLOSING_BYTES - 1) if closing is None else closing.start()) - 1
         too_large = size > self.limit and not self.skipping
+        head = bytes(text[1 : 1 + HEAD_BYTES]) if too_large else b""
         if closing is not None:
             frame, self.rest = bytes(text[1 : closing.start() + 1]), bytes(text[closing.end() :])
             self.more = bool(self.rest)
-            skipped, self.skipping = self.skipping, False
+            skipped, self.skipping = self.skipping, 0
         elif too_large or self.skipping:
             # What is skipped leaves nothing behind but an end that has begun, and a sign that its beginning was a text.
             begun = _BEGUN_CLOSING.search(text, known)
             frame, self.rest = b"", b"\n<" + (b"" if begun is None else begun[0])
-            skipped = self.skipping = True
+            skipped = self.skipping = 1
         else:
             self.rest = text
             return NO_FRAMES
         if too_large:
-            raise ProtocolError(ErrorCode.TOO_LARGE, f"a text must be at most {self.limit} bytes here")
+            raise TooLong(f"a text must be at most {self.limit} bytes here", head, size)
         return NO_FRAMES if skipped else [frame]
 
-    def _too_large(self) -> ProtocolError:
-        return ProtocolError(ErrorCode.TOO_LARGE, f"a line must be at most {self.limit} bytes here")
+    def _too_large(self, line: bytes) -> ProtocolError:
+        return TooLong(f"a line must be at most {self.limit} bytes here", line, len(line))
+
+    def skip(self) -> None:
+        """Pass over the line that was `TooLong`: that is done already."""
 
     def clear(self) -> None:
         """Forget what has come: nothing follows."""

@@ -129,7 +129,7 @@ class TestRefused:
             (b"", "no snapshot"),
             (b"x" * 100, "no snapshot"),
             (b"sigd snapshot", "no snapshot"),
-            (headed(b"", number=parcel.FORMAT + 1), "of format 2"),
+            (headed(b"", number=parcel.FORMAT + 1), f"of format {parcel.FORMAT + 1}"),
             (headed(b""), "does not say"),
             (headed(b"\x90"), "does not say"),
             (headed(b"\x91" * 5_000), "does not say"),

@@ -8,8 +8,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from sigd.wire.errors import ErrorCode
 from sigd.wire.framing import NOT_HTTP, TLS_ALERT
-from tests.in_process import FRAMINGS, Daemon, as_json, error, text_message
+from tests.conftest import Serving
+from tests.in_process import FRAMINGS, Daemon, as_json, error, text_message, within
 
 RELAYED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"type": "offer", "sdp": "v=0\r\no=- 1 \u2028"}, {"session": "s 1"}),
@@ -181,17 +183,54 @@ class TestSizes:
         await client.says(b'{"type":"ping","x":"' + b"x" * 4_075 + b'"}')
         assert await client.hears_all() == [error("bad-frame")]
 
-    async def test_a_long_prefixed_frame_closes(self, daemon: Daemon) -> None:
+    @pytest.mark.parametrize("size", [0, 16 * 65_536 + 1, 0xFFFFFF])
+    async def test_what_can_be_no_length_closes(self, daemon: Daemon, size: int) -> None:
         client = await daemon.peer("alice", "prefixed")
-        await client.sends((65_537).to_bytes(4, "big"))
+        await client.sends(size.to_bytes(4, "big"))
         assert await client.hears_all() == [error("bad-frame")]
+
+    @pytest.mark.parametrize("size", [65_537, 74_000, 500_000, 16 * 65_536])
+    async def test_a_long_prefixed_frame_is_passed_over(self, serving: Serving, size: int) -> None:
+        async with serving(bytes_per_second=0) as daemon:
+            client, _ = await daemon.peer("alice", "prefixed"), await daemon.peer("bob")
+            head = b'{"type":"offer","to":"bob","ref":"7","session":"s","sdp":"'
+            pings = [client.framed(b'{"type":"ping","ref":"%d"}' % number) for number in (1, 2)]
+            await client.sends(pings[0] + client.framed(head + b"x" * (size - len(head))) + pings[1])
+            assert await client.hears() == {"type": "pong", "ref": "1"}
+            assert await client.hears() == error("too-large", ref="7", to="bob")
+            assert await client.hears() == {"type": "pong", "ref": "2"}
+            await client.hears_nothing()
+            (refused,) = daemon.router.record.history("alice", "bob", 0.0).passed
+            assert refused[1:6] == ("alice", "bob", b"", ErrorCode.TOO_LARGE, "offer")
+            assert (refused.session, refused.length, refused.times) == ("s", size, 1)
+            assert daemon.router.limits_hit == {"max_frame": 1}
+
+    async def test_it_is_answered_when_its_beginning_has_come(self, daemon: Daemon) -> None:
+        client = await daemon.peer("alice", "prefixed")
+        frame = client.framed(b'{"type":"bye","to":"bob","ref":"7","x":"' + b"x" * 70_000)
+        for place in range(0, 1_027, 79):
+            await client.sends(frame[place : place + 79])
+            await client.hears_nothing()
+        await client.sends(frame[1_027:1_028])
+        assert await client.hears() == error("too-large", ref="7", to="bob")
+        await client.sends(frame[1_028:])
+        await client.is_served()
+
+    async def test_a_frame_that_is_passed_over_has_the_time_of_so_many(self, daemon: Daemon) -> None:
+        client = await daemon.peer("alice", "prefixed", keepaliveMs=300_000)
+        await client.sends(client.framed(b"x" * 140_000)[:2_000])
+        assert await client.hears() == error("too-large")
+        began = trio.current_time()
+        assert await client.hears_all() == [error("bad-frame")]
+        assert within(trio.current_time() - began, 30)
 
     @pytest.mark.parametrize("size", [65_537, 65_538, 65_539, 200_000])
     async def test_a_long_line_is_passed_over(self, daemon: Daemon, size: int) -> None:
         client = await daemon.peer("alice", "lines")
-        await client.sends(b'{"type":"ping","ref":"1"}\n' + b"x" * size + b'\n{"type":"ping","ref":"2"}\n')
+        offer = b'{"type":"offer","to":"bob","ref":"7","sdp":"'.ljust(size, b"x")
+        await client.sends(b'{"type":"ping","ref":"1"}\n' + offer + b'\n{"type":"ping","ref":"2"}\n')
         assert await client.hears() == {"type": "pong", "ref": "1"}
-        assert await client.hears() == error("too-large")
+        assert await client.hears() == error("too-large", ref="7", to="bob")
         assert await client.hears() == {"type": "pong", "ref": "2"}
         await client.hears_nothing()
 

@@ -110,8 +110,10 @@ class TestAsked:
             assert (await alice.registers("alice"))["maxFrame"] == 4_096
             await daemon.peer("bob")
             await alice.says({"type": "message", "to": "bob", "data": "x" * 4_096})
-            assert await alice.hears() == error("too-large")
+            assert await alice.hears() == error("too-large", to="bob")
             assert daemon.router.limits_hit == {"max_frame": 1}
+            (refused,) = daemon.router.record.history("alice", "bob", 0.0).passed
+            assert (refused.kind, refused.refusal, refused.length > 4_096) == ("message", "too-large", True)
             await alice.is_served()
 
     async def test_register_again_for_other_terms(self, daemon: Daemon) -> None:

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import (
+    HEAD_BYTES,
     NOT_HTTP,
+    SKIPPED_LIMITS,
     TLS_ALERT,
     Framing,
     Lines,
     Prefixed,
     Splitter,
+    TooLong,
     framing_of,
     is_http_request,
 )
@@ -41,6 +44,7 @@ def split(splitter: Splitter, chunks: Iterable[bytes], most: int = MANY) -> list
                 found.append(fault.code)
                 if fault.code.closes:
                     return found
+                splitter.skip()
             given_now = b""
             if not splitter.more:
                 break
@@ -52,11 +56,14 @@ def prefixed_frames(data: bytes, limit: int) -> list[Found]:
     found: list[Found] = []
     while len(data) >= 4:
         size = int.from_bytes(data[:4], "big")
-        if not 0 < size <= limit:
+        if not 0 < size <= SKIPPED_LIMITS * limit:
             return [*found, ErrorCode.BAD_FRAME]
-        if len(data) < 4 + size:
+        if size > limit:
+            found.append(ErrorCode.TOO_LARGE)
+        elif len(data) < 4 + size:
             break
-        found.append(data[4 : 4 + size])
+        else:
+            found.append(data[4 : 4 + size])
         data = data[4 + size :]
     return found
 
@@ -122,7 +129,7 @@ class TestAnySplitOfTheBytesGivesTheSame:
         splitter = Prefixed(limit)
         found = split(splitter, chunked(data, cuts), most)
         assert found == prefixed_frames(data, limit)
-        if ErrorCode.BAD_FRAME not in found:
+        if not any(isinstance(each, ErrorCode) for each in found):
             frames = b"".join(Prefixed.wrap(frame) for frame in found if isinstance(frame, bytes))
             assert frames + bytes(splitter.rest) == data
 
@@ -213,7 +220,33 @@ class TestWork:
             assert len(splitter.rest) == 0
         assert splitter.take(b"\nnext\n", 32) == [b"next"]
 
-    @pytest.mark.parametrize("prefix", ["7fffffff", "00ffffff", "00010001", "00000000", "ffffffff", "00000065"])
+    def test_a_skipped_frame_is_not_kept(self) -> None:
+        splitter = Prefixed(65_536)
+        data = Prefixed.wrap(b"x" * 1_000_000)
+        with pytest.raises(TooLong) as caught:
+            splitter.take(data[:65_536], 32)
+        assert (caught.value.head, caught.value.length) == (b"x" * HEAD_BYTES, 1_000_000)
+        splitter.skip()
+        for place in range(65_536, 1_000_000, 65_536):
+            assert list(splitter.take(data[place : place + 65_536], 32)) == []
+            assert (bytes(splitter.rest), splitter.more) == (data[:4] if splitter.skipping else b"", False)
+        assert splitter.take(Prefixed.wrap(b"next"), 32) == [b"next"]
+
+    def test_a_long_frame_is_not_skipped_before_its_beginning_has_come(self) -> None:
+        splitter = Prefixed(100)
+        data = Prefixed.wrap(b"y" * 1_500) + Prefixed.wrap(b"next")
+        with pytest.raises(TooLong) as caught:
+            splitter.take(data[:4], 32)
+        assert not caught.value.is_known
+        assert list(splitter.take(data[4:1_000], 32)) == []
+        with pytest.raises(TooLong) as caught:
+            splitter.take(data[1_000:], 32)
+        assert caught.value.is_known
+        splitter.skip()
+        assert splitter.more
+        assert splitter.take(b"", 32) == [b"next"]
+
+    @pytest.mark.parametrize("prefix", ["7fffffff", "00ffffff", "00010001", "00000000", "ffffffff", "00000641"])
     def test_a_bad_length_is_refused_with_its_fourth_byte(self, prefix: str) -> None:
         splitter = Prefixed(100)
         data = bytes.fromhex(prefix)

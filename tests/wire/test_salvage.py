@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.messages import CLIENT_TYPES, ClientMessage, Relayed, decode
-from sigd.wire.salvage import is_name
+from sigd.wire.salvage import Salvaged, is_name, salvage
 from tests.wire.test_messages import SAID_BY_CLIENTS
 
 DEPTH = 16
@@ -154,3 +154,45 @@ class TestAnyBytes:
     def test_damaged_messages(self, frame: bytes, place: int, cut: int, put: bytes) -> None:
         place = min(place, len(frame))
         assert MARKER not in self.outcome(frame[:place] + put + frame[place + cut :])
+
+
+NAMED = Salvaged("offer", "r", "bob", None, "s")
+NAMING = b'"type":"offer", "ref" : "r","to":"bob","session":"s"'
+INSIDE = b'"x":{"to":"eve","type":["to","a"],"y":"\\"to\\":\\"eve\\""}'
+
+
+class TestSalvage:
+    """What a frame names is found in its outer object, whatever else is wrong with it."""
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            b"{" + NAMING + b',"sdp":{"type":"offer","sdp":"v=0"}}',
+            b"{" + NAMING + b",}",
+            b" {" + NAMING + b',"sdp":"v=0\\r\\n' + b"y" * 3_000,
+            b"{" + INSIDE + b"," + NAMING + b',"sdp":"',
+            b"{" + NAMING + b"," + INSIDE + b",}",
+            b"{" + NAMING + b',"x":"' + b"\\" * 1_000 + b'","to":"eve"',
+            b"{" + NAMING + b"," + b'"' * 2_000,
+            b"{" + NAMING + b'}} "to":"eve"',
+        ],
+    )
+    def test_finds(self, frame: bytes) -> None:
+        assert salvage(frame) == NAMED
+
+    @pytest.mark.parametrize(
+        "frame",
+        [b"", b"[", b'["to","bob"', b'{"to":["bob"', b'{"to":"bo', b'{"to" "bob"', b'x{"to":"bob"'],
+    )
+    def test_finds_nothing(self, frame: bytes) -> None:
+        assert salvage(frame) == Salvaged()
+
+    @given(st.binary(max_size=300) | st.text('{}[]"\\:,to ', max_size=60).map(str.encode))
+    def test_takes_any_bytes(self, frame: bytes) -> None:
+        assert isinstance(salvage(frame), Salvaged)
+
+    @given(st.integers(min_value=0, max_value=100))
+    def test_finds_no_more_in_a_part(self, end: int) -> None:
+        whole = b"{" + INSIDE + b"," + NAMING + b"}"
+        for part, all_of_it in zip(salvage(whole[:end]), NAMED, strict=True):
+            assert part in (None, all_of_it)
