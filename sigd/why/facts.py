@@ -43,11 +43,15 @@ class PeerFacts(Struct):
 
 
 class IceFacts(Struct):
-    """What `[ice]` gives to peers: STUN, TURN, and TURN that needs no UDP."""
+    """What `[ice]` gives to peers: STUN, TURN, and TURN that needs no UDP.
+
+    `ttl` is the time for which TURN credentials hold, in seconds.
+    """
 
     stun: bool = False
     turn: bool = False
     turn_tcp: bool = False
+    ttl: float = NEVER
 
 
 def peer_facts(router: "Router", peer: str, unix_ahead: "UnixAhead") -> PeerFacts:
@@ -75,4 +79,4 @@ def ice_facts(router: "Router") -> IceFacts:
     urls = [url for server in admission.vendor.for_peer("", admission.unix_time()) for url in server.urls]
     turn = [url for url in urls if url.startswith("turn")]
     tcp = any(url.startswith("turns:") or url.endswith("transport=tcp") for url in turn)
-    return IceFacts(len(turn) < len(urls), bool(turn), tcp)
+    return IceFacts(len(turn) < len(urls), bool(turn), tcp, admission.vendor.ttl_seconds)

@@ -56,6 +56,12 @@ _NEVER_CONNECTED: Final = frozenset(
 """Rules that no two stacks connect with."""
 
 
+_MISFITS: Final = frozenset(
+    {"own-offer-back", "answer-setup", "answer-media", "all-rejected", "no-common-codec", "both-lite", "no-media"}
+)
+"""Rules for which an offer and its answer do not belong together."""
+
+
 def judge(
     history: PairHistory,
     peers: Mapping[str, PeerFacts],
@@ -93,7 +99,7 @@ def judge(
         session=session if call is None else call.session,
         at=None if call is None else call.at,
         outcome=_outcome(case, finding),
-        steps=_steps(case, full=full),
+        steps=_steps(case, finding, full=full),
         rule=finding.rule,
         likely=finding.likely,
         advice=finding.advice,
@@ -160,8 +166,11 @@ def _outcome(case: Case, finding: Finding) -> str:
 # -- what was looked at
 
 
-def _steps(case: Case, *, full: bool) -> list[Step]:
-    steps = [_registered(case), _answered(case)]
+def _steps(case: Case, finding: Finding, *, full: bool) -> list[Step]:
+    answered = _answered(case)
+    if finding.rule in _MISFITS and answered.level == "ok":
+        answered = Step(level="fail", what=answered.what, text=f"{answered.text}; they do not fit")
+    steps = [_registered(case), answered]
     if case.call is not None:
         steps += [_sent(case, side, other, full=full) for side, other in reversed(case.sides)]
         steps += _ends(case)

@@ -107,12 +107,17 @@ def ice_expired(case: Case) -> Finding | None:
         return None
     for side, other in case.sides:
         expires = case.of(side.peer).ice_expires
-        gathered = case.call.at if side.first_at is None else side.first_at
-        if expires is not None and expires < gathered and not side.relays and not reachable(other, side):
+        if expires is not None and expires < _gathered(case, side) and not side.relays and not reachable(other, side):
             likely = f"The TURN credentials of {side.peer} had expired when it gathered, and it got no relay candidate."
             advice = [f"have {side.peer} use the newest `iceServers` for each call, or ask for them before"]
             return Finding("ice-expired", likely, advice, side.peer)
     return None
+
+
+def _gathered(case: Case, side: Side) -> float:
+    """Return when a side gathered its candidates, as far as it shows."""
+    assert case.call is not None
+    return case.call.at if side.first_at is None else side.first_at
 
 
 def no_srflx(case: Case) -> Finding | None:
@@ -161,6 +166,12 @@ def _turn(case: Case) -> str:
     never = [side.peer for side, _ in case.sides if case.of(side.peer).via and case.of(side.peer).ice_expires is None]
     if never:
         return f"No credentials were given to {' and '.join(never)}: is `maxFrame` too small, or came [ice] later?"
+    old = [side.peer for side, _ in case.sides if case.of(side.peer).since + case.ice.ttl < _gathered(case, side)]
+    if old:
+        return (
+            f"Those that {' and '.join(old)} got at first have expired meanwhile, and newer ones were sent: are those"
+            " used? Or the TURN server is not reached, or has another secret or another time."
+        )
     if all(side.mapped for side, _ in case.sides):
         return (
             "Their credentials are good by the daemon's clock, and STUN answered both: the TURN server is not reached,"
@@ -174,8 +185,13 @@ def one_relay(case: Case) -> Finding | None:
     if not case.negotiated or bool(case.caller.relays) == bool(case.callee.relays) or same_network(case):
         return None
     side, other = next((side, other) for side, other in case.sides if not side.relays)
-    if side.mapped or side.public() or any(one.protocol == "tcp" for one in (*side.candidates, *other.candidates)):
-        return None  # a STUN server answered it: it gets out by UDP
+    if (
+        not side.candidates
+        or side.mapped
+        or side.public()
+        or any(one.protocol == "tcp" for one in (*side.candidates, *other.candidates))
+    ):
+        return None  # a STUN server answered it, so it gets out by UDP; or its candidates come with its checks
     likely = f"There is no relay candidate from {side.peer}, and all candidates are UDP: does it get out by UDP?"
     advice = ["offer TURN over TCP or TLS too: turns:HOST:443?transport=tcp in ice.turn_urls; sigctl reload"]
     if case.ice.turn_tcp:

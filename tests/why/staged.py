@@ -1,15 +1,18 @@
 """Staged calls: what two peers say to each other, minimal but real, and what the daemon knows of them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sigd.relay.record import PairHistory, Passed
+from sigd.relay.record import NOBODY, PairHistory, Passed
 from sigd.why.facts import IceFacts, PeerFacts
 from sigd.why.judge import judge
 from sigd.why.verdict import Verdict
 from sigd.wire.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from sigd.relay.refusals import Attempt
 
 AT = 1_700_000_000.0
 """When a staged call begins, Unix time."""
@@ -74,6 +77,7 @@ class Stage:
         }
         self.ice = IceFacts()
         self.whole_since = 0.0
+        self.attempts: list["Attempt"] = []
 
     def says(
         self, sender: str, kind: str, *, after: float = 0.1, refusal: ErrorCode | None = None, **members: Any
@@ -86,6 +90,16 @@ class Stage:
         if self.session is not None:
             message["session"] = self.session
         self.passed.append(Passed(self.now, sender, to, msgspec.json.encode(message), refusal))
+
+    def refuses(self, sender: str, kind: str, code: ErrorCode, why: str, length: int, *, named: bool = True) -> None:
+        """A message that the daemon could not read, as the record keeps it."""
+        to = ("bob" if sender == "cam1" else "cam1") if named else NOBODY
+        session = self.session if kind and named else None
+        self.passed.append(Passed(self.now, sender, to, b"", code, kind, session, length, why))
+
+    def at(self, cam1: str, bob: str) -> None:
+        """The addresses that their links come from."""
+        self.facts["cam1"].host, self.facts["bob"].host = cam1, bob
 
     def trickles(self, sender: str, *candidates: str | None) -> None:
         """Candidates, None being the end of them."""
@@ -103,7 +117,7 @@ class Stage:
     @property
     def history(self) -> PairHistory:
         """What the record has of it."""
-        return PairHistory(("cam1", "bob"), self.passed, self.whole_since)
+        return PairHistory(("cam1", "bob"), self.passed, self.whole_since, tuple(self.attempts))
 
     def judged(self, **options: Any) -> Verdict:
         """Why did they not connect? Half a minute later."""

@@ -156,7 +156,7 @@ def test_what_a_router_knows(monkeypatch):
     facts = peer_facts(world.router, "cam1", 10.0)
     assert facts == PeerFacts("cam1", "tcp", 1010.0, True, [], 1610.0)
     assert peer_facts(world.router, "bob", 10.0) == PeerFacts("bob", ended=[Ended(world.now + 5 + 10, "replaced", 5.0)])
-    assert ice_facts(world.router) == IceFacts(stun=True, turn=True, turn_tcp=True)
+    assert ice_facts(world.router) == IceFacts(stun=True, turn=True, turn_tcp=True, ttl=600.0)
     assert ice_facts(World().router) == IceFacts()
 
 
