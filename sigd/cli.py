@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -68,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(config, options.config)
         return put_out("sigd", render(config)) if options.print_config else _serve(config, read, options.config)
     except ConfigError as error:
+        if not (options.check or options.print_config):
+            _tell_systemd(error.faults[0])
         return _refuse([str(fault) for fault in error.faults], counted=options.check)
     except StartError as error:
         return complain("sigd", error)
@@ -93,6 +96,15 @@ def _serve(config: Config, load_again: Callable[[], Config], path: str | None) -
     from sigd import server
 
     return server.run(config, load_again, path)
+
+
+def _tell_systemd(fault: object) -> None:
+    """Have `systemctl status`, and `sigctl status` by it, say why the service does not start."""
+    from sigd.systemd import Notifier
+
+    notifier = Notifier(os.environ)
+    notifier.status(f"cannot start: {fault}")
+    notifier.close()
 
 
 def _refuse(faults: Sequence[str], *, counted: bool) -> int:

@@ -33,9 +33,9 @@ Found = TypeVar("Found")
 ListenerKey = tuple[str, int]
 """A listener's URL, and how many with the same stand before it: with port 0 that is two different ones."""
 
-NO_JWT: Final = "PyJWT is not installed: pip install 'sigd[jwt]'"
+NO_JWT: Final = "PyJWT is not installed: make install EXTRAS=jwt, or pip install '.[jwt]' in a clone"
 
-NO_DTLS: Final = "pyOpenSSL is not installed: pip install 'sigd[dtls]'"
+NO_DTLS: Final = "pyOpenSSL is not installed: make install EXTRAS=dtls, or pip install '.[dtls]' in a clone"
 
 
 class Rules:

@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("wire", "relay", "net", "rules", "config", "toml_changes", "secret_files", "log"),
         *("systemd", "metrics", "control", "terminal"),
     },
-    "cli": {"server", "rules", "config", "terminal", "ctl"},
+    "cli": {"server", "rules", "config", "terminal", "ctl", "systemd"},
     "ctl": {
         *("wire", "relay", "rules", "why", "ladder", "client", "config", "secret_files", "terminal"),
         "certificates",

@@ -82,7 +82,7 @@ class Public:
         shutil.copy(chain, folder / "server.pem")
         shutil.copy(key, folder / "server.key")
         self.config.write_text(self._placed(blocks("toml")[0]).replace("0.0.0.0:7337", "127.0.0.1:0"))
-        (typed_in,) = (block for block in blocks("sh") if "sigctl token" in block)
+        (typed_in,) = (block for block in blocks("sh") if "--check" in block)
         make_secret, self._check, self._make_token = typed_in.splitlines()
         self._typed(make_secret)
 
@@ -197,7 +197,7 @@ def test_the_python_example_answers_a_call(scheme):
     namespace: dict[str, object] = {}
 
     async def call(url: str) -> str:
-        assert f'connect("{scheme}://127.0.0.1:7337", id="cam1")' in README
+        assert f'connect("{scheme}://127.0.0.1:7337", id="cam1"' in README
         source = blocks("python")[0].replace("tcp://127.0.0.1:7337", url)
         exec(compile(source, "README.md", "exec"), namespace)
         camera = asyncio.create_task(namespace["main"]())  # type: ignore[operator]  # what exec defines has no type
@@ -227,6 +227,16 @@ def test_the_listener_for_devices_goes_beside_the_public_one_and_takes_macs_alon
     config = load(str(file))
     assert [config.needs_seal(each) for each in config.listen] == [True, False]
     Rules(config)
+
+
+def test_the_python_example_calls_what_it_defines():
+    assert blocks("python")[0].endswith('if __name__ == "__main__":\n    asyncio.run(main())\n')
+
+
+def test_the_way_to_a_server_is_six_lines_at_most():
+    """What they do, tests/systemd/inside_readme.py shows."""
+    (lines,) = (block.splitlines() for block in blocks("sh") if "make install" in block)
+    assert len(lines) <= 6
 
 
 def test_make_run_listens_as_it_is_said():

@@ -136,7 +136,7 @@ class TestFaults:
         monkeypatch.setitem(sys.modules, "jwt", None)
         entry = JwtEntry(algorithm="HS256", key_file=files.holds("key"), issuer="i", audience="a")
         assert faults(files, Config(auth=Auth(jwt=(entry,)))) == [
-            "[[auth.jwt]]: PyJWT is not installed: pip install 'sigd[jwt]'"
+            "[[auth.jwt]]: PyJWT is not installed: make install EXTRAS=jwt, or pip install '.[jwt]' in a clone"
         ]
 
     @pytest.mark.parametrize("url", ["tls://127.0.0.1:0", "tcp://127.0.0.1:0"])

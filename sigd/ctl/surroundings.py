@@ -99,7 +99,7 @@ def extra_findings(config: Config) -> Iterator[Finding]:
     for module, name in (("prometheus_client", "prometheus-client"), ("h11", "h11")):
         if importlib.util.find_spec(module) is None:
             text = f"metrics.listen is set, and {name} is not installed"
-            advice = "pip install 'sigd[metrics]', or remove metrics.listen"
+            advice = "make install EXTRAS=metrics, or remove metrics.listen"
             yield Finding(code="extra-missing", severity="fail", text=text, advice=advice)
 
 

@@ -14,5 +14,5 @@ def missing() -> str:
     """What is not installed of the extra, and what to do; nothing if all of it is. Nothing is loaded for that."""
     for module, name in _NEEDED.items():
         if importlib.util.find_spec(module) is None:
-            return f"{name} is not installed: pip install 'sigd[metrics]'"
+            return f"{name} is not installed: make install EXTRAS=metrics, or pip install '.[metrics]' in a clone"
     return ""

@@ -193,4 +193,7 @@ def test_every_reason_is_known() -> None:
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert metrics.missing() == ""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert metrics.missing() == "prometheus-client is not installed: pip install 'sigd[metrics]'"
+    assert (
+        metrics.missing()
+        == "prometheus-client is not installed: make install EXTRAS=metrics, or pip install '.[metrics]' in a clone"
+    )

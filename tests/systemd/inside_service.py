@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -251,29 +250,13 @@ def shows_dtls_with_its_drop_in() -> None:
     assert "CONNECTION ESTABLISHED" in said, said
 
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-
-(WIDER,) = re.findall(r"^```ini\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-"""The drop-in that the README shows (systemctl edit sigd.socket)."""
-
-PUBLIC = re.findall(r"^```toml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)[0]
-"""The configuration that it shows beside it."""
-
-
-def shows_the_readme_on_a_public_address() -> None:
-    import ssl
-
-    make_certificate()
-    for made, named in (("tls.pem", "server.pem"), ("tls.key", "server.key")):
-        os.replace(f"/etc/sigd/{made}", f"/etc/sigd/{named}")
-    drop_in(WIDER, "sigd.socket")
-    configure(PUBLIC)
-    systemctl("stop", "sigd.service")
-    systemctl("restart", "sigd.socket")
-    context = ssl.create_default_context(cafile="/etc/sigd/server.pem")
-    context.check_hostname = False
-    with connected(HERE, context) as peer:
-        assert peer.registers("bob", **_credentials("bob"))["type"] == "registered"
+WIDER = """
+[Socket]
+ListenStream=
+ListenDatagram=
+ListenStream=0.0.0.0:7337
+"""
+"""What somebody writes who has heard of socket units (systemctl edit sigd.socket)."""
 
 
 def shows_row_38_a_wider_socket_that_the_configuration_does_not_know() -> None:

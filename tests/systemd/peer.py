@@ -47,8 +47,10 @@ class Peer:
 
 
 @contextlib.contextmanager
-def connected(address: tuple[str, int] | str = HERE, context: ssl.SSLContext | None = None) -> Iterator[Peer]:
-    """A connection to an address, or to the path of a Unix socket."""
+def connected(
+    address: tuple[str, int] | str = HERE, context: ssl.SSLContext | None = None, name: str | None = None
+) -> Iterator[Peer]:
+    """A connection to an address, or to the path of a Unix socket; with TLS to a server of this name."""
     kind = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with socket.socket(kind) as sock:
         sock.settimeout(WAIT_SECONDS)
@@ -56,7 +58,7 @@ def connected(address: tuple[str, int] | str = HERE, context: ssl.SSLContext | N
         if context is None:
             yield Peer(sock)
         else:
-            with context.wrap_socket(sock) as sealed:
+            with context.wrap_socket(sock, server_hostname=name) as sealed:
                 yield Peer(sealed)
 
 
