@@ -4,7 +4,8 @@ import argparse
 import os
 import re
 import sys
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import NoReturn, cast
 
 from sigd.toml_places import shown
 
@@ -14,6 +15,8 @@ EXIT_FAULT = 2
 EXIT_INTERRUPTED = 130
 # What is printed of an exception from the system is one line of a terminal, not a page.
 LONGEST_LINE = 1024
+# A slip of the finger is no longer, and to compare words takes the product of their lengths.
+LONGEST_WORD = 64
 
 # What steers a terminal or turns text around: controls (C0, DEL, C1), marks of direction, ends of lines and paragraphs;
 # and halves of surrogate pairs, which no terminal can be sent.
@@ -26,8 +29,48 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments, and end."""
         program, *command = self.prog.split()
-        said = ": ".join([program, *command, shown(message, LONGEST_LINE)])
+        said = ": ".join([program, *command, shown(self._with_nearest(message), LONGEST_LINE)])
         self.exit(EXIT_FAULT, f"{said}; see `{self.prog} --help`\n")
+
+    def _with_nearest(self, message: str) -> str:
+        """Return a message of argparse, with the nearest word in the place of all that there are."""
+        choice = _NO_CHOICE.fullmatch(message)
+        option = _NO_OPTION.fullmatch(message)
+        if choice is not None:
+            near = nearest(choice["word"], re.findall(r"[\w-]+", choice["words"]))
+            return f"{choice['what']}no such word: {choice['word']}; the nearest is {near}" if near else message
+        if option is not None:
+            near = nearest(option["word"], _options_of(self))
+            return f"no such option: {option['word']}; the nearest is {near}" if near else message
+        return message
+
+
+_NO_CHOICE = re.compile(r"(?P<what>.*)invalid choice: '(?P<word>[^']*)' \(choose from (?P<words>.*)\)", re.DOTALL)
+
+_NO_OPTION = re.compile(r"unrecognized arguments: (?P<word>--[\w-]+)(=.*| .*)?", re.DOTALL)
+
+
+def _options_of(parser: argparse.ArgumentParser) -> list[str]:
+    """Return the options of a parser and of those of its commands."""
+    # argparse tells them by members that are private in name alone: nothing else has them.
+    found: list[str] = []
+    actions: list[argparse.Action] = vars(parser)["_actions"]
+    for action in actions:
+        found += action.option_strings
+        choices: object = vars(action)["choices"]
+        if isinstance(choices, dict):
+            commands = cast("dict[str, argparse.ArgumentParser]", choices)
+            found += [option for command in commands.values() for option in _options_of(command)]
+    return found
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return the word that somebody may have meant; nothing if none is near."""
+    import difflib  # for slips of the finger alone
+
+    known = list(words)
+    beginning = [each for each in known if word and each.startswith(word)]
+    return next(iter(beginning or difflib.get_close_matches(word[:LONGEST_WORD], known, n=1)), "")
 
 
 def escaped(text: str) -> str:

@@ -25,6 +25,38 @@ def test_faults_of_options_say_where_to_look(program, expected, capsys):
     assert capsys.readouterr() == ("", expected)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["peer"], "argument COMMAND: no such word: peer; the nearest is peers"),
+        (["stat"], "argument COMMAND: no such word: stat; the nearest is status"),
+        (["peers", "--jsno"], "no such option: --jsno; the nearest is --json"),
+        (["peers", "--jsno=1"], "no such option: --jsno; the nearest is --json"),
+        (["peers", "--zzzzzz"], "unrecognized arguments: --zzzzzz"),
+    ],
+)
+def test_a_slip_of_the_finger_has_the_nearest_word(arguments, said, capsys):
+    parser = Parser(prog="sigctl")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in ("peers", "status"):
+        commands.add_parser(name).add_argument("--json", action="store_true")
+    with pytest.raises(SystemExit):
+        parser.parse_args(arguments)
+    assert capsys.readouterr().err == f"sigctl: {said}; see `sigctl --help`\n"
+
+
+def test_where_no_word_is_near_all_are_told(capsys):
+    with pytest.raises(SystemExit):
+        _chooses().parse_args(["zzzz"])
+    assert "invalid choice" in capsys.readouterr().err
+
+
+def _chooses() -> Parser:
+    parser = Parser(prog="sigd")
+    parser.add_argument("which", choices=["peers", "status"])
+    return parser
+
+
 def test_a_complaint_is_one_short_line(capsys):
     assert complain("sigd", OSError("a\nb\x1b[31m")) == 2
     assert capsys.readouterr() == ("", "sigd: a\\nb\\x1b[31m\n")
