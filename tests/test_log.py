@@ -343,3 +343,11 @@ def test_damping_loses_no_count(moments: list[float]) -> None:
     damper = log.Damper()
     told = [damper.lets_through(now) for now in sorted(moments)]
     assert sum(told) + damper.lets_through(1_000) == len(moments) + 1
+
+
+def test_of_a_crowd_so_many_lines_a_second_are_written_and_the_others_counted():
+    budget = log.Budget()
+    assert [budget.lets_through(0.0) for _ in range(log.EACH_SECOND + 7)] == [1] * log.EACH_SECOND + [0] * 7
+    assert budget.lets_through(0.9) == 0
+    assert budget.lets_through(1.0) == 9
+    assert budget.lets_through(1.0) == 1

@@ -21,6 +21,9 @@ _MAX_TRACEBACK: Final = 2_000
 REPEAT_SECONDS: Final = 10.0
 """How often at most the same thing is said again."""
 
+EACH_SECOND: Final = 100
+"""Lines of one kind: as many as a journal takes without notice, and more than anybody reads."""
+
 Format = Literal["auto", "text", "json", "journal"]
 
 
@@ -112,6 +115,33 @@ def error(event: str, fault: BaseException, **fields: object) -> None:
 def _say(level: int, event: str, fields: dict[str, object]) -> None:
     if _logger.isEnabledFor(level):
         _logger.log(level, line(event, fields), extra={"event": event, "fields": fields})
+
+
+def says(level: int) -> bool:
+    """Whether what is said on this level of `logging` goes anywhere: for what takes long to put into words."""
+    return _logger.isEnabledFor(level)
+
+
+class Budget:
+    """Lets `EACH_SECOND` lines through in a second, and counts the others: for what a crowd may do all at once."""
+
+    __slots__ = ("_kept", "_left", "_until")
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._left = 0
+        self._kept = 0
+
+    def lets_through(self, now: float) -> int:
+        """How many events the line to be written now stands for; 0: write none."""
+        self._kept += 1
+        if now >= self._until:
+            self._until, self._left = now + 1.0, EACH_SECOND
+        if not self._left:
+            return 0
+        self._left -= 1
+        count, self._kept = self._kept, 0
+        return count
 
 
 class Damper:

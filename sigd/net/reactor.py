@@ -4,6 +4,7 @@ A trio task per connection costs several times as much per message (docs/design.
 schedules this one, cancels it, and waits for its epoll like for any descriptor.
 """
 
+import logging
 import math
 import select
 import socket
@@ -138,6 +139,7 @@ class Reactor:
         self._handshakes = trio.Semaphore(router.limits.tls_handshakes)
         self._bugs = log.Damper()
         self._failures = log.Damper()
+        self._begun = log.Budget()
         self._crowds = log.Damper()
         self._alarm = trio.CancelScope()
         self._turn: trio.Event | None = None
@@ -409,6 +411,8 @@ class Reactor:
         self._epoll.register(link.fd, IN)
         self._links[link.fd] = link
         self.router.welcome(link)
+        if log.says(logging.DEBUG) and (count := self._begun.lets_through(self.now)):
+            log.debug("connected", address=link.address, to=door.url, count=count)
         return link
 
     def abandon(self, sock: socket.socket) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import sigd
 from sigd.config import Limits
-from sigd.ctl import LONGEST_TTL, parser, token_of, user_name
+from sigd.ctl import LONGEST_TTL, token_of, user_name
 from sigd.relay.access import Access
 from sigd.relay.credentials import ExpiringToken, Rule, token_for
 from sigd.relay.globs import glob_matches
@@ -28,7 +28,6 @@ from tests.daemon import HANG_SECONDS, running_daemon
 
 SECRET = b"correct-horse-battery-staple"
 OTHER = b"0123456789abcdef0123456789abcdef"
-ALL = ", ".join(next(action for action in vars(parser())["_actions"] if action.choices).choices)
 SECONDS = HANG_SECONDS
 ROOT = str(Path(sigd.__file__).parents[1])
 

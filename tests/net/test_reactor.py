@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from sigd import log
 from sigd.net import reactor
 from sigd.net.entrance import REFUSALS
 from sigd.net.reactor import Reactor
@@ -557,3 +558,13 @@ class TestStop:
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What was logged that an operator should look at."""
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_each_connection_is_in_the_log_on_level_debug(daemon: Daemon, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "sigd"):
+        for _ in range(log.EACH_SECOND + 5):
+            await daemon.connect()
+        await daemon.settles()
+        said = [line for line in caplog.messages if line.startswith("connected ")]
+        assert len(said) == log.EACH_SECOND
+        assert f" to={daemon.server.urls[0]} count=1" in said[0]
