@@ -239,6 +239,22 @@ def test_the_way_to_a_server_is_six_lines_at_most():
     assert len(lines) <= 6
 
 
+def test_over_udp_sigctl_does_what_it_is_said_to():
+    listen, send = re.findall(r"`\.venv/bin/(sigctl [a-z]+ [^`]*udp://127\.0\.0\.1[^`]*)`", README)
+    with running_daemon("--listen", "udp://127.0.0.1:0") as daemon:
+        hear, say = (
+            [sys.executable, "-m", "sigd.ctl", *shlex.split(line.replace("udp://127.0.0.1", daemon.url))[1:]]
+            for line in (listen, send)
+        )
+        with subprocess.Popen([*hear, "--count", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as bob:
+            assert bob.stderr is not None
+            assert bob.stdout is not None
+            assert b"listening as bob" in bob.stderr.readline()
+            said = subprocess.run(say, capture_output=True, text=True, timeout=SECONDS, check=True)
+            assert said.stdout == "ok: in bob's outbox\n"
+            assert json.loads(bob.stdout.read())["data"] == "hello"
+
+
 def test_make_run_listens_as_it_is_said():
     (command,) = re.findall(r"exec \$\(BIN\)/sigd((?:.*\\\n)*.*)", MAKEFILE)
     words = shlex.split(command)
