@@ -5,7 +5,9 @@ Judges syntax only; what a key means is for toml_tables. No sockets, no trio.
 
 import errno
 import math
+import os
 import re
+import stat
 from collections.abc import Sequence
 from typing import TypeGuard
 
@@ -184,7 +186,10 @@ class Source:
 
 
 def _file_content(path: str) -> bytes:
-    with open(path, "rb") as file:
+    # A FIFO would keep us waiting for a writer, and a reload with it everybody who is connected.
+    with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file, which a reload could read again")
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
         raise OSError(errno.EFBIG, f"larger than {LARGEST_FILE} bytes; is this the configuration?")

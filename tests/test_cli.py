@@ -1,7 +1,6 @@
 """The command line, as a process: what it prints where, and its exit status."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -157,12 +156,13 @@ def test_a_faulty_configuration_is_neither_started_nor_printed(tmp_path: Path, o
             " to let everybody be anybody, or use 127.0.0.1, [::1] or a unix: path",
         ),
         (["--listen", "tcp://::"], "--listen tcp://::: an IPv6 address goes in brackets, as in tcp://[::1]:7337"),
-        (["--lisen", "\x1b[31mx"], "sigd: unrecognized arguments: --lisen \\x1b[31mx; see `sigd --help`"),
-        (["--conf", "x"], "sigd: unrecognized arguments: --conf x; see `sigd --help`"),
+        (["--lisen", "\x1b[31mx"], "sigd: no such option: --lisen; the nearest is --listen; see `sigd --help`"),
+        (["--conf", "x"], "sigd: no such option: --conf; the nearest is --config; see `sigd --help`"),
+        (["--zzz", "\x1b[31mx"], "sigd: unrecognized arguments: --zzz \\x1b[31mx; see `sigd --help`"),
         (["--check=1"], "sigd: argument --check: ignored explicit argument '1'; see `sigd --help`"),
         (["--config"], "sigd: argument --config: expected one argument; see `sigd --help`"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_a_fault_is_one_line(tmp_path: Path, arguments: list[str], line: str) -> None:
     assert run(tmp_path, *arguments) == (2, "", f"{line}\n")
@@ -204,14 +204,21 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     assert (status, err) == (1, "sigd: standard output: No space left on device\n")
 
 
-def test_interrupt_leaves_no_traceback(tmp_path: Path) -> None:
+def test_interrupt_leaves_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sigd.cli.load", interrupted)
+    assert main(["--check"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_pipe_is_no_configuration(tmp_path: Path) -> None:
+    """It would be waited for, and a reload would find nothing in it."""
     os.mkfifo(tmp_path / "sigd.toml")
-    with start(tmp_path, "--config", "sigd.toml", "--check") as process:
-        with open(tmp_path / "sigd.toml", "w"):  # returns once sigd has opened it, too
-            process.send_signal(signal.SIGINT)
-        # It has it before the end of the file, whether it was reading already or not.
-        out, err = process.communicate(timeout=SECONDS)
-    assert (process.returncode, out, err) == (130, "", "")
+    status, out, err = run(tmp_path, "--config", "sigd.toml", "--check")
+    assert (status, out) == (2, "")
+    assert err == "sigd.toml: cannot be read: not a regular file, which a reload could read again\n1 fault\n"
 
 
 @pytest.mark.parametrize(

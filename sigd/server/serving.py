@@ -1,5 +1,6 @@
 """The life of a daemon: start, signals, reload, the end."""
 
+import functools
 import gc
 import importlib
 import os
@@ -58,8 +59,9 @@ def run(config: Config, load: Callable[[], Config], config_path: str | None = No
         rules = Rules(with_inherited(config, service.keys))
         _say_misfits(rules.config, service.keys)
         _spare_the_collector()
+        serve_here = functools.partial(serve, process_ends=True)
         handed_over = trio.run(
-            serve, rules, lambda: with_inherited(load(), service.keys), config_path, service, clock=AwakeClock()
+            serve_here, rules, lambda: with_inherited(load(), service.keys), config_path, service, clock=AwakeClock()
         )
     except (ConfigError, StartError) as fault:
         service.notifier.status(f"cannot start: {fault.faults[0] if isinstance(fault, ConfigError) else fault}")
@@ -77,6 +79,8 @@ async def serve(
     load: Callable[[], Config],
     config_path: str | None = None,
     service: Service | None = None,
+    *,
+    process_ends: bool = False,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> bool:
     """Serve until SIGTERM or SIGINT (a second one ends it at once), or until cancelled; reload at SIGHUP.
@@ -88,6 +92,7 @@ async def serve(
         load: reads the configuration again; raises ConfigError.
         config_path: the file that it reads, for people.
         service: what systemd has for us; None: there is none.
+        process_ends: the process ends with it, by its exit status: signals that come after the last one change nothing.
         task_status: told when connections are taken.
 
     Returns:
@@ -146,6 +151,8 @@ async def serve(
                 service.is_stopping(reactor)
                 nursery.start_soon(_stop, reactor, nursery.cancel_scope)
             nursery.cancel_scope.cancel()
+        if process_ends:  # and its exit status with it, whatever comes until then
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         log.info("stopped", relayed=router.relayed, **{f"hit.{key}": count for key, count in router.limits_hit.items()})
     return handed_over
 

@@ -61,7 +61,7 @@ def shows_a_public_configuration_with_the_shipped_sockets() -> None:
     assert "0.0.0.0:7337" in listening
     assert "127.0.0.1:7337" not in listening
     assert _speaks_tls()
-    assert _check()[1] == []
+    assert not any(each["code"] == "socket-unit" for each in _check()[1])
 
 
 def shows_a_status_at_once_where_nothing_starts() -> object:
