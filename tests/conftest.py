@@ -12,13 +12,20 @@ import pytest
 from tests import at_rest
 from tests.in_process import Daemon
 from tests.in_process import serving as _serving
-from tests.reports import escaped
+from tests.reports import escaped, reason_within
 
 # How long an example takes says how busy the machine is. In CI it is hypothesis's own profile that this one adds to.
 hypothesis.settings.register_profile(
     "sigd", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("sigd")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
+    """Have a test of trio's say why it is skipped: pytest-trio skips it anew, without the reason."""
+    if call.excinfo is not None and isinstance(call.excinfo.value, pytest.skip.Exception):
+        call.excinfo.value.msg = call.excinfo.value.msg or reason_within(call.excinfo.value)
 
 
 @pytest.hookimpl(wrapper=True)

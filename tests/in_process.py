@@ -6,7 +6,6 @@ alice.hears() == {...}`. Time is trio's MockClock: it jumps once nothing is unde
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import ssl
@@ -16,7 +15,6 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import msgspec
-import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -28,6 +26,7 @@ from sigd.rules import Rules
 from sigd.server import Server, serve
 from tests import certificates
 from tests.at_rest import settles
+from tests.needs import lacks
 
 type_of_message = dict[str, Any]
 
@@ -341,8 +340,7 @@ def need_ipv6() -> None:
         with socket.socket(socket.AF_INET6) as sock:
             sock.bind(("::1", 0))
     except OSError:
-        assert "CI" not in os.environ
-        pytest.skip("there is no IPv6 here")
+        lacks("there is no IPv6 here")
 
 
 def within(seconds: float, expected: float) -> bool:

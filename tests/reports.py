@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 
 def escaped(value: Any) -> Any:
     r"""Return a report's data with every lone surrogate written as `\ud800`, since UTF-8 has no bytes for it.
@@ -15,3 +17,11 @@ def escaped(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(map(escaped, value))
     return value
+
+
+def reason_within(skipped: BaseException) -> str:
+    """Return the reason of the exception that this one was raised after, a group of one, if that skips a test."""
+    found = skipped.__context__
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return str(found.msg) if isinstance(found, pytest.skip.Exception) else ""

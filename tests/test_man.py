@@ -1,8 +1,6 @@
 """The man pages are what the parsers and the configuration say, and roff has nothing against them."""
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from man.pages import pages
 from sigd import cli, ctl
 from sigd.config import Config
 from sigd.toml_tables import Table, kind_of
+from tests.needs import needs
 
 FOLDER = Path(__file__).parent.parent / "man"
 PAGES = pages()
@@ -52,10 +51,7 @@ def test_every_option_of_the_help_is_there(name, parser) -> None:
 
 def rendered(name: str) -> str:
     """A page as a terminal shows it; roff has found nothing wrong with it."""
-    if shutil.which("groff") is None:
-        assert "CI" not in os.environ
-        pytest.skip("groff is not installed")
-    command = ["groff", "-man", "-Tutf8", "-ww", "-rLL=78n", str(FOLDER / name)]
+    command = [needs("groff"), "-man", "-Tutf8", "-ww", "-rLL=78n", str(FOLDER / name)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr == ""
     return re.sub("\x1b\\[[0-9;]*m|.\x08", "", done.stdout)

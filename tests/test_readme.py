@@ -31,6 +31,7 @@ from sigd.wire.greeting import LEAST_REGISTER
 from sigd.wire.receiving import WHOLE_SECONDS
 from tests import certificates
 from tests.daemon import HANG_SECONDS, Daemon, running_daemon
+from tests.needs import needs
 from tests.why.staged import HOST, SRFLX, Stage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,8 +107,7 @@ class Public:
 
 def openssl(line: str, daemon: Daemon, *more: str) -> "subprocess.Popen[str]":
     """What the README's line starts, for this daemon."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl")
+    needs("openssl")
     command = shlex.split(line.removeprefix("$ ").replace("sigd.example.net:7337", f"127.0.0.1:{daemon.port}"))
     return subprocess.Popen(
         [*command, *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -6,7 +6,6 @@ import os
 import re
 import resource
 import select
-import shutil
 import signal
 import socket
 import stat
@@ -23,6 +22,7 @@ from sigd import log
 from tests import certificates
 from tests.daemon import HANG_SECONDS, Daemon, running_daemon
 from tests.in_process import CLIENTS, FRAMINGS, as_json, error, need_ipv6
+from tests.needs import needs
 
 pytestmark = pytest.mark.slow  # processes, or many inputs: more than a few seconds in all
 
@@ -296,10 +296,7 @@ class TestOpenSSL:
     @staticmethod
     def started(daemon: Daemon, *options: str) -> "subprocess.Popen[bytes]":
         """A client whose errors are in what it says."""
-        openssl = shutil.which("openssl")
-        if openssl is None:
-            assert "CI" not in os.environ
-            pytest.skip("there is no openssl here")
+        openssl = needs("openssl")
         ca = str(certificates.folder() / "servers-ca.pem")
         trust = ("-CAfile", ca, "-servername", "localhost", "-verify_return_error")
         return subprocess.Popen(
@@ -481,10 +478,7 @@ class TestLog:
 
 
 def test_fact_14_what_is_piped_into_netcat_is_answered() -> None:
-    netcat = shutil.which("nc")
-    if netcat is None:
-        assert "CI" not in os.environ
-        pytest.skip("there is no nc here")
+    netcat = needs("nc")
     said = b'register alice\nsend alice hello\n{"type":"ping","ref":"1"}\n'
     with running_daemon() as daemon:
         done = subprocess.run(

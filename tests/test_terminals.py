@@ -2,16 +2,14 @@
 
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.daemon import HANG_SECONDS, running_daemon
+from tests.needs import needs
 
 SECONDS = HANG_SECONDS
 
@@ -31,10 +29,9 @@ print(os.waitstatus_to_exitcode(status))
 """A terminal that closes as soon as the daemon in it is ready, and the daemon's exit status."""
 
 
-@pytest.mark.skipif(shutil.which("nc.openbsd") is None, reason="needs OpenBSD's netcat")
 def test_quit_ends_netcat_though_its_user_types_nothing_more():
     with running_daemon() as daemon:
-        command = ["nc.openbsd", "127.0.0.1", str(daemon.port)]
+        command = [needs("nc.openbsd"), "127.0.0.1", str(daemon.port)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as netcat:
             assert netcat.stdin is not None
             assert netcat.stdout is not None

@@ -6,7 +6,8 @@ from typing import Final
 
 import pytest
 
-from tests.c_client.build import CLIENT, STRICT, compiled, need, run
+from tests.c_client.build import CLIENT, STRICT, compiled, run
+from tests.needs import needs
 
 IMPLEMENTATION: Final = '#define SIGD_IMPLEMENTATION\n#include "sigd.h"\n'
 USER: Final = '#include "sigd.h"\nenum sigd_state f(struct sigd *s) { return sigd_state(s); }\n'
@@ -74,7 +75,7 @@ def size(folder: Path, text: str, cpu: str, *flags: str) -> tuple[int, int, int]
         "-c",
         *flags,
     )
-    found = re.match(r"\s*(\d+)\s+(\d+)\s+(\d+)", run(need("arm-none-eabi-size"), str(out)).stdout.split("\n")[1])
+    found = re.match(r"\s*(\d+)\s+(\d+)\s+(\d+)", run(needs("arm-none-eabi-size"), str(out)).stdout.split("\n")[1])
     assert found is not None
     text_bytes, data, bss = map(int, found.groups())
     return text_bytes, data, bss
@@ -104,7 +105,7 @@ def test_no_memory_is_asked_for(tmp_path: Path):
         "-std=c99",
         "-c",
     )
-    undefined = {line.split()[-1] for line in run(need("arm-none-eabi-nm"), "-u", str(out)).stdout.splitlines()}
+    undefined = {line.split()[-1] for line in run(needs("arm-none-eabi-nm"), "-u", str(out)).stdout.splitlines()}
     library = {
         "memcpy",
         "memset",

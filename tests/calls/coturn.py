@@ -1,9 +1,7 @@
 """A real TURN server, coturn, in a process of its own: on loopback, with a secret that it shares with sigd."""
 
 import contextlib
-import os
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import HANG_SECONDS
+from tests.needs import needs
 
 HOST = "127.0.0.1"
 REALM = "sigd.test"
@@ -78,12 +77,7 @@ class Coturn:
 
 def needs_coturn() -> None:
     """Skip without coturn; but in CI somebody has to have run these tests."""
-    if shutil.which("turnserver"):
-        return
-    reason = "turnserver is not installed (package coturn)"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    needs("turnserver")
 
 
 @contextlib.contextmanager

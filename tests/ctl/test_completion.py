@@ -1,7 +1,6 @@
 """Which words fit, live peers included, and that shells take the scripts."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from sigd.wire.errors import ErrorCode
 from tests.ctl.conftest import Sigctl
 from tests.ctl.scripted import ScriptedDaemon, golden
 from tests.daemon import HANG_SECONDS
+from tests.needs import lacks, needs
 
 SECONDS = HANG_SECONDS
 
@@ -69,12 +69,6 @@ def test_row_14_what_is_no_peer_id_gets_to_no_shell(daemon: ScriptedDaemon, sigc
     assert fitting(sigctl, "show", name) == []
 
 
-def need(shell: str) -> None:
-    if shutil.which(shell) is None:
-        assert "CI" not in os.environ
-        pytest.skip(f"no {shell} here")
-
-
 @pytest.fixture
 def environment(daemon: ScriptedDaemon, sigctl: Sigctl, tmp_path: Path) -> dict[str, str]:
     """Of a shell that finds this sigctl and the daemon, with each shell's script in $SCRIPTS."""
@@ -94,7 +88,7 @@ def environment(daemon: ScriptedDaemon, sigctl: Sigctl, tmp_path: Path) -> dict[
 
 @pytest.mark.parametrize("shell", SCRIPTS)
 def test_a_shell_takes_its_script(environment: dict[str, str], shell: str):
-    need(shell)
+    needs(shell)
     command = [shell, "-n", f"{environment['SCRIPTS']}/{shell}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS)
     assert (done.returncode, done.stderr) == (0, "")
@@ -125,7 +119,7 @@ done
 
 @pytest.mark.parametrize(("shell", "program"), [("bash", BASH), ("fish", FISH)])
 def test_a_shell_completes_a_live_peer(environment: dict[str, str], shell: str, program: str):
-    need(shell)
+    needs(shell)
     done = subprocess.run([shell, "-c", program], env=environment, capture_output=True, text=True, timeout=SECONDS)
     assert (done.stdout, done.stderr) == ("cam1\nbob cam1 door.7\n", "")
 
@@ -138,7 +132,10 @@ def test_a_shell_completes_a_live_peer(environment: dict[str, str], shell: str, 
     ],
 )
 def test_zsh_completes_a_live_peer(environment: dict[str, str], tmp_path: Path, taken: str):
-    need("zsh")
+    needs("zsh")
+    tried = subprocess.run(["zsh", "-f", "-c", "zmodload zsh/zpty && zpty tried true"], capture_output=True, text=True)
+    if tried.returncode != 0:
+        lacks(f"zsh has no terminal to type at: {tried.stderr.strip()}")
     (tmp_path / "_sigctl").hardlink_to(tmp_path / "zsh")
     command = ["zsh", "-f", "-c", ZSH, "zsh", taken]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS)

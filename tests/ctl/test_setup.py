@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import ssl
 import stat
 import subprocess
@@ -16,10 +15,15 @@ from sigd.ctl.setup_files import is_unedited, marked, self_made, socket_drop_in
 from tests import certificates
 from tests.ctl.conftest import Sigctl
 from tests.in_process import need_ipv6
+from tests.needs import needs
 
 NAME = "sigd.example.net"
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+
+@pytest.fixture(autouse=True)
+def openssl() -> None:
+    """Keys and certificates are made by it."""
+    needs("openssl")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import random
 import re
 import secrets
-import shutil
 import signal
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ from tests import certificates
 from tests.hardening import credentials
 from tests.hardening.operation import tables
 from tests.hardening.processes import SIGD, Ground, Pair, Process, trial
+from tests.needs import needs
 from tests.relay.world import World
 
 ONE = ("prefixed",)
@@ -173,9 +173,7 @@ async def listener_of_tls(ground: Ground) -> None:
 
 async def openssl(process: Process, *options: str, say: str = "Q\n") -> tuple[int, str]:
     """What `openssl s_client` makes of the daemon."""
-    program = shutil.which("openssl")
-    assert program is not None, "this needs the openssl program"
-    command = [program, "s_client", "-connect", process.urls[1].removeprefix("tls://"), *options]
+    command = [needs("openssl"), "s_client", "-connect", process.urls[1].removeprefix("tls://"), *options]
     done = await trio.run_process(
         command, stdin=say.encode(), capture_stdout=True, stderr=subprocess.STDOUT, check=False
     )

@@ -1,9 +1,7 @@
 """The figures: that they are right, that Prometheus can read them, and that nothing from outside is in them."""
 
 import ast
-import os
 import re
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from sigd.wire.errors import ErrorCode
 from tests.conftest import Serving
 from tests.in_process import Daemon
 from tests.metrics.http import Watched, watching
+from tests.needs import needs
 from tests.net import dtls_peers
 
 TRANSPORTS = ("tcp", "tls", "unix", "udp", "dtls")
@@ -157,10 +156,7 @@ async def test_what_is_not_known_has_one_name(watched: Watched) -> None:
 
 @pytest.mark.parametrize("load", [False, True])
 async def test_promtool_finds_no_fault(watched: Watched, load: bool) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        assert "CI" not in os.environ
-        pytest.skip("there is no promtool here (Debian: prometheus)")
+    promtool = needs("promtool")
     if load:
         await busy(watched.daemon)
     text = exposition(watched.daemon.reactor)

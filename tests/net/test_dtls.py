@@ -5,7 +5,6 @@ import gc
 import hmac
 import json
 import random
-import shutil
 import socket
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from tests import at_rest, certificates
 from tests.conftest import Serving
 from tests.daemon import HANG_SECONDS, running_daemon
 from tests.in_process import Client, Daemon, error, need_ipv6, within
+from tests.needs import needs
 from tests.net.dtls_peers import ByHand, DTLSPeer, connected, door, register, serial_of, trusting
 
 pytestmark = pytest.mark.usefixtures("no_bug_is_logged")
@@ -172,13 +172,13 @@ class TestPeers:
 
 def test_openssl_speaks_with_us() -> None:
     """What a person types, with what every system has."""
-    assert shutil.which("openssl")
+    openssl = needs("openssl")
     chain, key = certificates.files("localhost", "127.0.0.1")
     tls = ("--set", f'listen=[{{url="dtls://127.0.0.1:0",certificate="{chain}",key="{key}"}}]')
     with running_daemon("--config", "/dev/null", *tls) as daemon:
         client = subprocess.Popen(
             [
-                *("openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{daemon.port}", "-quiet", "-no_ign_eof"),
+                *(openssl, "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{daemon.port}", "-quiet", "-no_ign_eof"),
                 *("-CAfile", str(certificates.folder() / "servers-ca.pem"), "-verify_return_error"),
             ],
             stdin=subprocess.PIPE,

@@ -13,7 +13,7 @@ import pytest
 
 from tests.certificates import authority
 from tests.daemon import Daemon, running_daemon
-from tests.programs.installed import needs
+from tests.needs import needs
 
 PAGE = Path(__file__).parents[2] / "docs" / "proxies.md"
 

@@ -10,7 +10,6 @@ import os
 import re
 import select
 import shlex
-import shutil
 import signal
 import socket
 import ssl
@@ -21,10 +20,9 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import pytest
-
 from tests import certificates
 from tests.daemon import HANG_SECONDS, Daemon, running_daemon
+from tests.needs import lacks, needs
 from tests.protocol_md import configured
 from tests.protocol_md.configured import FILES, PORT, SOCKET
 from tests.protocol_md.document import HOLE, Block
@@ -548,13 +546,10 @@ def run_console(scene: Scene) -> None:
 def need_programs(block: Block) -> None:
     """Skip an example that is typed into a program which is not here, or of another kind."""
     typed = "\n".join(line for line in block.lines if line.startswith("$ ") or ": connects with " in line)
-    if re.search(r"\bopenssl\b", typed) and shutil.which("openssl") is None:
-        pytest.skip("no openssl")
+    if re.search(r"\bopenssl\b", typed):
+        needs("openssl")
     if not re.search(r"\bnc\b", typed):
         return
-    try:
-        usage = subprocess.run(["nc", "-h"], capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
-    except FileNotFoundError:
-        pytest.skip("no nc")
+    usage = subprocess.run([needs("nc"), "-h"], capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
     if "OpenBSD" not in usage.stderr:
-        pytest.skip("nc is not OpenBSD's")
+        lacks("nc is not OpenBSD's")
