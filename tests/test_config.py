@@ -68,9 +68,9 @@ def test_defaults_are_those_of_the_table_of_limits() -> None:
         ice=Ice(stun_urls=(), turn_urls=(), turn_secret_file=None, turn_ttl_ms=3_600_000),
         limits=Limits(
             max_connections=10_000,
-            max_unregistered=512,
-            max_unregistered_per_address=16,
-            max_per_address=256,
+            max_unregistered=1_024,
+            max_unregistered_per_address=256,
+            max_per_address=1_024,
             trusted=(),
             tls_handshakes=1,
             tls_handshake_timeout_ms=5_000,

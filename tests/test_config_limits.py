@@ -49,7 +49,7 @@ CONFLICTS: dict[str, tuple[str, list[str]]] = {
     "of one address and of all": (
         "[limits]\nmax_unregistered = 8",
         [
-            "F:2:1: max_unregistered_per_address (16) is above max_unregistered (8):"
+            "F:2:1: max_unregistered_per_address (256) is above max_unregistered (8):"
             " lower max_unregistered_per_address or raise max_unregistered"
         ],
     ),
@@ -77,7 +77,7 @@ CONFLICTS: dict[str, tuple[str, list[str]]] = {
         "[limits]\nbyte_burst = 100\nmax_unregistered = 8",
         [
             "F:2:1: unknown key `byte_burst` in [limits]; did you mean `bytes_burst`?",
-            "F:3:1: max_unregistered_per_address (16) is above max_unregistered (8):"
+            "F:3:1: max_unregistered_per_address (256) is above max_unregistered (8):"
             " lower max_unregistered_per_address or raise max_unregistered",
         ],
     ),
@@ -91,7 +91,7 @@ def test_conflicts(text, expected):
 
 def test_few_connections_alone_are_fine():
     """The caps of a part are never reached then: who lowers the whole need not know them."""
-    assert load(None, (), ["limits.max_connections=2"]).limits.max_per_address == 256
+    assert load(None, (), ["limits.max_connections=2"]).limits.max_per_address == 1_024
 
 
 @pytest.mark.parametrize(

@@ -65,27 +65,29 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=MOST_CONNECTIONS,
-            description="Most connections that have not registered. Past it the oldest of them: server-full,"
-            " close; whoever has registered never notices.",
+            description="Maximum number of connections that have not registered. Beyond it one of them makes room:"
+            " server-full, close. Silent ones go first, those of the address that has most of them before others; where"
+            " all have begun, the newcomer goes.",
         ),
-    ] = 512
+    ] = 1_024
     max_unregistered_per_address: Annotated[
         int,
         msgspec.Meta(
             ge=0,
             le=MOST_CONNECTIONS,
-            description="Most of them from one address (IPv6: one /64); at most max_unregistered; 0: no limit."
-            " Past it the oldest of that address: server-full, close.",
+            description="Maximum number of them from one address (IPv6: one /64); at most max_unregistered; 0: no"
+            " limit. Beyond it one of that address makes room, as above.",
         ),
-    ] = 16
+    ] = 256
     max_per_address: Annotated[
         int,
         msgspec.Meta(
             ge=0,
             le=MOST_CONNECTIONS,
-            description="Most connections from one address (IPv6: one /64); 0: no limit. Past it: server-full, close.",
+            description="Maximum number of connections from one address (IPv6: one /64); 0: no limit. Beyond it:"
+            " server-full, close.",
         ),
-    ] = 256
+    ] = 1_024
     trusted: Annotated[
         tuple[Annotated[str, msgspec.Meta(extra={"check": parse_network})], ...],
         msgspec.Meta(

@@ -11,7 +11,7 @@ import trio
 
 from sigd import log
 from sigd.net.listeners import Door, close_listener
-from sigd.relay.admission import too_many_of_address
+from sigd.relay.room import is_full_for, make_room, make_way, too_many_of_address
 from sigd.wire import messages
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Lines
@@ -114,9 +114,11 @@ class Entrance:
         try:
             if reactor.streams > self._max_connections:
                 self._say_full(self._full, "max_connections", self._max_connections)
-                link.refuse(_FULL)
-            elif admission.excess(origin) > 0:
-                link.refuse(too_many_of_address())
+                make_way(self._router, link, _FULL, reactor.now)
+            elif is_full_for(self._router, origin):
+                if admission.excess(origin) <= 0:
+                    link.readable(reactor.now)  # a client that registers at once takes nobody's place
+                make_room(self._router, link, reactor.now)
         except Exception as fault:
             reactor.fail(link, fault)
 

@@ -472,6 +472,7 @@ class Reactor:
 
     def shake_hands(self, link: Stream, context: ssl.SSLContext, scope: trio.CancelScope) -> None:
         """Have a link speak TLS, and read it again when it does; unless it ends before, which cancels the scope."""
+        self.router.admission.begin(link, self.now)
         self.watch_for(link.fd, link.interest, 0)
         link.interest = 0
         self._nursery.start_soon(self._shake_hands, link, context, scope)

@@ -192,6 +192,7 @@ class Stream(ClosingLink):
 
     def _begin(self, chunk: bytes) -> Splitter | None:
         """Take the framing that the first byte chooses; None for a link that is over with it."""
+        self.router.admission.begin(self, self._reactor.now)
         limit = self.router.limits.max_frame_unregistered
         if chunk.startswith(proxy.SIGNATURES):
             text = "a PROXY header is read first of all, and from the addresses in `limits.trusted` alone"

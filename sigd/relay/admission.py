@@ -14,6 +14,8 @@ from sigd.relay.ice import RENEW_SECONDS, IceServer, Vendor
 from sigd.relay.limits import Origins, Strikes
 from sigd.relay.link import NEVER
 from sigd.relay.noting import note_register
+from sigd.relay.room import make_room
+from sigd.relay.strangers import Strangers
 from sigd.wire import messages, said
 from sigd.wire.errors import ErrorCode, ProtocolError
 
@@ -68,7 +70,7 @@ class Admission:
         access: who may be whom.
         vendor: of STUN and TURN servers.
         origins: where links come from.
-        unregistered: links that have no ID, the oldest first.
+        unregistered: links that have no ID.
         unix_time: the clock on the wall, which credentials and people go by.
     """
 
@@ -76,7 +78,7 @@ class Admission:
         self.access = access
         self.vendor = vendor
         self.origins = Origins(router.limits.trusted)
-        self.unregistered: dict[Link, None] = {}
+        self.unregistered: Strangers[Link] = Strangers()
         self._router = router
         self.unix_time = unix_time
         self._failures: Strikes[tuple[str, str]] = Strikes()
@@ -85,24 +87,23 @@ class Admission:
     # -- connecting
 
     def enter(self, link: "Link") -> None:
-        """Count a new link; where there are too many that have not registered, the oldest of them has to go."""
+        """Count a new link; `make_room` follows."""
         self.origins.join(link.origin)
-        self.unregistered[link] = None
-        link.origin.unregistered[link] = None
-        self._make_room(link.origin)
+        self.unregistered.enter(link, link.origin, link.opened)
 
-    def move(self, link: "Link", host: str, port: int) -> None:
+    def begin(self, link: "Link", now: float) -> None:
+        """Note the first byte of a link: from now on it makes room later than silent ones."""
+        self.unregistered.begin(link, link.origin, now)
+
+    def move(self, link: "Link", host: str, port: int, now: float) -> None:
         """Count a link where its proxy says that it comes from."""
         before, link.origin = link.origin, self.origins.of(host)
         link.host, link.port = host, port
-        del before.unregistered[link]
+        self.unregistered.leave(link, before)
         self.origins.join(link.origin)
         self.origins.leave(before)
-        link.origin.unregistered[link] = None
-        if self.excess(link.origin) > 0:
-            link.refuse(too_many_of_address())
-        else:
-            self._make_room(link.origin)
+        self.unregistered.enter(link, link.origin, now)
+        make_room(self._router, link, now)
 
     def enter_by_datagram(self, origin: "Origin") -> None:
         """Count a new link over UDP, from who has shown that it receives there.
@@ -123,18 +124,6 @@ class Admission:
         """How many more links than may come from there; up to 0: not too many."""
         cap = self._router.limits.max_per_address
         return origin.links - cap if cap and origin.capped else 0
-
-    def _make_room(self, origin: "Origin") -> None:
-        limits = self._router.limits
-        cap = limits.max_unregistered_per_address
-        if cap and origin.capped and len(origin.unregistered) > cap:
-            oldest, key = next(iter(origin.unregistered)), "max_unregistered_per_address"
-        elif len(self.unregistered) > limits.max_unregistered:
-            oldest, key = next(iter(self.unregistered)), "max_unregistered"
-        else:
-            return
-        text = "too many connections that have not registered: the oldest of them has to go"
-        oldest.refuse(ProtocolError(ErrorCode.SERVER_FULL, text, limit=key))
 
     # -- registering
 
@@ -216,7 +205,9 @@ class Admission:
         link.claim = holder.challenge = claim
         link.held = True
         link.account()
-        self.unregistered.setdefault(link)  # a datagram's link is nowhere else yet: new rules have to find it
+        if link not in self.unregistered:  # a datagram's link is nowhere else yet: new rules have to find it
+            self.unregistered.enter(link, link.origin, now)
+            self.unregistered.begin(link, link.origin, now)
         holder.ping(now)
         self._router.watch(link)
 
@@ -317,9 +308,8 @@ class Admission:
             self._settle(claim.link, link.id, self.access.stranger, claim.message, claim.asked)
 
     def _forget(self, link: "Link") -> None:
-        """It is none of those that have not registered yet."""
-        self.unregistered.pop(link, None)
-        link.origin.unregistered.pop(link, None)
+        """Stop counting a link as unregistered."""
+        self.unregistered.leave(link, link.origin)
 
     # -- STUN and TURN servers
 
@@ -416,8 +406,9 @@ class Admission:
             ValueError: somebody holds its ID.
         """
         if not link.closing and link.id is None:
-            self.unregistered[link] = None
-            link.origin.unregistered[link] = None
+            self.unregistered.enter(link, link.origin, now)
+            if link.overhead:
+                self.unregistered.begin(link, link.origin, now)
             link.allow(self.access.stranger, now)
         elif not link.closing and link.id is not None:
             if self._router.registry.find(link.id) is not None:
@@ -446,12 +437,6 @@ class Admission:
 def _who(link: "Link", caller: "Caller | None") -> str:
     """Whose failures are counted together: on a Unix socket all have one address, and each its user."""
     return link.origin.key if caller is None or caller.uid is None else f"uid {caller.uid}"
-
-
-def too_many_of_address() -> ProtocolError:
-    """What a client hears from whose address there are as many links as may be."""
-    text = "too many connections from your address"
-    return ProtocolError(ErrorCode.SERVER_FULL, text, limit="max_per_address")
 
 
 def _id_taken(message: "Register", locked: float = 0.0, limit: str | None = None) -> ProtocolError:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
     from sigd.config import Limits
-    from sigd.relay.link import Link
 
     Network = IPv4Network | IPv6Network
 
@@ -189,10 +188,9 @@ class Origin:
         capped: whether the per-address caps hold.
         trusted: whether it may say in a PROXY header whom it speaks for.
         links: how many there are, those included that are ending; `udp_links`: the same over UDP.
-        unregistered: those that have no ID yet, the oldest first.
     """
 
-    __slots__ = ("capped", "key", "links", "trusted", "udp_links", "unregistered")
+    __slots__ = ("capped", "key", "links", "trusted", "udp_links")
 
     def __init__(self, key: str, *, capped: bool, trusted: bool) -> None:
         self.key = key
@@ -200,7 +198,6 @@ class Origin:
         self.trusted = trusted
         self.links = 0
         self.udp_links = 0
-        self.unregistered: dict[Link, None] = {}
 
 
 class Origins:

@@ -61,40 +61,48 @@ def crowd_of(daemon: Daemon, many: int, first: bytes, url: str = "") -> list[Cli
 
 @pytest.mark.parametrize("framing", FRAMINGS)
 class TestUnregistered:
-    """The oldest has to go; those who have registered never notice."""
+    """Silent ones go before those that have begun; those who have registered never notice."""
 
     async def test_in_all(self, serving: Serving, framing: str) -> None:
         async with serving(max_unregistered=3) as daemon:
             peers = [await daemon.peer(f"peer-{number}", framing) for number in range(5)]
-            waiting = [await connects(daemon, framing, source=f"127.0.0.{number}") for number in range(1, 7)]
-            for client in waiting[:3]:
-                assert await client.hears_all() == [FULL]
-            for client in (*waiting[3:], *peers):
+            silent = await daemon.connect("lines", source="127.0.0.9")
+            await daemon.settles()
+            begun = [await connects(daemon, framing, source=f"127.0.0.{number}") for number in range(1, 4)]
+            assert await silent.hears_all() == [FULL]
+            newcomer = await daemon.connect("lines", source="127.0.0.4")
+            assert await newcomer.hears_all() == [FULL]
+            for client in (*begun, *peers):
                 await client.is_served()
-            assert daemon.router.limits_hit["max_unregistered"] == 3
-            await waiting[3].registers("late")
+            assert daemon.router.limits_hit["max_unregistered"] == 2
+            await begun[0].registers("late")
             another = await connects(daemon, framing)  # in the place of the one who has an ID now
-            for client in (*waiting[3:], another):
+            for client in (*begun, another):
                 await client.is_served()
-            assert daemon.router.limits_hit["max_unregistered"] == 3
+            assert daemon.router.limits_hit["max_unregistered"] == 2
 
     async def test_from_one_address(self, serving: Serving, framing: str) -> None:
         async with serving(max_unregistered_per_address=2) as daemon:
             peers = [await daemon.peer(f"peer-{number}", framing) for number in range(5)]
             elsewhere = [await connects(daemon, framing, source="127.0.0.2") for _ in range(2)]
-            waiting = [await connects(daemon, framing) for _ in range(5)]
-            for client in waiting[:3]:
+            silent = [await daemon.connect("lines") for _ in range(2)]
+            await daemon.settles()
+            begun = [await connects(daemon, framing) for _ in range(2)]
+            for client in (*silent, await daemon.connect("lines")):
                 assert await client.hears_all() == [FULL]
-            for client in (*waiting[3:], *elsewhere, *peers):
+            for client in (*begun, *elsewhere, *peers):
                 await client.is_served()
             assert daemon.router.limits_hit["max_unregistered_per_address"] == 3
 
-    async def test_by_default_sixteen_from_one_address(self, serving: Serving, framing: str) -> None:
+    async def test_by_default_256_from_one_address(self, serving: Serving, framing: str) -> None:
         async with serving(**DEFAULTS) as daemon:
-            waiting = [await connects(daemon, framing) for _ in range(17)]
-            assert await waiting[0].hears_all() == [FULL]
-            for client in waiting[1:]:
+            silent = [await daemon.connect("lines") for _ in range(250)]
+            waiting = [await connects(daemon, framing) for _ in range(6)]
+            newcomer = await connects(daemon, framing)
+            assert daemon.router.limits_hit["max_unregistered_per_address"] == 1
+            for client in (*waiting, newcomer):
                 await client.is_served()
+            assert len(daemon.router.admission.unregistered) == len(silent) + 6
 
     async def test_who_is_gone_does_not_count(self, serving: Serving, framing: str) -> None:
         async with serving(max_unregistered=2) as daemon:
@@ -122,9 +130,9 @@ class TestCrowds:
         async with serving(max_unregistered=16) as daemon:
             alice = await daemon.peer("alice")
             crowd = crowd_of(daemon, 100, b"")
-            heard = [await client.hears_bytes() for client in crowd[:84]]
+            heard = [await client.hears_bytes() for client in crowd[12:96]]
             assert all(json.loads(line) == FULL for line in heard)
-            for client in crowd[84:]:
+            for client in (*crowd[:12], *crowd[96:]):
                 await client.is_served()
             await alice.is_served()
             assert daemon.router.limits_hit["max_unregistered"] == 84
@@ -454,16 +462,16 @@ async def _(daemon: Daemon) -> None:
 @past("max_unregistered", max_unregistered=1)
 async def _(daemon: Daemon) -> None:
     first = await connects(daemon, "prefixed")
-    await connects(daemon, "prefixed")
-    assert await first.hears_all() == [FULL]
+    assert await (await daemon.connect("lines")).hears_all() == [FULL]
+    await first.is_served()
 
 
 @past("max_unregistered_per_address", max_unregistered_per_address=1)
 async def _(daemon: Daemon) -> None:
     first = await connects(daemon, "prefixed")
     await connects(daemon, "prefixed", source="127.0.0.2")
-    await connects(daemon, "prefixed")
-    assert await first.hears_all() == [FULL]
+    assert await (await daemon.connect("lines")).hears_all() == [FULL]
+    await first.is_served()
 
 
 @past("max_per_address", max_per_address=1)

@@ -290,9 +290,9 @@ class TestWhoseItIs:
     async def test_max_unregistered_per_address(self, serving: Serving) -> None:
         async with serving(trusted=TRUSTED, max_unregistered_per_address=2) as daemon:
             silent = [await daemon.connect() for _ in range(5)]  # whose proxies have said nothing yet
-            oldest, *others = [await comes(daemon, v1(), "lines") for _ in range(3)]
-            assert await oldest.hears_all() == [error("server-full")]
-            for client in (*others, *silent):
+            first, second, latest = [await comes(daemon, v1(), "lines") for _ in range(3)]
+            assert await second.hears_all() == [error("server-full")]
+            for client in (first, latest, *silent):
                 await client.is_served()
             assert daemon.router.limits_hit["max_unregistered_per_address"] == 1
 

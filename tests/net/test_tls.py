@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from trio.testing import wait_all_tasks_blocked
 
 from sigd.net.reactor import Reactor
+from sigd.relay.strangers import BEGUN_SECONDS
 from sigd.wire.framing import TLS_ALERT
 from tests import certificates
 from tests.conftest import Serving
@@ -498,14 +499,20 @@ class TestEndsMeanwhile:
 
     @pytest.mark.parametrize("stage", STAGES)
     @pytest.mark.parametrize("cap", ["max_unregistered", "max_unregistered_per_address"])
-    async def test_newer_ones_push_it_out(self, serving: Serving, stage: str, cap: str) -> None:
-        async with serving(certificates.listener("tcp://127.0.0.1:0"), **{cap: 2}) as daemon:
+    async def test_newer_ones_push_it_out_when_it_had_its_time(self, serving: Serving, stage: str, cap: str) -> None:
+        limits = {cap: 2, "tls_handshake_timeout_ms": 60_000}
+        async with serving(certificates.listener("tcp://127.0.0.1:0"), **limits) as daemon:
             oldest, older = await self.begins(daemon, stage), await self.begins(daemon, stage)
-            await self.begins(daemon, stage)
+            newcomer = await daemon.connect("lines")
+            assert await newcomer.hears_all() == [error("server-full")]
+            await trio.sleep(BEGUN_SECONDS)
+            newcomer = await daemon.connect("lines")
             assert is_tls(await is_closed(oldest))
-            assert daemon.router.limits_hit[cap] == 1
-            assert daemon.router.closed == {"server-full": 1}
+            assert daemon.router.limits_hit[cap] == 2
+            assert daemon.router.closed == {"server-full": 2}
             assert len(daemon.reactor) == 2
+            await newcomer.registers("alice")
+            await daemon.connect("lines")
             await daemon.connect("lines")
             assert is_tls(await is_closed(older))
 
@@ -528,14 +535,11 @@ class TestEndsMeanwhile:
                 sends_at_once(client, Handshake(V13).says())
             newer = [await daemon.connect("lines", url=daemon.tls_url) for _ in range(30)]
             await daemon.settles()
-            for client in crowd:
-                assert is_tls(await is_closed(client))
             for client in newer:
-                sends_at_once(client, Handshake(V13).says())
-            for _ in range(10):
-                await trio.lowlevel.checkpoint()
+                await is_closed(client)
+            assert daemon.router.closed == {"server-full": 30}
             daemon.is_told_to_stop()
-            for client in newer:
+            for client in crowd:
                 assert is_tls(await is_closed(client))
             await daemon.settles()
             assert len(daemon.reactor) == 0

@@ -1,4 +1,4 @@
-"""How many may be here: by address, and of those that have not registered the oldest goes. Who has registered stays."""
+"""How many may be here: by address, and without an ID; registered peers stay."""
 
 import pytest
 from hypothesis import settings
@@ -17,13 +17,14 @@ def alive(peers) -> list[int]:
 # -- who has not registered
 
 
-def test_the_17th_of_an_address_has_the_first_go_row_6():
+def test_the_257th_of_an_address_makes_a_silent_one_go_row_6():
     world = World()
     alice = world.peer("alice", address="192.0.2.7")
-    crowd = [world.connects("192.0.2.7") for _ in range(18)]
-    assert alive(crowd) == [*range(2, 18)]
-    for gone in crowd[:2]:
-        answer = gone.hears()
+    crowd = [world.connects("192.0.2.7") for _ in range(258)]
+    gone = [crowd[number] for number in range(258) if number not in alive(crowd)]
+    assert gone == [crowd[192], crowd[193]]
+    for each in gone:
+        answer = each.hears()
         assert answer["code"] == "server-full"
         assert "reconnect" not in answer
     assert crowd[-1].registers("newcomer")["type"] == "registered"
@@ -31,12 +32,12 @@ def test_the_17th_of_an_address_has_the_first_go_row_6():
     assert world.router.limits_hit == {"max_unregistered_per_address": 2}
 
 
-def test_the_513th_of_all_has_the_first_go():
+def test_the_1025th_of_all_makes_a_silent_one_go():
     world = World()
     alice = world.peer("alice")
-    crowd = [world.connects(f"10.0.{number // 16}.1") for number in range(514)]
-    assert alive(crowd) == [*range(2, 514)]
-    assert crowd[0].hears()["code"] == "server-full"
+    crowd = [world.connects(f"10.0.{number // 16}.1") for number in range(1026)]
+    assert len(alive(crowd)) == 1024
+    assert not crowd[-1].closing
     assert world.router.limits_hit == {"max_unregistered": 2}
     assert not alice.closing
 
@@ -45,7 +46,7 @@ def test_another_address_is_not_made_to_pay():
     world = World(max_unregistered_per_address=2)
     early = world.connects("192.0.2.1")
     crowd = [world.connects("192.0.2.7") for _ in range(5)]
-    assert alive(crowd) == [3, 4]
+    assert alive(crowd) == [0, 4]
     assert not early.closing
 
 
@@ -53,7 +54,7 @@ def test_another_address_is_not_made_to_pay():
 def test_neighbours_count_as_one_address_row_49(addresses):
     world = World(max_unregistered_per_address=3)
     crowd = [world.connects(addresses[number % 2]) for number in range(5)]
-    assert alive(crowd) == [2, 3, 4]
+    assert alive(crowd) == [0, 1, 4]
 
 
 def test_who_registers_does_not_count_any_more():
@@ -99,7 +100,8 @@ def test_unix_sockets_and_trusted_networks_have_the_cap_of_all_alone():
     crowd = [world.connects("unix") for _ in range(30)] + [world.connects("10.0.0.1") for _ in range(30)]
     assert len(alive(crowd)) == 60
     crowd.append(world.connects("10.0.0.1"))
-    assert alive(crowd) == [*range(1, 61)]
+    assert len(alive(crowd)) == 60
+    assert not crowd[-1].closing
 
 
 def test_whoever_had_to_go_may_come_again():
@@ -120,14 +122,25 @@ def test_links_of_an_address_are_counted_until_they_are_gone():
     origin = peers[0].origin
     assert admission.excess(origin) == 0
     further = world.connects("::ffff:192.0.2.7")
+    assert further.hears()["code"] == "server-full"
     assert admission.excess(origin) == 1
     peers[0].says({"type": "unregister"})
     assert admission.excess(origin) == 1
     world.passes(5.25)
     assert peers[0].aborted
-    assert admission.excess(origin) == 0
-    further.leaves()
+    assert further.aborted
     assert admission.excess(origin) < 0
+
+
+def test_a_link_that_had_its_time_makes_room_at_its_own_address():
+    world = World(max_per_address=2)
+    silent, elsewhere = world.connects("192.0.2.7"), world.connects("192.0.2.8")
+    world.peer("alice", address="192.0.2.7")
+    assert world.connects("192.0.2.7").hears()["code"] == "server-full"
+    world.passes(4)
+    assert world.connects("192.0.2.7").registers("bob")["type"] == "registered"
+    assert silent.aborted
+    assert not elsewhere.closing
 
 
 @pytest.mark.parametrize(
@@ -145,7 +158,7 @@ def test_where_there_is_no_cap_nobody_is_too_many(address, limits):
 
 def moved(world: World, peer: Peer, host: str, port: int = 5000) -> Peer:
     """The proxy says that this link is from elsewhere."""
-    world.router.admission.move(peer, host, port)
+    world.router.admission.move(peer, host, port, world.now)
     world.settle()
     return peer
 
@@ -158,9 +171,9 @@ def proxied(**limits) -> World:
 def test_a_proxied_link_counts_where_it_comes_from():
     world = proxied(max_unregistered_per_address=2)
     crowd = [moved(world, world.connects("10.0.0.1"), "192.0.2.7") for _ in range(3)]
-    assert alive(crowd) == [1, 2]
+    assert alive(crowd) == [0, 2]
     direct = world.connects("192.0.2.7")
-    assert alive([*crowd, direct]) == [2, 3]
+    assert alive([*crowd, direct]) == [0, 3]
     assert world.router.limits_hit == {"max_unregistered_per_address": 2}
 
 
@@ -193,9 +206,9 @@ def test_what_has_moved_is_counted_once_and_forgotten():
     admission = world.router.admission
     peers = [world.connects("10.0.0.1"), world.connects("10.0.0.1")]
     proxy = peers[0].origin
-    assert (proxy.links, len(proxy.unregistered)) == (2, 2)
+    assert (proxy.links, admission.unregistered.count(proxy)) == (2, 2)
     moved(world, peers[0], "192.0.2.7")
-    assert (proxy.links, len(proxy.unregistered), len(admission.origins)) == (1, 1, 2)
+    assert (proxy.links, admission.unregistered.count(proxy), len(admission.origins)) == (1, 1, 2)
     moved(world, peers[1], "192.0.2.7")
     assert (proxy.links, len(admission.origins)) == (0, 1)
     for peer in peers:
@@ -224,7 +237,8 @@ def test_guesses_behind_a_proxy_are_those_of_who_guesses():
 
 
 class Crowds(RuleBasedStateMachine):
-    """Whoever comes, registers, moves and goes: no cap is passed, the newcomer stays, and everything is counted."""
+    """Clients come, begin, register, move and go: no cap is passed, no link that has begun is pushed out while a silent
+    one is there, and everything is counted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -236,10 +250,21 @@ class Crowds(RuleBasedStateMachine):
         address=st.sampled_from(["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "10.0.0.1", "2001:db8::1", "unix"])
     )
     def comes(self, address: str) -> None:
-        registered = [peer for peer in self.peers if peer.id is not None and not peer.closing]
+        here = [peer for peer in self.peers if not peer.closing]
+        strangers = self.world.router.admission.unregistered
+        silent = [peer for peer in here if peer in strangers and not strangers.has_begun(peer)]
         self.peers.append(self.world.connects(address))
-        assert not self.peers[-1].closing
-        assert not any(peer.closing for peer in registered)
+        ended = [peer for peer in (*here, self.peers[-1]) if peer.closing]
+        assert len(ended) <= 1
+        assert not any(peer.id for peer in ended)
+        if ended and ended[0] not in silent:  # the newcomer, or a second client of an address with three times as many
+            same = [peer for peer in silent if peer.origin is self.peers[-1].origin]
+            assert not (same if ended[0] is self.peers[-1] else silent)
+
+    @rule(which=st.integers(0, 20))
+    def begins(self, which: int) -> None:
+        for peer in self.peers[which : which + 1]:
+            peer.begins()
 
     @rule(which=st.integers(0, 20))
     def registers(self, which: int) -> None:
@@ -253,7 +278,6 @@ class Crowds(RuleBasedStateMachine):
         for peer in self.peers[which : which + 1]:
             if peer.id is None and not peer.closing:
                 moved(self.world, peer, host)
-                assert not peer.closing
 
     @rule(which=st.integers(0, 20))
     def leaves(self, which: int) -> None:
@@ -268,12 +292,14 @@ class Crowds(RuleBasedStateMachine):
     @invariant()
     def all_is_counted(self) -> None:
         admission = self.world.router.admission
-        assert set(admission.unregistered) == {peer for peer in self.peers if peer.id is None and not peer.closing}
+        strangers = admission.unregistered
+        assert set(strangers) == {peer for peer in self.peers if peer.id is None and not peer.closing}
+        assert len(strangers) == len(set(strangers))
         assert len(admission.unregistered) <= 5
         here = [peer for peer in self.peers if not peer.aborted]
         for origin in {peer.origin for peer in self.peers}:
             assert origin.links == sum(peer.origin is origin for peer in here)
-            assert set(origin.unregistered) == {each for each in admission.unregistered if each.origin is origin}
+            assert strangers.count(origin) == sum(each.origin.key == origin.key for each in strangers)
         assert len(admission.origins) == len({peer.origin.key for peer in here} - {"unix"})
 
 

@@ -12,6 +12,7 @@ from sigd.relay.expiry import Renewals, follow_wall
 from sigd.relay.ice import Vendor
 from sigd.relay.limits import Rates
 from sigd.relay.link import Link
+from sigd.relay.room import make_room
 from sigd.relay.router import Router
 from sigd.relay.shedding import is_crowded, shed
 from sigd.relay.wall import Shift
@@ -49,9 +50,14 @@ class Peer(Link):
 
     def says(self, *messages: dict[str, Any] | bytes) -> None:
         """Send messages in one go, each as JSON or as it stands: they wait where the link is not read."""
+        self.begins()
         self.waiting += [each if isinstance(each, bytes) else msgspec.json.encode(each) for each in messages]
         self.read()
         self.world.settle()
+
+    def begins(self) -> None:
+        """Send the first byte of something."""
+        self.router.admission.begin(self, self.world.now)
 
     def registers(self, name: str | None = None, **members: Any) -> dict[str, Any]:
         """Send a `register`; what is answered."""
@@ -60,6 +66,7 @@ class Peer(Link):
 
     def types(self, line: str) -> None:
         """Type one line."""
+        self.begins()
         self.router.receive_line(self, line.encode(), self.world.now)
         self.world.settle()
 
@@ -224,6 +231,7 @@ class World:
         peer = Peer(self, address, lines=lines)
         peer.comes_as = comes_as
         self.router.welcome(peer)
+        make_room(self.router, peer, self.now)
         self.settle()
         return peer
 
