@@ -188,6 +188,11 @@ class Memory(Link):
     def resume(self) -> None:
         """Go on at the next turn: whoever calls this is in the middle of something."""
 
+    @property
+    def via(self) -> str:
+        """It is no transport of the daemon's."""
+        return "memory"
+
     def caller(self) -> None:
         """Nobody knows who it is."""
 
@@ -378,6 +383,7 @@ class SocketStage:
         self._ends.append(end)
         origin = self.router.admission.origins.of("192.0.2.1")
         self._links.append(self._reactor.add(theirs, origin, "192.0.2.1", 1, self._door))
+        make_room(self.router, self._links[-1], self._reactor.now)
         return end
 
     def turn(self) -> None:
