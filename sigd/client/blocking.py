@@ -30,6 +30,7 @@ from sigd.client.conversation import Asking, Conversation, Received
 from sigd.client.credentials import NONE, Credentials, checked
 from sigd.client.errors import Disconnected, NoCredentials, SignalingError
 from sigd.client.sockets import Connection, Turns, Wait, connect_socket, why
+from sigd.client.suspended import Suspensions
 from sigd.client.trust import context_for
 from sigd.wire import messages
 from sigd.wire.framing import Framing
@@ -135,6 +136,7 @@ class BlockingPeer:
         self._connection: Connection | None = None
         self._life = self._live()
         self._left_at = math.inf
+        self._suspensions = Suspensions()
 
     def __enter__(self) -> "BlockingPeer":
         return self
@@ -234,6 +236,7 @@ class BlockingPeer:
         if absent >= conversation.keepalive:
             conversation.alive(monotonic() - conversation.keepalive)  # it was we who did not listen: ask, before all
         while True:
+            self._suspensions.tell(conversation.renewal)
             wait = next(self._life, None)
             if conversation.renewal.wanted:
                 self._renew()

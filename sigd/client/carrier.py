@@ -14,6 +14,7 @@ from sigd.client.conversation import Conversation
 from sigd.client.credentials import Credentials, Wallet
 from sigd.client.dial import HANG_UP_SECONDS, why
 from sigd.client.errors import NoCredentials, SignalingError
+from sigd.client.suspended import Suspensions
 
 _log: Final = logging.getLogger(__name__)
 
@@ -69,6 +70,12 @@ class Carrier:
         self._connect_timeout = connect_timeout
         self._url = url
         self._scope = anyio.CancelScope()
+        self._suspensions = Suspensions()
+
+    def expire(self, expire: Callable[[float], None]) -> None:
+        """Have somebody do what is due by now."""
+        self._suspensions.tell(self.conversation.renewal)
+        expire(anyio.current_time())
 
     def tell(self) -> None:
         """Have everybody who waits look at the conversation again."""

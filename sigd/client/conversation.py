@@ -20,6 +20,7 @@ from sigd.client.errors import Disconnected, SignalingError
 from sigd.client.pending import Answer, Pending
 from sigd.client.renewal import Renewal
 from sigd.wire import messages
+from sigd.wire.awake import SLACK_SECONDS
 from sigd.wire.datagram import MAX_MESSAGE
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
 from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, TooLong, framing_of
@@ -62,6 +63,13 @@ right after `registered` is not hammered."""
 
 SILENCE: Final = 2.5
 """Keepalives without a byte after which the server is taken for dead: what it allows its clients (`idle-timeout`)."""
+
+LATE_LOOKS: Final = 3
+"""Times in a row that a program which stood still looks for an answer once more before it gives a server up: a program
+that is always late finds out all the same."""
+
+LATE_LOOK_SECONDS: Final = 1.0
+"""Time for each of them: an answer that came while the program stood still is read at once."""
 
 SHORTEST_KEEPALIVE_SECONDS: Final = 0.1
 """Whatever the server says, it is not pinged more often than this."""
@@ -145,6 +153,8 @@ class Conversation:
         self._heard_at = -math.inf
         self._registered_at = math.inf
         self.pinged = False
+        self._answers_by = -math.inf
+        self._late_looks = 0
 
     # -- a connection
 
@@ -395,14 +405,20 @@ class Conversation:
     def expire(self, now: float) -> None:
         """Do what is due by now: want fresh credentials; ask a silent server whether it is there, or give it up."""
         self.renewal.expire(now)
-        if now < self._silent_at:
+        late = now - self._silent_at
+        if late < 0:
             return
-        if self.pinged:
-            self._finish(Disconnected("nothing was heard from the server for too long", sent=True))
-        else:
+        if not self.pinged:
+            # Its own wait begins here: the silence before it may have been ours, if we stood still.
             self.pinged = True
+            self._answers_by = now + self.keepalive * (SILENCE - 1)
             if self._framed:
                 self._say(Ping())
+        elif late > SLACK_SECONDS and self._late_looks < LATE_LOOKS:
+            self._late_looks += 1
+            self._answers_by = now + LATE_LOOK_SECONDS
+        else:
+            self._finish(Disconnected("nothing was heard from the server for too long", sent=True))
 
     @property
     def keepalive(self) -> float:
@@ -415,12 +431,15 @@ class Conversation:
     def _silent_at(self) -> float:
         if not self.registered or self.over:
             return math.inf
-        return self._heard_at + self.keepalive * (SILENCE if self.pinged else 1)
+        if not self.pinged:
+            return self._heard_at + self.keepalive
+        return max(self._heard_at + self.keepalive * SILENCE, self._answers_by)
 
     def alive(self, now: float) -> None:
         """The server has been heard, or the silence was of our own making."""
         self._heard_at = now
         self.pinged = False
+        self._late_looks = 0
 
 
 def _whole(message: bytes) -> bytes:

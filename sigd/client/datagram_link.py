@@ -4,6 +4,7 @@ import math
 from typing import Final
 
 from sigd.client.conversation import Conversation
+from sigd.wire.awake import Awake
 from sigd.wire.datagram import ACK_SECONDS, LEFT, MAX_MESSAGE, Channel
 
 SILENT_SECONDS: Final = 25.0
@@ -22,13 +23,18 @@ class DatagramLink:
     """Messages of a conversation through a channel. Times are seconds on the caller's clock.
 
     Call `expire` and then `datagrams_to_send` at `deadline`, and `datagrams_to_send` after everything else.
+
+    The channel and the link's own waits go by a clock that stands still while the program does: what the server has
+    acknowledged in the meantime is not read yet. The conversation has a rule of its own for that.
     """
 
     def __init__(self, conversation: Conversation, channel: Channel[None], now: float) -> None:
         self._conversation = conversation
         self._channel = channel
-        self._sent_at = now
+        self._awake = Awake()
+        self._sent_at = self._awake.look(now)
         self._denied_at = math.inf
+        self._plan(now)
 
     @property
     def cid(self) -> bytes:
@@ -51,44 +57,50 @@ class DatagramLink:
     def receive_untrusted(self, datagram: bytes, now: float) -> None:
         """Act on a datagram, from whoever it is. Never raises."""
         conversation, channel = self._conversation, self._channel
+        awake = self._awake.look(now)
         if datagram.startswith(_DENIAL):
-            self._take_denial(datagram, now)
+            self._take_denial(datagram, awake)
+            self._plan(now)
             return
         channel.accepting = conversation.wants_more
-        if channel.receive_untrusted(datagram, None, now):
+        if channel.receive_untrusted(datagram, None, awake):
             self._denied_at = math.inf
             conversation.alive(now)
         for message in channel.take_whole():
             conversation.receive_message(message, now)
         channel.finished = 0  # nobody is told: the server answers what was asked
+        self._plan(now)
 
-    def _take_denial(self, datagram: bytes, now: float) -> None:
+    def _take_denial(self, datagram: bytes, awake: float) -> None:
         """Anybody may have sent this: the server has a while to show that it knows the link."""
         if datagram.rstrip(b"\r\n") == _DENIAL + self.cid and self._denied_at == math.inf:
-            self._denied_at = now + DENIED_SECONDS
-            self._channel.ping(now)
+            self._denied_at = awake + DENIED_SECONDS
+            self._channel.ping(awake)
 
     # -- what goes
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
         """What goes out now."""
         conversation, channel = self._conversation, self._channel
-        out = channel.datagrams_to_send(now)
+        awake = self._awake.look(now)
+        out = channel.datagrams_to_send(awake)
         while channel.room and conversation.has_due:
             message = conversation.next_due()
             if len(message) <= MAX_MESSAGE:  # else a renewal, which no server would take: the old credentials do
                 channel.give(message)
-                out += channel.datagrams_to_send(now)
+                out += channel.datagrams_to_send(awake)
         if out:
-            self._sent_at = now
+            self._sent_at = awake
+        self._plan(now)
         return [datagram for datagram, _ in out]
 
     def leave(self, now: float) -> list[bytes]:
         """End the link; the last datagrams."""
         # What came last is acknowledged at once: nobody repeats it for nothing.
-        out = self._channel.datagrams_to_send(now + ACK_SECONDS)
+        awake = self._awake.look(now)
+        out = self._channel.datagrams_to_send(awake + ACK_SECONDS)
         self._channel.leave("this peer has left")
-        return [datagram for datagram, _ in out + self._channel.datagrams_to_send(now)]
+        return [datagram for datagram, _ in out + self._channel.datagrams_to_send(awake)]
 
     # -- time
 
@@ -98,7 +110,8 @@ class DatagramLink:
         conversation, channel = self._conversation, self._channel
         if conversation.has_due and channel.room:
             return -math.inf
-        return min(channel.next_deadline(), conversation.deadline, self._denied_at, self._silent_at)
+        own = min(channel.next_deadline(), self._denied_at, self._silent_at)
+        return min(own + self._awake.slept, conversation.deadline)
 
     @property
     def _silent_at(self) -> float:
@@ -107,9 +120,15 @@ class DatagramLink:
     def expire(self, now: float) -> None:
         """Do what is due by now: repeat, ask for a sign of life, give up."""
         conversation, channel = self._conversation, self._channel
+        awake = self._awake.look(now)
         conversation.expire(now)
-        channel.expire(now)
-        if now >= self._denied_at:
+        channel.expire(awake)
+        if awake >= self._denied_at:
             channel.leave("the server does not know this link any more")
-        elif conversation.pinged or now >= self._silent_at:
-            channel.ping(now)
+        elif conversation.pinged or awake >= self._silent_at:
+            channel.ping(awake)
+        self._plan(now)
+
+    def _plan(self, now: float) -> None:
+        """Take it that nobody looks here before the deadline: a gap beyond it was slept."""
+        self._awake.wait(self.deadline - self._awake.slept, now)

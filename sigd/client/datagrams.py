@@ -180,7 +180,7 @@ class DatagramConnection:
             while True:
                 now = anyio.current_time()
                 if now >= party.deadline:
-                    party.expire(now)
+                    carrier.expire(party.expire)
                     carrier.tell()
                 changed = carrier.changed
                 datagrams = party.datagrams_to_send(now)

@@ -41,6 +41,11 @@ class Renewal:
             self.wanted = True
             self._try_half_way(now)
 
+    def suspended(self, seconds: float) -> None:
+        """Take off what the machine was suspended for: credentials went on, and the caller's clock did not."""
+        self.due_at -= seconds
+        self._ends_at -= seconds
+
     def stop(self) -> None:
         """The link has ended."""
         self.wanted = False

@@ -84,7 +84,7 @@ class StreamConnection:
             if chunk:
                 conversation.receive(chunk, anyio.current_time())
             else:
-                conversation.expire(anyio.current_time())
+                self._carrier.expire(conversation.expire)
             self._carrier.tell()
         return ""
 

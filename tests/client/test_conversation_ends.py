@@ -155,6 +155,39 @@ def test_a_silence_of_our_own_making_is_none():
     assert bench.client.deadline == bench.now + 1000 + KEEPALIVE
 
 
+@pytest.mark.parametrize("slept", [30, 3_600])
+def test_a_program_that_stood_still_asks_and_waits_for_the_answer(slept: float):
+    """Whatever came meanwhile is not read yet, and a ping was not sent."""
+    bench = Bench().registers()
+    bench.client.expire(bench.now + slept)
+    assert bench.says() == [{"type": "ping"}]
+    assert bench.client.deadline == bench.now + max(2.5 * KEEPALIVE, slept + 1.5 * KEEPALIVE)
+    bench.client.expire(bench.client.deadline)
+    assert bench.client.over
+
+
+def test_an_answer_that_came_while_the_program_stood_still_is_looked_for():
+    """Time-outs may be told of before what is in the socket."""
+    bench = Bench().registers()
+    bench.client.expire(bench.now + KEEPALIVE)
+    late = bench.client.deadline + 100
+    bench.client.expire(late)
+    assert not bench.client.over
+    assert late < bench.client.deadline <= late + 2
+    bench.now = late
+    bench.hears({"type": "pong"})
+    assert bench.client.deadline == late + KEEPALIVE
+
+
+def test_a_program_that_is_always_late_gives_a_dead_server_up():
+    bench = Bench().registers()
+    looks = 0
+    while not bench.client.over:
+        bench.client.expire(bench.client.deadline + 1)
+        looks += 1
+    assert looks == 2 + rules.LATE_LOOKS
+
+
 @pytest.mark.parametrize(("said", "seconds"), [(0, 0.1), (-5, 0.1), (10**40, 300), (5000, 5)])
 def test_no_keepalive_makes_a_client_spin_or_wait_for_ever(said: int, seconds: float):
     bench = Bench().registers(keepaliveMs=said)

@@ -251,6 +251,36 @@ def test_what_is_not_acknowledged_ends_the_link():
         request.result()
 
 
+def test_what_was_acknowledged_while_the_program_stood_still_is_not_given_up():
+    """Whichever of the two is told of first: the time that has passed, or what has come."""
+    for comes_first in (True, False):
+        bench = Bench(keepalive=300)
+        bench.client.ask(messages.Bye(to="bob"), Ok, lambda: None)
+        assert bench.says()[0]["type"] == "bye"
+        bench.server.expire(bench.now + ACK_SECONDS)
+        acknowledged = bench.server.datagrams_to_send(bench.now + ACK_SECONDS)
+        bench.now += 600
+        if not comes_first:
+            bench.link.expire(bench.now)
+        for datagram, _ in acknowledged:
+            bench.link.receive_untrusted(datagram, bench.now)
+        bench.waits(60)
+        assert not bench.link.over
+
+
+def test_a_denial_that_was_contradicted_while_the_program_stood_still_counts_for_nothing():
+    bench = Bench()
+    bench.link.receive_untrusted(DENIAL, bench.now)
+    for datagram in bench.link.datagrams_to_send(bench.now):
+        bench.server.receive_untrusted(datagram, None, bench.now)
+    bench.now += 600
+    bench.link.expire(bench.now)
+    assert not bench.link.over
+    bench.passes()
+    bench.waits(2 * DENIED_SECONDS)
+    assert not bench.link.over
+
+
 def test_forged_datagrams_are_no_sign_of_life():
     bench = Bench(keepalive=10)
     bench.waits(9, deaf=True)

@@ -56,6 +56,17 @@ def test_as_long_as_nothing_comes_of_it_it_is_tried_again_when_half_of_the_rest_
     assert seconds == [570, 600, 615, 622.5, 627.5]
 
 
+def test_a_suspended_machine_brings_it_nearer():
+    renewal = granted(3_630_000)
+    renewal.suspended(3_000)
+    assert renewal.due_at == 1000 + 570
+    renewal.expire(1570)
+    assert renewal.due_at == 1600
+    never = granted(None)
+    never.suspended(3_000)
+    assert never.due_at == NEVER
+
+
 def test_a_new_grant_begins_anew_and_the_end_of_the_link_ends_it():
     renewal = granted(630_000)
     renewal.expire(1570)
