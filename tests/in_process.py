@@ -10,9 +10,12 @@ import signal
 import socket
 import ssl
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 import trio
@@ -453,6 +456,15 @@ class Daemon:
             client.breaks_off()
 
 
+_unix_ahead: WeakKeyDictionary[trio.abc.Clock, float] = WeakKeyDictionary()
+
+
+def unix_time() -> float:
+    """The wall clock of a daemon in this process: as much time passes on it as on the clock that jumps."""
+    clock = trio.lowlevel.current_clock()
+    return trio.current_time() + _unix_ahead.setdefault(clock, time.time() - trio.current_time())
+
+
 @asynccontextmanager
 async def serving(
     *listen: str | Listener, insecure: bool = False, auth: Auth | None = None, ice: Ice | None = None, **limits: Any
@@ -473,7 +485,8 @@ async def serving(
     )
     running: list[Daemon] = []
     async with trio.open_nursery() as clients, trio.open_nursery() as nursery:
-        daemon = Daemon(await nursery.start(serve, Rules(config), lambda: running[0].reads), clients)
+        start = partial(serve, unix_time=unix_time)
+        daemon = Daemon(await nursery.start(start, Rules(config), lambda: running[0].reads), clients)
         running.append(daemon)
         await wait_all_tasks_blocked()
         tasks = _tasks_in(nursery)

@@ -81,6 +81,7 @@ async def serve(
     service: Service | None = None,
     *,
     process_ends: bool = False,
+    unix_time: Callable[[], float] = time.time,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> bool:
     """Serve until SIGTERM or SIGINT (a second one ends it at once), or until cancelled; reload at SIGHUP.
@@ -93,6 +94,7 @@ async def serve(
         config_path: the file that it reads, for people.
         service: what systemd has for us; None: there is none.
         process_ends: the process ends with it, by its exit status: signals that come after the last one change nothing.
+        unix_time: the wall clock, beside trio's.
         task_status: told when connections are taken.
 
     Returns:
@@ -106,7 +108,7 @@ async def serve(
     at_terminal = has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
     config, service = rules.config, service or Service({})
     record = Record(keep_bodies=config.record.bodies, size=config.record.bytes)
-    router = Router(config.limits, rules.access, rules.vendor, time.time, record=record)
+    router = Router(config.limits, rules.access, rules.vendor, unix_time, record=record)
     max_connections = _max_connections(config.limits.max_connections)
     reactor = Reactor(router, max_connections)
     parcel = restarting.left_by_another(service)

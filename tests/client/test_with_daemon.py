@@ -18,7 +18,7 @@ from tests.certificates import listener
 from tests.client import certificates
 from tests.client.backends import Brief
 from tests.conftest import Serving
-from tests.in_process import Daemon
+from tests.in_process import Daemon, unix_time
 from tests.lossy_proxy import lossy_proxy
 
 TTL = 60
@@ -38,7 +38,7 @@ def auth(secret: str) -> Auth:
 
 
 def fresh(globs: str) -> Callable[[], dict[str, str]]:
-    return lambda: token(f"{int(time.time()) + TTL}:{globs}")
+    return lambda: token(f"{int(unix_time()) + TTL}:{globs}")
 
 
 def reach(daemon: Daemon, over: str, **options: Any) -> AbstractAsyncContextManager[Peer]:
