@@ -19,6 +19,8 @@ def reachable(side: Side, other: Side) -> bool:
         return True
     if side.relays and not (side.outside or other.outside):
         return True
+    if not all(each.family for each in other.candidates) or not other.candidates:
+        return side.public()  # names, or what comes with its checks, may be of any version of IP
     return any(side.public(family) for family in other.families | {0})
 
 

@@ -77,7 +77,7 @@ class Stage:
         }
         self.ice = IceFacts()
         self.whole_since = 0.0
-        self.attempts: list["Attempt"] = []
+        self.attempts: list[Attempt] = []
 
     def says(
         self, sender: str, kind: str, *, after: float = 0.1, refusal: ErrorCode | None = None, **members: Any
