@@ -487,3 +487,12 @@ def test_fact_14_what_is_piped_into_netcat_is_answered() -> None:
         registered, *heard = [json.loads(line) for line in done.stdout.splitlines()]
         assert (registered["type"], registered["id"]) == ("registered", "alice")
         assert heard == [{"type": "message", "from": "alice", "data": "hello"}, {"type": "pong", "ref": "1"}]
+
+
+def test_no_signal_changes_the_exit_status_of_a_stop():
+    with running_daemon() as daemon:
+        daemon.process.send_signal(signal.SIGTERM)
+        while daemon.process.poll() is None:
+            for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM):
+                daemon.process.send_signal(number)
+        assert daemon.process.returncode == 0

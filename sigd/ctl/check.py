@@ -98,6 +98,7 @@ def _look(report: _Report, socket_path: str) -> None:
         unit_files = units.units()
         if unit_files is not None and units.belongs(report.path, unit_files):
             found += units.socket_findings(config, unit_files)
+            found += units.running_findings(daemon, unit_files) if daemon else ()
         found += named_files.permission_findings(config, report.path, reader)
         found += surroundings.descriptor_findings(config, daemon.max_descriptors if daemon else None)
         found += surroundings.extra_findings(config)

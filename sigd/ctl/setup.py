@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sigd.config import Config
     from sigd.ctl.setup_files import File, Folder
     from sigd.ctl.units import Units
+    from sigd.wire.admin import StatusReply
 
 TEXT = """\
 Sets up the service, as root. With --tls it writes /etc/sigd/sigd.toml: a
@@ -94,6 +95,8 @@ def _setup(options: argparse.Namespace) -> int:
     from sigd.ctl.setup_files import Folder
 
     _check_options(options)
+    if options.root == "/" and not options.dry_run and os.geteuid() != 0:
+        raise EndedError(EXIT_REFUSED, "needs root: sudo sigctl setup, or --dry-run to see what it would do")
     steps = _Setup(options, Folder(options.root))
     steps.take()
     if options.json:
@@ -279,8 +282,9 @@ class _Setup:
     # -- units
 
     def _activate(self, config: "Config", found: "Units") -> None:
+        from sigd.config import digest
         from sigd.ctl.setup_files import keys_of
-        from sigd.ctl.units import ADMIN_SOCKET, SERVICE, SOCKET, units
+        from sigd.ctl.units import ADMIN_SOCKET, SERVICE, SOCKET, handed_over, units
 
         if {SOCKET_DROP_IN, SERVICE_DROP_IN} & self._changed or found.stale:
             self._systemctl("daemon-reload")
@@ -293,19 +297,22 @@ class _Setup:
                 f"remove its ListenStream= and ListenDatagram=, as by `sudo systemctl revert {SOCKET}`; then again",
             )
         self._systemctl("enable", "--quiet", SOCKET)
-        if SOCKET_DROP_IN in self._changed or found.socket_state != "active":
-            if found.state == "active":
-                self.did.append(f"stop {SERVICE}: {_links()} told to reconnect")
+        status = _status() if found.state == "active" else None
+        # Without a daemon nobody knows whether the sockets are those of the unit as it is now.
+        has_others = status is None or handed_over(status) != wanted
+        if SOCKET_DROP_IN in self._changed or found.socket_state != "active" or has_others:
+            if status is not None:
+                self.did.append(f"stop {SERVICE}: {_links(status)} told to reconnect")
             # The service first of all, and its control socket with it: whoever asked there would start it again.
             self._systemctl("stop", SOCKET, ADMIN_SOCKET, SERVICE)
             self._systemctl("start", SOCKET, ADMIN_SOCKET)
-            self._systemctl("start", SERVICE)
-        elif found.state != "active":
             self._systemctl("start", SERVICE)
         elif {DEFAULT_CONFIG, SERVICE_DROP_IN} & self._changed:
             self._systemctl("restart", SERVICE)
         elif self._changed:
             self._systemctl("reload", SERVICE)
+        elif status is not None and status.configuration != digest(config):
+            self.hints.append(f"{DEFAULT_CONFIG} has changed since the daemon has read it: sudo sigctl reload")
 
     def _systemctl(self, *arguments: str) -> None:
         if arguments[0] != "enable":
@@ -388,13 +395,16 @@ def _urls(port: int, *, udp: bool) -> list[str]:
     return [f"{scheme}://{host}:{port}" for scheme in schemes for host in hosts]
 
 
-def _links() -> str:
-    """Say how many links there are, where the daemon does."""
+def _status() -> "StatusReply | None":
+    """Ask the daemon how it is; None where it does not say."""
     from sigd.ctl.ask import ask
     from sigd.wire.admin import AskStatus, StatusReply
 
     try:
-        status, _ = ask(DEFAULT_SOCKET, AskStatus(), StatusReply)
+        return ask(DEFAULT_SOCKET, AskStatus(), StatusReply)[0]
     except EndedError:
-        return "all links"
+        return None
+
+
+def _links(status: "StatusReply") -> str:
     return plural(sum(number for name, number in status.links.items() if name != "lines"), "link")

@@ -13,6 +13,7 @@ from sigd.wire.admin import Finding
 
 if TYPE_CHECKING:
     from sigd.config import Config
+    from sigd.wire.admin import StatusReply
 
 SERVICE: Final = "sigd.service"
 
@@ -118,6 +119,20 @@ def belongs(path: str | None, found: Units | None) -> bool:
     if path is None or found is None or found.config is None:
         return False
     return os.path.realpath(path) == os.path.realpath(found.config)
+
+
+def handed_over(status: "StatusReply") -> frozenset[Key]:
+    """Return the sockets of systemd that a running daemon has."""
+    urls = [listener.url for listener in status.listeners if listener.inherited]
+    return frozenset(parse_listen(url).socket_key for url in urls)
+
+
+def running_findings(status: "StatusReply", found: Units) -> Iterator[Finding]:
+    """Find out whether the running daemon still has sockets of an earlier sigd.socket."""
+    had = handed_over(status)
+    if had and found.sockets is not None and found.socket_state == "active" and had != found.sockets:
+        text = f"{SOCKET} was changed, and the daemon has the sockets from before"
+        yield Finding(code="sockets-before", severity="warn", text=text, advice=f"{SETUP}: it starts both anew")
 
 
 def socket_findings(config: "Config", found: Units) -> Iterator[Finding]:

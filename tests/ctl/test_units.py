@@ -6,7 +6,8 @@ import pytest
 
 from sigd.config import Config, Listener, parse_listen
 from sigd.ctl import units
-from sigd.ctl.units import Units, belongs, read, socket_findings
+from sigd.ctl.units import Units, belongs, read, running_findings, socket_findings
+from sigd.wire.admin import ListenerEntry, StatusReply
 
 SHOWN = """\
 ExecStart={ path=/usr/bin/sigd ; argv[]=/usr/bin/sigd --config /etc/sigd/sigd.toml ; ignore_errors=no ; status=0/0 }
@@ -137,3 +138,17 @@ def test_a_configuration_is_that_of_the_service_whatever_leads_to_it(tmp_path: P
 def test_nothing_is_asked_where_there_is_no_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(units, "BOOTED", "/nowhere")
     assert units.units() is None
+
+
+def test_a_daemon_that_has_other_sockets_than_the_unit_is_a_finding() -> None:
+    def running(*urls: str) -> StatusReply:
+        listeners = [ListenerEntry(url=url, inherited=True) for url in urls] + [ListenerEntry(url="tcp://127.0.0.1:9")]
+        return StatusReply(
+            version="0", pid=1, state="running", now=0.0, uptime=0.0, configuration="x", listeners=listeners
+        )
+
+    unit = Units(keys("tcp://0.0.0.0:7337", "udp://[::1]:7337"), None, "active")
+    assert list(running_findings(running("tls://0.0.0.0:7337", "dtls://[::1]:7337"), unit)) == []
+    assert list(running_findings(running(), unit)) == [], "it was started without systemd"
+    (each,) = running_findings(running("tls://127.0.0.1:7337"), unit)
+    assert each.code == "sockets-before"

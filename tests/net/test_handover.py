@@ -109,6 +109,21 @@ class TestUnderWay:
         await alice.sends(frame[at:])
         assert (await bob.hears())["data"] == "x" * 100
 
+    async def test_a_text_of_several_lines(self, relay: Relay) -> None:
+        alice, bob = await relay.peer("alice", "lines"), await relay.peer("bob")
+        await alice.sends(b"send bob <<\none\ntw")
+        await relay.hands_over()
+        await alice.sends(b"o\n.\n")
+        assert (await bob.hears())["data"] == "one\ntwo"
+
+    async def test_a_text_that_is_skipped_is_skipped_up_to_its_dot(self, relay: Relay) -> None:
+        alice = await relay.peer("alice", "lines")
+        await alice.sends(b"send bob <<\n" + b"quit\n" * 15_000)
+        assert (await alice.hears())["code"] == "too-large"
+        await relay.hands_over()
+        await alice.sends(b"quit\n.\nping\n")
+        assert await alice.hears() == {"type": "pong"}
+
     async def test_it_still_has_to_be_finished_in_time(self, relay: Relay) -> None:
         alice = await relay.peer("alice")
         await alice.sends(b"\0\0")

@@ -145,6 +145,22 @@ def shows_sockets_that_no_listener_names() -> None:
         assert url in texts
 
 
+def shows_a_unit_that_was_changed_under_a_running_daemon() -> None:
+    systemctl("start", "sigd.service")
+    wide = 'listen = ["tcp://127.0.0.1:7337", "tcp://127.0.0.1:7338"]\n'
+    configure(wide)
+    drop_in(
+        "[Socket]\nListenStream=\nListenDatagram=\nListenStream=127.0.0.1:7337\nListenStream=127.0.0.1:7338\n",
+        "sigd.socket",
+    )
+    assert any(each["code"] == "sockets-before" for each in _check()[1])
+    run(SIGCTL, "setup")
+    assert serves(("127.0.0.1", 7338))
+    assert not any(each["code"] in {"sockets-before", "socket-unit"} for each in _check()[1])
+    configure(wide + "[limits]\nmax_depth = 7\n")
+    assert "sudo sigctl reload" in run(SIGCTL, "setup").stdout
+
+
 def shows_a_drop_in_of_somebody_else() -> None:
     drop_in("[Socket]\nListenStream=127.0.0.1:7999\n", "sigd.socket")
     os.rename("/etc/systemd/system/sigd.socket.d/0.conf", "/etc/systemd/system/sigd.socket.d/override.conf")
