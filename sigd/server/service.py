@@ -41,6 +41,7 @@ class Service:
         admin: sockets on which sigctl asks.
         snapshot: the memfd that the process before has left; None: there is none.
         bags: the connections that it has left.
+        exit_status: status with which the process is about to end; None: it serves.
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
@@ -54,6 +55,7 @@ class Service:
         self.admin: list[socket.socket] = []
         self.bags: list[socket.socket] = []
         self.snapshot: int | None = None
+        self.exit_status: int | None = None
         listeners: list[socket.socket] = []
         for name, descriptor, kind in inherited(environ):
             if kind == "file":

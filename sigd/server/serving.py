@@ -1,6 +1,5 @@
 """The life of a daemon: start, signals, reload, the end."""
 
-import functools
 import gc
 import importlib
 import os
@@ -55,23 +54,41 @@ def run(config: Config, load: Callable[[], Config], config_path: str | None = No
     """
     log.start(config.log.level, config.log.format)
     service = Service(os.environ)
+    _handle_signals_until_exit(service)
     try:
         rules = Rules(with_inherited(config, service.keys))
         _say_misfits(rules.config, service.keys)
         _spare_the_collector()
-        serve_here = functools.partial(serve, process_ends=True)
-        handed_over = trio.run(
-            serve_here, rules, lambda: with_inherited(load(), service.keys), config_path, service, clock=AwakeClock()
-        )
+        trio.run(serve, rules, lambda: with_inherited(load(), service.keys), config_path, service, clock=AwakeClock())
     except (ConfigError, StartError) as fault:
         service.notifier.status(f"cannot start: {fault.faults[0] if isinstance(fault, ConfigError) else fault}")
         raise
     finally:
         service.close()
-    if handed_over:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # the interpreter gives up its own handlers before it ends
+    if service.exit_status:
         # At once: the next process waits for our end, and to free thousands of links takes a tenth of a second.
-        os._exit(EXIT_HANDED_OVER)
+        os._exit(service.exit_status)
     return 0
+
+
+def _handle_signals_until_exit(service: Service) -> None:
+    """Give the signals a handler for the time in which no task receives them.
+
+    A signal has its default action before the daemon serves, and none once its end has begun: supervisors and people
+    repeat signals, and by a default action the process would end with another status than it is about to. Blocking
+    them would not do: the threads that trio keeps would take them.
+    """
+
+    def act(number: int, _frame: object) -> None:
+        if service.exit_status is None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+            signal.signal(number, act)
 
 
 async def serve(
@@ -80,7 +97,6 @@ async def serve(
     config_path: str | None = None,
     service: Service | None = None,
     *,
-    process_ends: bool = False,
     unix_time: Callable[[], float] = time.time,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> bool:
@@ -93,7 +109,6 @@ async def serve(
         load: reads the configuration again; raises ConfigError.
         config_path: the file that it reads, for people.
         service: what systemd has for us; None: there is none.
-        process_ends: the process ends with it, by its exit status: signals that come after the last one change nothing.
         unix_time: the wall clock, beside trio's.
         task_status: told when connections are taken.
 
@@ -145,16 +160,16 @@ async def serve(
                 if number == signal.SIGUSR2:
                     handed_over = await restarting.hand_over(server, service)
                     if handed_over:
+                        service.exit_status = EXIT_HANDED_OVER
                         break
                     continue
                 log.info("stopping", signal=signal.Signals(number).name, links=len(reactor))
                 if reactor.stopping:
+                    service.exit_status = 0
                     break
                 service.is_stopping(reactor)
-                nursery.start_soon(_stop, reactor, nursery.cancel_scope)
+                nursery.start_soon(_stop, reactor, service, nursery.cancel_scope)
             nursery.cancel_scope.cancel()
-        if process_ends:  # and its exit status with it, whatever comes until then
-            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         log.info("stopped", relayed=router.relayed, **{f"hit.{key}": count for key, count in router.limits_hit.items()})
     return handed_over
 
@@ -194,8 +209,9 @@ async def _serve_metrics(nursery: trio.Nursery, reactor: Reactor, url: str) -> N
         log.info("figures", url=where)
 
 
-async def _stop(reactor: Reactor, scope: trio.CancelScope) -> None:
+async def _stop(reactor: Reactor, service: Service, scope: trio.CancelScope) -> None:
     await reactor.stop()
+    service.exit_status = 0
     scope.cancel()
 
 
