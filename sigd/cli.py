@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import sigd
 from sigd.config import Config, ConfigError, StartError, load, render
-from sigd.terminal import EXIT_FAULT, EXIT_INTERRUPTED, Parser, complain, escaped, put_out, say
+from sigd.terminal import EXIT_FAULT, EXIT_INTERRUPTED, Parser, complain, escaped, finish_output, put_out, say
 
 EPILOG = """\
 examples:
@@ -61,6 +61,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run sigd with these arguments and return its exit status."""
+    try:
+        return _run(argv)
+    finally:
+        finish_output()
+
+
+def _run(argv: Sequence[str] | None) -> int:
     options = parser().parse_args(argv)
     read = functools.partial(load, options.config, options.listen, options.settings)
     try:

@@ -95,6 +95,23 @@ def complain(program: str, what: object) -> int:
     return EXIT_FAULT
 
 
+def finish_output() -> None:
+    """Flush the standard streams, and put the null device in the place of one that cannot be written.
+
+    Python flushes them once more when it ends, and makes the exit status 120 where that fails. Up to 3.13.4 this
+    concerned standard output alone; later versions take a log on a full disk for a failure of the program.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if not stream:
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+
+
 def put_out(program: str, text: str) -> int:
     """Write to standard output and return the exit status."""
     if not sys.stdout:

@@ -3,6 +3,7 @@
 Without atheris, inputs are generated at random, for as long.
 """
 
+import importlib
 import os
 import sys
 import time
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> None:
     sys.path.insert(0, str(HERE.parent))
     times = [float(found.partition("=")[2]) for found in arguments if found.startswith("-max_total_time=")]
     try:
-        import atheris  # type: ignore[import-untyped]  # it has no types
+        atheris = importlib.import_module("atheris")  # has no types, and no wheel for Python 3.14 and later
     except ImportError:
         without_atheris(times[-1] if times else 60)
         return

@@ -177,6 +177,18 @@ class TestStop:
                 back.registers("alice")
 
 
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-"])
+def test_a_stop_is_clean_though_the_log_cannot_be_written(tmp_path: Path, where: str) -> None:
+    """Supervisors take any other status for a crash."""
+    path = tmp_path / "sigd.sock"
+    shell = f'exec "$@" {where}'
+    with started_by("pass", "--listen", f"unix:{path}", shell=shell) as process:
+        with TestLog.connected(process, str(path)) as client:
+            client.registers("alice")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+
+
 class TestAddresses:
     def test_a_second_daemon_on_the_same_port(self) -> None:
         with running_daemon() as daemon:

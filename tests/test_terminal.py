@@ -132,3 +132,27 @@ def test_output_that_gets_nowhere_is_no_success(redirection, said):
 def test_a_complaint_never_lands_among_the_output(redirection, status, said):
     program = "import sys; from sigd.terminal import complain; sys.exit(complain('sigd', 'why'))"
     assert run(program, redirection) == (status, "", said)
+
+
+@pytest.mark.parametrize(("stream", "descriptor"), [("stderr", 2), ("stdout", 1)])
+def test_what_cannot_be_written_does_not_change_the_exit_status(stream: str, descriptor: int):
+    """Python flushes standard output at its end, from 3.13.5 on standard error too, and ends with 120 if that fails."""
+    program = f"""
+import sys
+from sigd.terminal import finish_output
+sys.{stream} = open({descriptor}, "w", buffering=1_000, closefd=False)
+sys.{stream}.write("x")
+finish_output()
+sys.{stream}.write("y")
+sys.{stream}.flush()
+sys.exit(75)
+"""
+    assert run(program, f"{descriptor}>/dev/full")[0] == 75
+
+
+@pytest.mark.parametrize("module", ["sigd.cli", "sigd.ctl"])
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["--version"]])
+def test_programs_keep_their_exit_status_where_nothing_can_be_said(module: str, arguments: list[str]):
+    expected = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True).returncode
+    command = ["sh", "-c", '"$@" 2>/dev/full', "sh", sys.executable, "-m", module, *arguments]
+    assert subprocess.run(command, stdout=subprocess.PIPE).returncode == expected

@@ -37,6 +37,7 @@ def trusting(authority: str | None) -> ssl.SSLContext:
         OSError: the file cannot be read, or (`ssl.SSLError`) holds none.
     """
     context = ssl.create_default_context(cafile=authority)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # which a distribution's Python may leave to its configuration
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # tell a cut from an end
     return context
 

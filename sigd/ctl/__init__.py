@@ -13,7 +13,7 @@ import sigd
 from sigd.ctl import acting, check, codes, completion, looking, setup, talk, tapping, token, top
 from sigd.ctl.commands import PROGRAM, Commands, EndedError, new_parser
 from sigd.ctl.token import LONGEST_TTL, token_of, user_name
-from sigd.terminal import EXIT_INTERRUPTED, complain
+from sigd.terminal import EXIT_INTERRUPTED, complain, finish_output
 
 __all__ = ["LONGEST_TTL", "main", "parser", "token_of", "user_name"]
 
@@ -33,6 +33,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run sigctl with these arguments and return its exit status."""
+    try:
+        return _run(argv)
+    finally:
+        finish_output()
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments[:2] == ["complete", "--"]:  # asked by shells, and in no help
         return completion.complete(parser(), arguments[2:])

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
-from sigd.wire.opaque import is_plain, passable
+from sigd.wire.opaque import is_plain, is_shallow, passable
 from sigd.wire.said import ByeFrom, Error, PeerEntry, ServerMessage
 from sigd.wire.salvage import explain, is_name
 
@@ -343,16 +343,21 @@ def encode(message: ServerMessage | ClientMessage) -> bytes:
     return _encode(message)
 
 
+DEEPEST_SAID: Final = 520
+"""Nesting of the deepest message that is taken from a server: the largest `max_depth` that one may have, 512, with room
+for what is around it, such as the three levels around the `meta` of a list of peers."""
+
+
 def decode_said(frame: bytes) -> ServerMessage:
     """The message that a server sent.
 
     Raises:
         ValueError: it is no message that this version knows; a client ignores it (protocol.md, section 3).
     """
-    try:
-        return _said_decoder.decode(frame)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    # Checked here, since msgspec's own bound differs between versions of Python: 1 000 levels, 10 000, or the stack.
+    if not is_shallow(frame, DEEPEST_SAID):
+        raise ValueError("nested too deep")
+    return _said_decoder.decode(frame)
 
 
 def encode_entry(entry: PeerEntry) -> bytes:

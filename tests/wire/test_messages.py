@@ -13,6 +13,7 @@ from sigd.wire import messages
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.messages import (
     CLIENT_TYPES,
+    DEEPEST_SAID,
     SERVER_TYPES,
     Answer,
     Bye,
@@ -194,6 +195,22 @@ class TestBytesAndStructs:
     def test_what_a_server_says_and_nobody_knows(self, frame: bytes) -> None:
         with pytest.raises(ValueError):  # noqa: PT011  # that it is one is all that a client has to know
             decode_said(frame)
+
+    @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+    def test_how_deep_a_server_may_go_is_the_same_for_every_python(self, opening: bytes, closing: bytes) -> None:
+        """The deepest that is relayed with `max_depth = 512` is taken, and the stack is nobody's measure."""
+
+        def says(depth: int) -> bytes:
+            inside = opening * depth + (b"1" if opening != b"[" else b"") + closing * depth
+            return b'{"type":"message","from":"bob","data":' + inside + b"}"
+
+        assert isinstance(decode_said(says(512)), MessageFrom)
+        for depth in (DEEPEST_SAID, 5_000, 50_000):
+            with pytest.raises(ValueError, match="nested too deep"):
+                decode_said(says(depth))
+        unknown = b'{"type":"ok","ref":"1","future":' + opening * DEEPEST_SAID + closing * DEEPEST_SAID + b"}"
+        with pytest.raises(ValueError, match="nested too deep"):
+            decode_said(unknown)
 
     def test_members_nobody_knows_are_passed_over(self) -> None:
         assert decode_said(b'{"type":"ok","ref":"1","future":{"x":[]}}') == Ok(ref="1")
