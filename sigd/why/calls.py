@@ -83,7 +83,8 @@ class Side(Struct):
 
     def add(self, candidates: Iterable[Candidate]) -> None:
         """Note candidates; those that were there before are not counted again."""
-        self.candidates += [candidate for candidate in candidates if candidate not in self.candidates]
+        known = set(self.candidates)
+        self.candidates += [each for each in dict.fromkeys(candidates) if each not in known]
 
     def count(self, kind: str) -> int:
         """Return how many candidates are of this type."""
@@ -131,7 +132,8 @@ class Side(Struct):
             self.ended_at = self.first_at = None
             self.restarts += 1
         self.description = description
-        self.early = [each for each in self.early if each not in description.candidates]
+        inside = set(description.candidates)
+        self.early = [each for each in self.early if each not in inside]
         self.add(description.candidates)
         self.last_at = when
         if description.ends:

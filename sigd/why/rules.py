@@ -103,7 +103,7 @@ class Case(NamedTuple):
         """The last message of this type from a peer since the call began that bears another `session`, or none."""
         if self.call is None:
             return None
-        since = [each for each in self.heard if each.when >= self.call.at and each.refusal is None]
+        since = [each for each in self.heard if each.when >= self.call.at]
         return next(
             (
                 each
@@ -131,15 +131,20 @@ def not_registered(case: Case) -> Finding | None:
                     return refused
                 return Finding("not-registered", _gone(facts, case.now), _look_for(side.peer), side.peer)
         return None
-    for kind, sender, to in (("offer", case.caller, case.callee), ("answer", case.callee, case.caller)):
-        message = case.call.last(kind, sender.peer)
-        if message is not None and message.refusal is ErrorCode.PEER_UNAVAILABLE:
-            refused = _refused_register(case, to.peer)
-            if refused is not None and case.of(to.peer).via is None:
+    for message, to in _last_refused(case.call):
+        if message.refusal is ErrorCode.PEER_UNAVAILABLE:
+            refused = _refused_register(case, to)
+            if refused is not None and case.of(to).via is None:
                 return refused
-            likely = f"{to.peer} was not registered when {sender.peer} sent its {kind}."
-            return Finding("not-registered", likely, _look_for(to.peer), to.peer)
+            likely = f"{to} was not registered when {message.sender} sent its {message.body.kind}."
+            return Finding("not-registered", likely, _look_for(to), to)
     return None
+
+
+def _last_refused(call: Call) -> list[tuple[Heard, str]]:
+    """Return the last offer or answer of each peer if it was refused, with the peer that it was for."""
+    last = [(call.described(peer), call.other(peer)) for peer in (call.caller, call.callee)]
+    return [(message, to) for message, to in last if message is not None and message.refusal is not None]
 
 
 def _refused_register(case: Case, peer: str) -> Finding | None:
@@ -179,7 +184,7 @@ def no_offer(case: Case) -> Finding | None:
     messages = sum(each.times for each in case.heard if each.body.kind == "message")
     strangers = [each for each in case.attempts if each.kind == "offer" and each.to in {caller, callee}]
     if others:
-        likely += f" There are {len(others)} of other sessions."
+        likely += f" {len(others)} of other sessions {'is' if len(others) == 1 else 'are'}."
         advice.insert(0, f"ask for one of them: sigctl why {caller} {callee} --session NAME; or for the last: without")
     elif strangers:
         last = strangers[-1]
@@ -196,8 +201,6 @@ def _unnamed(case: Case) -> Finding | None:
     for each in reversed(case.heard):
         if each.named or each.refusal is None or each.body.kind not in {"", "offer"}:
             continue
-        if case.call is not None and each.when < case.call.heard[0].when:
-            break
         what = "an offer" if each.body.kind else "a message"
         likely = (
             f"{each.sender} sent {what} of {size(each.length)} that names no recipient, as far as it could be read; it"
@@ -229,15 +232,14 @@ def offer_refused(case: Case) -> Finding | None:
     """An offer or answer that the daemon did not pass on."""
     if case.call is None:
         return None
-    for kind, sender, to in (("offer", case.caller, case.callee), ("answer", case.callee, case.caller)):
-        message = case.call.last(kind, sender.peer)
-        if message is not None and message.refusal is not None:
-            return _refusal(message, kind, message.refusal, to.peer)
+    for message, to in _last_refused(case.call):
+        return _refusal(message, to)
     return None
 
 
-def _refusal(message: Heard, kind: str, code: ErrorCode, to: str) -> Finding:
-    sender = message.sender
+def _refusal(message: Heard, to: str) -> Finding:
+    sender, kind, code = message.sender, message.body.kind, message.refusal
+    assert code is not None
     text, advice = _REFUSED.get(code, ("{to} could not be sent that.", ["sigctl errors {code}"]))
     peer = to
     if message.why and not message.body.whole:
@@ -265,7 +267,7 @@ def no_answer(case: Case) -> Finding | None:
         return None
     callee = case.call.other(offer.sender)
     stray = case.elsewhere("answer", callee)
-    if stray is not None and stray.when > offer.when:
+    if stray is not None and stray.when >= offer.when:
         return _other_session(case, callee, "answer", stray)
     what = _which(case, offer)
     facts, ended = case.of(callee), case.ended(callee)

@@ -1,9 +1,12 @@
 """One staged failure for each rule, and what is said of it."""
 
+from typing import Any
+
 import pytest
 
+from sigd.relay.refusals import Attempt
 from sigd.why.facts import Ended, IceFacts, PeerFacts
-from sigd.wire.errors import ErrorCode
+from sigd.wire.errors import ErrorCode, Objection
 from tests.why.staged import AT, HOST, HOST6, MDNS, PUBLIC, RELAY, SRFLX, TCP, Stage, answer, sdp
 
 
@@ -314,3 +317,151 @@ def test_what_was_not_kept_is_not_judged(stage):
     assert verdict.rule == "complete"
     assert "bodies are not kept" in verdict.likely
     assert verdict.steps[2].text == "nothing that can be read"
+
+
+# -- what was refused before it could be read, or to somebody without an ID
+
+
+def attempt(**different: Any) -> Attempt:
+    told = {"claimed": "bob", "when": AT - 20, "code": ErrorCode.AUTH_FAILED, "kind": "register", "why": "not accepted"}
+    told |= different
+    return Attempt(told.pop("when"), told.pop("code"), told.pop("kind"), told.pop("why"), **told)
+
+
+def test_not_registered_since_its_register_was_refused(stage):
+    stage.facts["bob"] = PeerFacts("bob")
+    stage.attempts = [attempt(objection=Objection("expired", "the token expired in May"), times=4)]
+    verdict = stage.judged()
+    assert verdict.rule == "not-registered"
+    assert verdict.likely == (
+        "bob is not registered: its register was refused 50 s ago, 4 times (auth-failed): the token expired in May."
+    )
+    assert verdict.advice[0] == "sigctl errors auth-failed"
+    stage.says("cam1", "offer", sdp=sdp(), refusal=ErrorCode.PEER_UNAVAILABLE)
+    assert "its register was refused" in stage.judged().likely
+
+
+@pytest.mark.parametrize(
+    "different", [{"claimed": "eve"}, {"kind": "offer"}, {"when": AT - 7200}, {"claimed": "", "to": "bob"}]
+)
+def test_what_was_refused_to_others_or_long_ago_is_not_told(stage, different):
+    stage.facts["bob"] = PeerFacts("bob")
+    stage.attempts = [attempt(**different)]
+    assert stage.judged().likely == "bob is not registered."
+
+
+def test_who_is_here_was_not_refused(stage):
+    stage.attempts = [attempt()]  # of somebody who claimed to be bob
+    stage.says("cam1", "offer", sdp=sdp(), refusal=ErrorCode.PEER_UNAVAILABLE)
+    assert stage.judged().likely == "bob was not registered when cam1 sent its offer."
+
+
+def test_an_offer_of_a_client_without_an_id(stage):
+    stage.attempts = [attempt(claimed="", to="bob", kind="offer", code=ErrorCode.NOT_REGISTERED, why="register first")]
+    verdict = stage.judged()
+    assert verdict.rule == "no-offer"
+    assert (
+        "A client without an ID sent bob an offer, which was refused (not-registered): register first."
+        in verdict.likely
+    )
+
+
+@pytest.mark.parametrize(("kind", "what"), [("offer", "an offer"), ("", "a message")])
+def test_something_refused_that_names_nobody(stage, kind, what):
+    stage.refuses("cam1", kind, ErrorCode.TOO_LARGE, "a line must be at most 65536 bytes here", 74_307, named=False)
+    verdict = stage.judged()
+    assert verdict.rule == "offer-refused"
+    assert verdict.likely == (
+        f"cam1 sent {what} of 74 kB that names no recipient, as far as it could be read; it was refused (too-large):"
+        " a line must be at most 65536 bytes here."
+    )
+    del stage.facts["cam1"]
+    assert stage.judged().rule == "offer-refused"  # rather than that it has left since
+
+
+def test_a_candidate_that_names_nobody_is_no_offer(stage):
+    stage.refuses("cam1", "candidate", ErrorCode.BAD_MESSAGE, "Object missing required field `to`", 90, named=False)
+    assert stage.judged().rule == "no-offer"
+
+
+@pytest.mark.parametrize(
+    ("why", "advice"),
+    [
+        ("Expected `str`, got `object` - at `$.sdp`", "and not an object"),
+        ("JSON is malformed: invalid character (byte 9)", "mend the message"),
+    ],
+)
+def test_a_message_that_could_not_be_read(stage, why, advice):
+    stage.refuses("cam1", "offer", ErrorCode.BAD_MESSAGE, why, 706)
+    verdict = stage.judged()
+    assert verdict.likely == f"The offer of cam1 was refused (bad-message): {why}. It has 706 B."
+    assert advice in verdict.advice[0]
+    assert (verdict.seen and verdict.seen.peer) == "cam1"
+
+
+def test_a_renegotiation_that_was_refused(stage):
+    stage.call([RELAY], [RELAY])
+    stage.says("bob", "offer", sdp=answer(setup="actpass"), refusal=ErrorCode.PEER_BUSY, after=60)
+    verdict = stage.judged()
+    assert verdict.rule == "offer-refused"
+    assert "The offer of bob was refused" in verdict.likely
+
+
+# -- sessions
+
+
+def test_an_answer_with_another_session(stage):
+    stage.says("cam1", "offer", sdp=sdp())
+    stage.session = None
+    stage.says("bob", "answer", sdp=answer())
+    verdict = stage.judged(session="k3")
+    assert verdict.rule == "other-session"
+    assert verdict.likely.startswith("bob sent its answer with no session, and the call has session k3")
+
+
+def test_offers_of_other_sessions_are_not_denied(stage):
+    stage.call([RELAY], [RELAY])
+    verdict = stage.judged(session="k4")
+    assert verdict.rule == "no-offer"
+    assert "an offer of session k4, as far as is remembered. 1 of other sessions is." in verdict.likely
+
+
+def test_messages_that_may_carry_a_call(stage):
+    stage.says("cam1", "message", data={"sdpOffer": sdp()})
+    assert "They sent 1 of type `message`" in stage.judged().likely
+
+
+# -- later offers
+
+
+@pytest.mark.parametrize(
+    ("different", "what"),
+    [
+        ({"version": 4004357075, "ufrag": "nEw1"}, "ICE restart"),
+        ({"version": 4004357075}, "next offer of the same call"),
+    ],
+)
+def test_a_later_offer_that_nobody_answers(stage, different, what):
+    stage.call([RELAY], [RELAY])
+    stage.says("cam1", "offer", sdp=sdp(RELAY, **different), after=60)
+    verdict = stage.judged()
+    assert (verdict.rule, verdict.at) == ("no-answer", AT)
+    assert verdict.likely == f"bob never answered; it got the {what} 30 s ago."
+    assert verdict.steps[1].level == "warn"
+
+
+def test_an_answer_that_was_made_late_is_none_that_came_late(stage):
+    stage.says("cam1", "offer", sdp=sdp(RELAY, ends=True))
+    stage.says("bob", "answer", sdp=answer(), after=300)
+    stage.trickles("bob", RELAY, None)
+    assert stage.judged().rule == "complete"
+
+
+@pytest.mark.parametrize(("seconds", "rule"), [(9, "complete"), (11, "late-answer")])
+def test_an_answer_whose_candidates_came_long_before(stage, seconds, rule):
+    stage.says("cam1", "offer", sdp=sdp(RELAY, ends=True))
+    stage.trickles("bob", HOST)
+    stage.says("bob", "answer", sdp=answer(RELAY, ends=True), after=seconds)
+    verdict = stage.judged()
+    assert verdict.rule == rule
+    assert ("next DTLS hello" in verdict.likely) == (rule == "late-answer")
