@@ -323,7 +323,13 @@ def test_what_was_not_kept_is_not_judged(stage):
 
 
 def attempt(**different: Any) -> Attempt:
-    told = {"claimed": "bob", "when": AT - 20, "code": ErrorCode.AUTH_FAILED, "kind": "register", "why": "not accepted"}
+    told: dict[str, Any] = {
+        "claimed": "bob",
+        "when": AT - 20,
+        "code": ErrorCode.AUTH_FAILED,
+        "kind": "register",
+        "why": "not accepted",
+    }
     told |= different
     return Attempt(told.pop("when"), told.pop("code"), told.pop("kind"), told.pop("why"), **told)
 
