@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "toml_changes": {"toml_places", "toml_tables"},
     "config": {"toml_places", "toml_tables", "toml_render", "toml_changes"},
     "secret_files": {"config"},
+    "memory": {"config"},
     "terminal": {"toml_places"},
     "relay": {"wire", "config"},
     "net": {"wire", "relay", "config", "log"},
@@ -32,15 +33,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "why": {"wire", "relay"},
     "ladder": {"wire", "why", "toml_places", "terminal"},
     "metrics": {"wire", "relay", "net", "config", "log"},
-    "control": {"wire", "relay", "net", "rules", "why", "ladder", "metrics", "config", "log", "certificates"},
+    "control": {"wire", "relay", "net", "rules", "why", "ladder", "metrics", "config", "log", "certificates", "memory"},
     "server": {
         *("wire", "relay", "net", "rules", "config", "toml_changes", "secret_files", "log"),
-        *("systemd", "metrics", "control", "terminal"),
+        *("systemd", "metrics", "control", "terminal", "memory"),
     },
     "cli": {"server", "rules", "config", "terminal", "ctl", "systemd"},
     "ctl": {
         *("wire", "relay", "rules", "why", "ladder", "client", "config", "secret_files", "terminal"),
-        "certificates",
+        *("certificates", "memory"),
     },
     "client": {"wire"},
 }

@@ -284,7 +284,7 @@ class Limits(Table, frozen=True):
             le=MOST_CONNECTIONS,
             description="Most conversations in DTLS, each of which has links of its own. Past it: silence.",
         ),
-    ] = 4_096
+    ] = 1_024
     dtls_handshakes: Annotated[
         int,
         msgspec.Meta(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from sigd.memory import shortage
 from sigd.wire.admin import Finding, StatusReply
 from sigd.wire.errors import ErrorCode
 
@@ -230,6 +231,12 @@ def _memory(facts: Facts) -> Iterator[Finding]:
         yield Finding(code="little-memory", severity="warn", text=text, advice=advice)
 
 
+def _memory_needed(facts: Facts) -> Iterator[Finding]:
+    short = shortage(facts.config, facts.memory_max)
+    if short is not None:
+        yield Finding(code="memory-short", severity="warn", text=short[0], advice=short[1])
+
+
 def _record(facts: Facts) -> Iterator[Finding]:
     reaches = facts.record_seconds
     if reaches is not None and reaches < RECORD_SECONDS:
@@ -249,6 +256,7 @@ RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _links,
     _clocks,
     _memory,
+    _memory_needed,
     _buffers,
     _limits_hit,
     _failed_credentials,

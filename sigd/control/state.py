@@ -11,8 +11,8 @@ from sigd import __version__, metrics
 from sigd.certificates import expiry
 from sigd.config import ConfigError
 from sigd.control.findings import Facts, findings
-from sigd.control.memory import memory_max
 from sigd.control.samples import Samples
+from sigd.memory import memory_max
 from sigd.metrics import process
 from sigd.net.listeners import Door
 from sigd.wire.admin import ListenerEntry, Spread, StatusReply

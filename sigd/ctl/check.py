@@ -99,6 +99,7 @@ def _look(report: _Report, socket_path: str) -> None:
         if unit_files is not None and units.belongs(report.path, unit_files):
             found += units.socket_findings(config, unit_files)
             found += units.running_findings(daemon, unit_files) if daemon else ()
+            found += units.memory_findings(config, unit_files)
         found += named_files.permission_findings(config, report.path, reader)
         found += surroundings.descriptor_findings(config, daemon.max_descriptors if daemon else None)
         found += surroundings.extra_findings(config)
@@ -119,7 +120,11 @@ def service_findings(config: "Config", path: str | None) -> "list[Finding]":
     if found is None or not units.belongs(path, found):
         return []
     reader = named_files.reader_of(None, config.admin.group)
-    return [*units.socket_findings(config, found), *named_files.permission_findings(config, path, reader)]
+    return [
+        *units.socket_findings(config, found),
+        *named_files.permission_findings(config, path, reader),
+        *units.memory_findings(config, found),
+    ]
 
 
 def _configuration(report: _Report) -> "Config | None":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sigd.config.addresses import Key, fit, url_of_key
 from sigd.config.listen import LOWEST_UNPRIVILEGED_PORT, is_loopback, parse_listen
+from sigd.memory import shortage
 from sigd.wire.admin import Finding
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ _CONFIG: Final = re.compile(r"argv\[\]=[^;]*--config[ =](?P<path>\S+)")
 SETUP: Final = "sudo sigctl setup"
 
 
+_NO_BOUND: Final = 1 << 60
+"""Older versions of systemd show `infinity` as 2^64 - 1."""
+
+
 class Units(NamedTuple):
     """The units of sigd, as systemd has read them.
 
@@ -46,6 +51,7 @@ class Units(NamedTuple):
         restarts: how often systemd has started it again.
         status: what it has said of itself.
         stale: whether files have changed since systemd has read them.
+        memory_max: bytes that the service may have; None: there is no bound.
     """
 
     sockets: frozenset[Key] | None
@@ -56,6 +62,7 @@ class Units(NamedTuple):
     restarts: int = 0
     status: str = ""
     stale: bool = False
+    memory_max: int | None = None
 
     @property
     def why_down(self) -> str:
@@ -71,7 +78,7 @@ def units() -> Units | None:
     """Ask systemd for the units; None where there is no systemd, or it does not say."""
     if not os.path.isdir(BOOTED) or shutil.which("systemctl") is None:
         return None
-    wanted = "Id,LoadState,ActiveState,SubState,Listen,ExecStart,StatusText,NRestarts,NeedDaemonReload"
+    wanted = "Id,LoadState,ActiveState,SubState,Listen,ExecStart,StatusText,NRestarts,NeedDaemonReload,MemoryMax"
     command = ["systemctl", "show", SERVICE, SOCKET, f"--property={wanted}"]
     try:
         said = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
@@ -99,6 +106,7 @@ def read(said: str) -> Units:
         int(restarts) if restarts.isdecimal() else 0,
         service.get("StatusText", ""),
         "yes" in {service.get("NeedDaemonReload"), socket.get("NeedDaemonReload")},
+        int(most) if (most := service.get("MemoryMax", "")).isdecimal() and int(most) < _NO_BOUND else None,
     )
 
 
@@ -133,6 +141,13 @@ def running_findings(status: "StatusReply", found: Units) -> Iterator[Finding]:
     if had and found.sockets is not None and found.socket_state == "active" and had != found.sockets:
         text = f"{SOCKET} was changed, and the daemon has the sockets from before"
         yield Finding(code="sockets-before", severity="warn", text=text, advice=f"{SETUP}: it starts both anew")
+
+
+def memory_findings(config: "Config", found: Units) -> "Iterator[Finding]":
+    """Find limits that together allow for more memory than the service may have."""
+    short = shortage(config, found.memory_max)
+    if short is not None:
+        yield Finding(code="memory-short", severity="warn", text=short[0], advice=short[1])
 
 
 def socket_findings(config: "Config", found: Units) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import trio
 
 from sigd import log, metrics
 from sigd.config import Config, ConfigError, Fault, StartError, digest
+from sigd.memory import memory_max, shortage
 from sigd.net.inheriting import Unnamed, as_read, narrowed
 from sigd.net.listeners import Door
 from sigd.net.ports import Port
@@ -147,6 +148,7 @@ class Server:
             )
         report = self._report(rules, before)
         report.ended = self._have_hold(rules)
+        warn_of_memory(rules.config)
         log.info("reloaded", links=len(self.reactor), ended=report.ended)
         return report
 
@@ -194,3 +196,10 @@ class Server:
                 faults.append(Fault(door.url, f"beyond loopback, and open until a restart: {advice}"))
         if faults:
             raise ConfigError(faults)
+
+
+def warn_of_memory(config: Config) -> None:
+    """Log what does not fit into the memory that this process may have, if something does not."""
+    short = shortage(config, memory_max())
+    if short is not None:
+        log.warning("little memory", why=short[0], advice=short[1])

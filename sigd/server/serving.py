@@ -22,7 +22,7 @@ from sigd.relay.record import Record
 from sigd.relay.router import Router
 from sigd.rules import Rules
 from sigd.server import restarting
-from sigd.server.daemon import Server
+from sigd.server.daemon import Server, warn_of_memory
 from sigd.server.doors import asked_at, listening
 from sigd.server.service import Service, status_of
 from sigd.server.timekeeping import watch_clocks
@@ -126,6 +126,7 @@ async def serve(
     router = Router(config.limits, rules.access, rules.vendor, unix_time, record=record)
     max_connections = _max_connections(config.limits.max_connections)
     reactor = Reactor(router, max_connections)
+    warn_of_memory(config)
     parcel = restarting.left_by_another(service)
     with (
         listening(rules, reactor, service.listeners) as doors,

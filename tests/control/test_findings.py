@@ -86,7 +86,12 @@ STAGED: list[tuple[str, str, Facts, Facts]] = [
     ("clock-set", "warn", having(clock_set=(40 * DAY, 9)), having(clock_set=(40 * DAY, 3_600))),
     ("clock-set", "warn", having(clock_set=(-5, 200)), having()),
     ("slept", "warn", having(slept=(13.5, 3_599)), having(slept=(13.5, 3_600))),
-    ("little-memory", "warn", having(rss_bytes=91, memory_max=100), having(rss_bytes=90, memory_max=100)),
+    (
+        *("little-memory", "warn"),
+        having(rss_bytes=91 << 30, memory_max=100 << 30),
+        having(rss_bytes=90 << 30, memory_max=100 << 30),
+    ),
+    ("memory-short", "warn", having(memory_max=1 << 28), having(memory_max=1 << 30)),
     ("record-full", "warn", having(record_seconds=59.0), having(record_seconds=60.0)),
 ]
 

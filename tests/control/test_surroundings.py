@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sigd.certificates import expiry, not_after
-from sigd.control.memory import memory_max
 from sigd.control.samples import LATELY_SECONDS, Samples
+from sigd.memory import memory_max
 from sigd.net.tls import context_for
 from sigd.wire.errors import ErrorCode
 from tests import certificates

@@ -1,0 +1,122 @@
+"""Memory: how much a configuration may come to need, and how much this process may have.
+
+The sum is of what is measured for each link, and of the limits that bound the rest. It is held against the bound of the
+control group: by `sigd --check`, by `sigctl check`, and by the daemon at its start and at each reload.
+"""
+
+import contextlib
+from pathlib import Path
+from typing import Final
+
+from sigd.config import Config
+
+OWN: Final = Path("/proc/self/cgroup")
+
+GROUPS: Final = Path("/sys/fs/cgroup")
+"""Where control groups are mounted (cgroups(7)): those of version 1 by controller below it."""
+
+MIB: Final = 1 << 20
+
+PROCESS_BYTES: Final = 64 * MIB
+"""The interpreter and all that is loaded: 31 MiB when it is up, twice as much with DTLS, metrics and `sigctl why`."""
+
+LINK_BYTES: Final = 2_048
+"""An idle link in plain text: 0.8 KiB over TCP, and 1 KiB of `meta`."""
+
+TLS_BYTES: Final = 18 * 1_024
+"""What TLS adds to one: 16 KiB, of which OpenSSL's buffers are most."""
+
+DTLS_BYTES: Final = 105 * 1_024
+"""A session in DTLS: two of pyOpenSSL's connections, and a task."""
+
+BUFFER_PART: Final = 1.5
+"""What the process grows by, in relation to the bytes that are counted in buffers, while a crowd fills them: holes that
+the allocator leaves, and what comes and goes within one round. Measured with 9 500 links: 1.45."""
+
+RECORD_PART: Final = 1.25
+"""The same for the record, which counts what may be added to it, too."""
+
+RESTART_PART: Final = 1.4
+"""What a restart takes for a moment, in relation to what was taken before: links are in two processes then."""
+
+_NO_BOUND: Final = 1 << 60
+"""Version 1 says that there is no bound by a number near 2^63."""
+
+
+def needs(config: Config) -> dict[str, int]:
+    """Add up what the limits allow, in bytes, by the key that bounds it; without a restart's share."""
+    limits = config.limits
+    schemes = [listener.address.scheme for listener in config.listen]
+    speaks_tls = any(listener.certificate for listener in config.listen if listener.address.scheme != "dtls")
+    found = {
+        "process": PROCESS_BYTES,
+        "limits.buffer_bytes_total": round(limits.buffer_bytes_total * BUFFER_PART),
+        "record.bytes": round(config.record.bytes * RECORD_PART),
+    }
+    if {"tcp", "tls", "unix"} & {*schemes}:
+        found["limits.max_connections"] = limits.max_connections * (LINK_BYTES + TLS_BYTES * speaks_tls)
+    if {"udp", "dtls"} & {*schemes}:
+        found["limits.udp_links"] = limits.udp_links * LINK_BYTES
+    if "dtls" in schemes:
+        found["limits.dtls_sessions"] = limits.dtls_sessions * DTLS_BYTES
+    return found
+
+
+def peak(config: Config) -> int:
+    """Return the bytes that must suffice: all limits reached, and then a restart."""
+    return round(sum(needs(config).values()) * RESTART_PART)
+
+
+def shortage(config: Config, most: int | None) -> tuple[str, str] | None:
+    """Say what does not fit into `most` bytes, and what to change; None if all does, or there is no bound."""
+    needed = peak(config)
+    if most is None or needed <= most:
+        return None
+    parts = sorted(needs(config).items(), key=lambda part: -part[1])
+    largest = ", ".join(f"{key} {_mib(size)}" for key, size in parts)
+    text = f"the limits allow for {_mib(needed)} of memory, restart included, and the kernel allows {_mib(most)}"
+    key = next(key for key, _ in parts if key.startswith("limits."))
+    return (
+        f"{text} ({largest})",
+        f"MemoryMax={-(-needed // MIB)}M in the unit (sudo systemctl edit sigd), or lower {key}",
+    )
+
+
+def memory_max(own: Path = OWN, groups: Path = GROUPS) -> int | None:
+    """Bytes at which the kernel ends this process: the least bound of its control group and of those around it.
+
+    Args:
+        own: where the kernel says in which group the process is.
+        groups: where the groups are.
+
+    Returns:
+        None: there is no bound, or none that is known.
+    """
+    try:
+        lines = own.read_text().splitlines()
+    except (OSError, ValueError):
+        return None
+    bounds: list[int] = []
+    for line in lines:
+        number, controllers, name = line.split(":", 2) if line.count(":") >= 2 else ("", "", "")
+        if number == "0" and not controllers:
+            bounds += _bounds(groups, name, "memory.max")
+        elif "memory" in controllers.split(","):
+            bounds += _bounds(groups / "memory", name, "memory.limit_in_bytes")
+    return min((bound for bound in bounds if bound < _NO_BOUND), default=None)
+
+
+def _bounds(root: Path, name: str, file: str) -> list[int]:
+    """Read the bound of a group, and of those around it."""
+    found: list[int] = []
+    own = root / name.lstrip("/")
+    for group in (own, *own.parents):
+        with contextlib.suppress(OSError, ValueError):  # it says "max", or is the root, which has no such file
+            found.append(int((group / file).read_text()))
+        if group == root:
+            break
+    return found
+
+
+def _mib(size: int) -> str:
+    return f"{-(-size // MIB)} MiB"
