@@ -465,6 +465,12 @@ def unix_time() -> float:
     return trio.current_time() + _unix_ahead.setdefault(clock, time.time() - trio.current_time())
 
 
+def set_wall_clock(seconds: float) -> None:
+    """Set the wall clock by so many seconds."""
+    unix_time()
+    _unix_ahead[trio.lowlevel.current_clock()] += seconds
+
+
 @asynccontextmanager
 async def serving(
     *listen: str | Listener, insecure: bool = False, auth: Auth | None = None, ice: Ice | None = None, **limits: Any

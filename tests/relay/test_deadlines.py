@@ -37,6 +37,34 @@ def test_a_later_deadline_moves_nothing_and_an_earlier_one_does():
     assert deadlines.due(1010) == []
 
 
+def test_a_ping_that_goes_out_late_has_its_whole_wait():
+    """As after a sleep: the silence before it may have been the daemon's own."""
+    world = World()
+    alice = world.peer("alice", keepaliveMs=10_000)
+    world.now += 24
+    world.router.expire(world.now, lambda _, fault: pytest.fail(str(fault)))
+    world.settle()
+    assert alice.hears() == {"type": "ping"}
+    assert next_deadline(alice, world.router.limits) == world.now + 15
+    world.passes(14.75)
+    assert not alice.closing
+    world.passes(0.5)
+    assert alice.reason == "idle-timeout"
+
+
+def test_a_link_with_something_unread_is_not_silent():
+    """A daemon that is behind with reading does not end a link that has answered."""
+    world = World()
+    alice = world.peer("alice", keepaliveMs=10_000)
+    world.passes(11)
+    alice.unread = True
+    world.passes(15)
+    assert not alice.closing
+    alice.unread = False
+    world.passes(25.5)
+    assert alice.reason == "idle-timeout"
+
+
 def test_what_never_comes_due_is_not_kept():
     deadlines, link = Deadlines(), unwatched()
     deadlines.watch(link, NEVER)
