@@ -3,8 +3,7 @@
 import heapq
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +14,7 @@ from msgspec import UNSET, Raw, Struct
 from sigd import log
 from sigd.control.asker import Asker, Gone
 from sigd.ladder import summary
-from sigd.relay.record import Passed, Record
+from sigd.relay.record import Passed
 from sigd.wire import admin
 from sigd.wire.admin import AskTap, TappedReply
 
@@ -30,8 +29,14 @@ _ENTRY_BYTES: Final = 200
 """What one message takes beside its body."""
 
 _AT_ONCE: Final = 32
-_BYTES_AT_ONCE: Final = 65_536
-"""What is made ready to be sent before others have their turn: half a millisecond of work."""
+_BYTES_AT_ONCE: Final = 8_192
+"""What is made ready to be sent before others have their turn: less than a millisecond of work."""
+
+_LONG_BYTES: Final = 8_192
+"""Bodies above it are made ready in a thread: an offer of 60 KiB can take 10 ms."""
+
+_SORTED_AT_ONCE: Final = 512
+"""Messages of the record that are put in order before others have their turn: a quarter of a millisecond."""
 
 _TYPE: Final = re.compile(rb'\{"type":"(\w+)"')
 """How every message begins: all that is there of one whose body was not kept."""
@@ -81,11 +86,11 @@ class Tap:
                 self._scope = nursery.cancel_scope
                 nursery.start_soon(self._see_it_leave)
                 # Between these two nothing passes: what the one does not have the other is told of.
-                earlier = self._earlier(trio.current_time())
+                ways, since = self._earlier(trio.current_time())
                 router.taps.append(self.take)
                 try:
                     await self._asker.say(admin.TapReply(now=router.admission.unix_time()))
-                    await self._tell(earlier)
+                    await self._tell(await recorded(ways, since))
                 except Gone as gone:
                     why = str(gone)
                 nursery.cancel_scope.cancel()
@@ -99,8 +104,15 @@ class Tap:
         self._scope.cancel()
 
     async def _tell(self, earlier: Iterator[Passed]) -> None:
-        while some := list(islice(earlier, _AT_ONCE)):
-            await self._send(some)
+        some: list[Passed] = []
+        size = 0
+        for passed in earlier:
+            some.append(passed)
+            size += len(passed.body) + _ENTRY_BYTES
+            if len(some) == _AT_ONCE or size >= _BYTES_AT_ONCE:
+                await self._send(some)
+                some, size = [], 0
+        await self._send(some)
         while True:
             await self._came.wait()
             some, size = self._next()
@@ -122,26 +134,39 @@ class Tap:
     async def _send(self, some: list[Passed]) -> None:
         unix_ahead = self._router.wall.ahead(trio.current_time())
         framed, full = self._asker.framed, self._asked.full
-        told = [framed(admin.encode(tapped(passed, unix_ahead, full=full))) for passed in some]
-        await self._asker.send(b"".join(told))
 
-    def _earlier(self, now: float) -> Iterator[Passed]:
-        """What the record has of it, in the order of time."""
+        def made() -> bytes:
+            return b"".join(framed(admin.encode(tapped(passed, unix_ahead, full=full))) for passed in some)
+
+        is_long = any(len(passed.body) > _LONG_BYTES for passed in some)
+        await self._asker.send(await trio.to_thread.run_sync(made) if is_long else made())
+
+    def _earlier(self, now: float) -> tuple[Sequence[Iterator[Passed]], float]:
+        """Return what the record has of it, and from when on that is asked for."""
         if self._asked.since <= 0:
-            return iter(())
-        return recorded(self._router.record, self._peers, now - self._asked.since)
+            return (), now
+        return self._router.record.one_way(self._peers), now - self._asked.since
 
 
-def recorded(record: Record, peers: Iterable[str], since: float) -> Iterator[Passed]:
-    """What the record has of some peers, or of all: as it is now, and only looked at when it is asked for.
+async def recorded(ways: Iterable[Iterator[Passed]], since: float) -> Iterator[Passed]:
+    """Return recorded messages in the order of time; others have their turn while they are put in order.
 
     Args:
-        record: of whom.
-        peers: whose messages, and to whom; none: everybody's.
+        ways: what each peer has said to each other, in the order of time, as it was at one moment.
         since: from when on, in seconds on the relay's clock.
     """
-    each = ((passed for passed in one_way if passed.when >= since) for one_way in record.one_way(frozenset(peers)))
-    return heapq.merge(*each, key=attrgetter("when"))
+    runs: list[list[Passed]] = [[]]
+    for way in ways:
+        runs[-1] += [passed for passed in way if passed.when >= since]
+        if len(runs[-1]) >= _SORTED_AT_ONCE:
+            runs[-1].sort(key=_when)
+            runs.append([])
+            await trio.lowlevel.checkpoint()
+    runs[-1].sort(key=_when)
+    return heapq.merge(*runs, key=_when)
+
+
+_when: Final = attrgetter("when")
 
 
 class _Head(Struct):

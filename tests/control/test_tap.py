@@ -184,7 +184,7 @@ def test_whatever_a_body_is_it_can_be_told(body: bytes) -> None:
     assert msgspec.json.decode(admin.encode(told))["bytes"] == len(body)
 
 
-def test_the_record_is_told_in_the_order_of_time() -> None:
+async def test_the_record_is_told_in_the_order_of_time() -> None:
     record = Record()
     for when, sender, to in ((1, "a", "b"), (2, "b", "a"), (3, "c", "d"), (4, "a", "b"), (5, "d", "a")):
         ring = record.rings.get(sender, {}).get(to)
@@ -193,11 +193,37 @@ def test_the_record_is_told_in_the_order_of_time() -> None:
         ring.append(float(when))
         ring.append(b"{}")
     record.refuse(Passed(6.0, "a", "x", b"{}", ErrorCode.PEER_UNAVAILABLE))
-    assert [passed.when for passed in recorded(record, (), 0)] == [1, 2, 3, 4, 5, 6]
-    assert [passed.when for passed in recorded(record, ["b"], 0)] == [1, 2, 4]
-    found = recorded(record, ["a"], 2.5)
+    assert [passed.when for passed in await recorded(record.one_way(()), 0)] == [1, 2, 3, 4, 5, 6]
+    assert [passed.when for passed in await recorded(record.one_way(["b"]), 0)] == [1, 2, 4]
+    ways = record.one_way(["a"])
     record.rings.clear()
-    assert [(passed.when, passed.refusal) for passed in found] == [(4, None), (5, None), (6, "peer-unavailable")]
+    assert [(passed.when, passed.refusal) for passed in await recorded(ways, 2.5)] == [
+        (4, None),
+        (5, None),
+        (6, "peer-unavailable"),
+    ]
+
+
+async def test_others_have_their_turn_while_the_record_is_read() -> None:
+    """However much there is, some hundred messages are put in order at once."""
+    record = Record()
+    for number in range(1_000):
+        ring = record.begin(f"a{number}", "b", float(number))
+        ring += [float(number), b"{}", float(number), b"{}"]
+    turns = 0
+
+    async def counts() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(counts)
+        found = await recorded(record.one_way(()), 0)
+        nursery.cancel_scope.cancel()
+    assert [passed.when for passed in found] == [number // 2 for number in range(2_000)]
+    assert turns
 
 
 def test_a_body_stands_in_the_answer_as_it_is() -> None:
