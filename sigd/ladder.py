@@ -8,14 +8,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from sigd.terminal import escaped
 from sigd.why.bodies import Body, read
 from sigd.why.candidates import Candidate
 from sigd.why.spans import size, span
 from sigd.why.verdict import Level, Verdict
 from sigd.wire.admin import TappedReply
-
-_STEERS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
-"""C0, DEL, C1, line separators, and what turns text around; an invisible mark at the front of a file too."""
 
 MOST_COLUMNS: Final = 6
 """Peers side by side: with more there is no room for what is said, and `a -> b` tells it better."""
@@ -33,11 +31,6 @@ LONGEST_QUOTE: Final = 64
 """Characters of a `reason` and of an address in a line."""
 
 LEVELS: Final[dict[Level, str]] = {"ok": "ok", "warn": "warn", "fail": "FAIL", "-": "-"}
-
-
-def escaped(text: str) -> str:
-    r"""The text with everything that could steer a terminal spelt out: `\x1b`, `\u202e`."""
-    return _STEERS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def _ascii(text: str) -> str:

@@ -200,8 +200,10 @@ NASTY = "\x1b]0;x\x07\x9b31m\x7f\r\n\u202e\u2066\u200f\u061c\u2028\u2029"
     [
         ("\x1b]0;x\x07", r"\x1b]0;x\x07"),
         ("\u202eevil\u2069", r"\u202eevil\u2069"),
+        ("ali\xadce\u200b\U000e0041", r"ali\xadce\u200b\U000e0041"),
+        ("\ufeffbob\u2060\ufe0f\u3164", r"\ufeffbob\u2060\ufe0f\u3164"),
         ("\x9b31m\x7f", r"\x9b31m\x7f"),
-        ("a\nb\u2028c", r"a\nb\u2028c"),
+        ("a\nb\u2028c", r"a\x0ab\u2028c"),
         ("Grüße → 日本", "Grüße → 日本"),
     ],
 )
