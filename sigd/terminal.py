@@ -78,7 +78,7 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""Return text from outside as it may be printed: what steers a terminal, or does not show, as `\x1b` or `\u202e`."""
+    r"""Return text from outside as it may be printed: what steers a terminal or is invisible as `\x1b` or `\u202e`."""
     return _STEERING.sub(_spelled, text)
 
 

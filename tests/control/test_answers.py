@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -14,7 +15,7 @@ from tests.control.asking import Asking, asking
 from tests.control.test_desk import refused
 from tests.in_process import FRAMINGS, Daemon, error, within
 from tests.net import datagrams
-from tests.why.staged import sdp
+from tests.why.staged import HOST, RELAY, answer, sdp
 
 pytestmark = pytest.mark.usefixtures("no_bug_is_logged")
 
@@ -371,6 +372,49 @@ async def test_why_judges_what_was_said(desk: Asking, daemon: Daemon) -> None:
     assert (answer["session"], answer["rule"]) == ("k3", "no-answer")
     (typed,) = await desk.types(b"why bob alice\n")
     assert typed["rule"] == "no-answer"
+
+
+async def why(desk: Asking, daemon: Daemon, *said: tuple[Any, Any]) -> Any:
+    """The verdict on what peers said, one message after the other, through the daemon."""
+    for peer, message in said:
+        await peer.says(message)
+        await daemon.settles()
+    return await desk.asks("why", first="alice", second="bob")
+
+
+async def test_why_names_an_offer_that_could_not_be_read(desk: Asking, daemon: Daemon) -> None:
+    alice, _ = await daemon.peer("alice"), await daemon.peer("bob")
+    verdict = await why(desk, daemon, (alice, {**OFFER, "sdp": {"type": "offer", "sdp": sdp()}}))
+    assert verdict["rule"] == "offer-refused"
+    assert "(bad-message): Expected `str`, got `object` - at `$.sdp`" in verdict["likely"]
+
+
+async def test_why_names_an_offer_that_was_too_long(desk: Asking, daemon: Daemon) -> None:
+    alice, _ = await daemon.peer("alice"), await daemon.peer("bob")
+    verdict = await why(desk, daemon, (alice, {**OFFER, "sdp": sdp() + "a=x\r\n" * 15_000}))
+    assert verdict["rule"] == "offer-refused"
+    assert "(too-large)" in verdict["likely"]
+
+
+async def test_why_names_candidates_that_nobody_can_read(desk: Asking, daemon: Daemon) -> None:
+    alice, bob = await daemon.peer("alice"), await daemon.peer("bob")
+    candidate = {"type": "candidate", "to": "alice", "session": "k3", "candidate": {"sdp": HOST, "sdpMid": "0"}}
+    reply = {"type": "answer", "to": "alice", "session": "k3", "sdp": answer()}
+    verdict = await why(desk, daemon, (alice, {**OFFER, "sdp": sdp(HOST)}), (bob, reply), (bob, candidate))
+    assert verdict["rule"] == "unreadable-candidates"
+    assert "`sdp`, the name that iOS has for it" in verdict["likely"]
+
+
+async def test_why_judges_by_the_last_generation(desk: Asking, daemon: Daemon) -> None:
+    alice, bob = await daemon.peer("alice"), await daemon.peer("bob")
+    reply = {"type": "answer", "to": "alice", "session": "k3"}
+    first = [(alice, {**OFFER, "sdp": sdp(RELAY)}), (bob, {**reply, "sdp": answer(RELAY)})]
+    new: list[Any] = [{"version": 1 << 32, "ufrag": ufrag} for ufrag in ("nEw1", "nEw2")]
+    then = [(alice, {**OFFER, "sdp": sdp(HOST, **new[0])}), (bob, {**reply, "sdp": answer(HOST, **new[1])})]
+    assert (await why(desk, daemon, *first))["rule"] == "no-end-of-candidates"
+    verdict = await why(desk, daemon, *then)
+    assert verdict["rule"] == "private-only"
+    assert "1 from before the ICE restart" in verdict["steps"][2]["text"]
 
 
 async def test_why_of_nobody(desk: Asking) -> None:
