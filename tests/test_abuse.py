@@ -355,6 +355,12 @@ class Reader:
         self._sock.close()
 
 
+WARM_TENTHS = 3
+"""After so many tenths all that is needed is allocated: Python 3.13 and later take up to 1 MiB more after the first.
+
+Seven tenths remain, in which a third of a byte left behind by each would show."""
+
+
 def is_flat_by_tenths(million: Callable[[], None]) -> None:
     """Have a function of this module run where nothing else moves; it prints what is resident after each tenth."""
     program = f"from tests.test_abuse import {million.__name__} as million; million()"
@@ -364,7 +370,7 @@ def is_flat_by_tenths(million: Callable[[], None]) -> None:
     kib = [int(word) for word in done.stdout.split()]
     print(kib)
     assert len(kib) == 10
-    assert kib[-1] - kib[0] < FLAT_KIB / 4
+    assert kib[-1] - kib[WARM_TENTHS] < FLAT_KIB / 4
 
 
 class TestChurn:
