@@ -23,7 +23,8 @@ program() {
   # By the environment, not --constraint: so it holds for the build backend too.
   # shellcheck disable=SC2086 # several words
   PIP_CONSTRAINT=$PWD/constraints.txt "$new/venv/bin/python" -m pip --quiet --disable-pip-version-check \
-    install $from --no-compile --target "$new/sigd" ".${EXTRAS:+[$EXTRAS]}"
+    install $from --no-compile --target "$new/sigd" ".${EXTRAS:+[$EXTRAS]}" ||
+    refuse "pip fails${from:+: has the folder wheels all of it, for this Python? make wheels INTERPRETER=$INTERPRETER EXTRAS=$EXTRAS}"
   rm -rf "$new/sigd/bin" "$to/lib/sigd.new"
   install -d "$to/lib" "$to/bin"
   cp -R "$new/sigd" "$to/lib/sigd.new"

@@ -1,12 +1,15 @@
 """`make install` and `make uninstall`, below a folder: what is where, what stays, and that it runs from there."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from sigd.ctl.setup_files import is_unedited
 
 ROOT = Path(__file__).parents[1]
 
@@ -55,6 +58,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory, interpreter: str) -> Pat
 def test_what_is_where(installed: Path) -> None:
     assert files(installed) == PLACED
     assert (installed / "opt/x/share/doc/sigd/README.md").exists()
+    for completion in (
+        "bash-completion/completions/sigctl",
+        "zsh/site-functions/_sigctl",
+        "fish/vendor_completions.d/sigctl.fish",
+    ):
+        assert "sigctl complete" in (installed / "opt/x/share" / completion).read_text()
+    assert is_unedited((installed / "etc/sigd/sigd.toml").read_bytes())
     modes = {path: stat.S_IMODE((installed / path).stat().st_mode) for path in PLACED}
     assert modes["opt/x/bin/sigd"] == modes["opt/x/bin/sigctl"] == 0o755
     assert modes["etc/sigd/secret"] in {0o600, 0o640}
@@ -123,3 +133,16 @@ def test_an_interpreter_that_would_not_do(tmp_path: Path, interpreter: str, why:
     assert done.returncode != 0
     assert why in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_wheels_that_lacks_something_says_what_to_do(tmp_path: Path, interpreter: str) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "systemd", clone / "systemd")
+    for file in ("Makefile", "constraints.txt", "pyproject.toml"):
+        shutil.copy(ROOT / file, clone)
+    (clone / "wheels").mkdir()
+    command = ["make", "install", f"DESTDIR={tmp_path}/to", f"INTERPRETER={interpreter}", "EXTRAS=dtls"]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode != 0
+    assert f"make wheels INTERPRETER={interpreter} EXTRAS=dtls" in done.stderr
+    assert not (tmp_path / "to").exists()

@@ -157,6 +157,8 @@ def _reload_lines(reply: "ReloadReply") -> list[str]:
         return [escaped(line) for line in lines]
     lines = [f"reloaded: {what}" for what in reply.reloaded]
     lines += [f"needs restart: {what}" for what in reply.needs_restart]
+    if any(what.startswith("listen") for what in reply.needs_restart):
+        lines.append("listeners are opened at a start: sudo sigctl setup, where systemd holds the sockets")
     if reply.ended:
         lines.append(f"{plural(reply.ended, 'link')} ended, whose credentials do not hold any more")
     if reply.before != reply.after:

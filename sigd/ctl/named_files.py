@@ -52,7 +52,7 @@ def permission_findings(config: Config, path: str | None, reader: Reader | None)
         path: of the configuration.
         reader: whom the daemon runs as, if that is known.
     """
-    files = [locate(name) for name in _names(config) if _is_here(name)]
+    files = [locate(name) for name in names(config) if _is_here(name)]
     if path is not None:
         files.insert(0, os.path.abspath(path))
     files = list(dict.fromkeys(files))
@@ -71,8 +71,8 @@ def permission_findings(config: Config, path: str | None, reader: Reader | None)
             yield Finding(code="unreadable", severity="fail", text=text, advice=advice)
 
 
-def _names(config: Config) -> Iterator[str]:
-    """What names a file: secrets, keys, certificates."""
+def names(config: Config) -> Iterator[str]:
+    """Yield what names a file: secrets, keys, certificates."""
     for listener in config.listen:
         yield from filter(None, [listener.certificate, listener.key, listener.client_ca])
     yield from (entry.secret_file for entry in config.auth.token)

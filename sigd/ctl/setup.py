@@ -47,6 +47,11 @@ SOCKET_DROP_IN: Final = "/etc/systemd/system/sigd.socket.d/50-sigctl-setup.conf"
 
 SERVICE_DROP_IN: Final = "/etc/systemd/system/sigd.service.d/50-sigctl-setup.conf"
 
+UNDO_SOCKETS: Final = (
+    f"sudo rm {SOCKET_DROP_IN} && sudo systemctl daemon-reload && sudo systemctl stop sigd.service sigd.socket"
+    " && sudo systemctl start sigd.socket"
+)
+
 CERTBOT: Final = "/etc/letsencrypt/live"
 
 HOOK: Final = "/etc/letsencrypt/renewal-hooks/deploy/sigd"
@@ -145,8 +150,7 @@ class _Setup:
         config = self._config()
         if config is None:  # a dry run, before there is one
             return
-        if self._folder.content(SECRET) is not None:
-            self._write_all([setup_files.File(SECRET, self._folder.content(SECRET), setup_files.PRIVATE)])
+        self._write_all(self._unreadable(config))
         self._write_all(self._drop_ins(config))
         if self._options.root != "/":
             self.hints.append("in the image: systemctl enable sigd.socket")
@@ -209,12 +213,24 @@ class _Setup:
         for path, content in zip(given, contents, strict=True):
             if content is None:
                 raise EndedError(EXIT_FAULT, f"{path}: no such file")
+        setup_files.check_pair(*(folder.at(os.path.abspath(path)) for path in given))
         yield File(key, contents[1], setup_files.PRIVATE)
         yield File(certificate, contents[0])
         folder_of_both = os.path.dirname(os.path.abspath(given[0]))
         if folder_of_both.startswith(CERTBOT + "/"):
             hook = setup_files.HOOK.format(live=folder_of_both, certificate=certificate, key=key)
             yield File(HOOK, hook.encode(), 0o755)
+
+    def _unreadable(self, config: "Config") -> "Iterator[File]":
+        """Find the files of /etc/sigd that the service is to read, and may not."""
+        from sigd.ctl import named_files
+        from sigd.ctl.setup_files import PRIVATE, File
+
+        reader = named_files.reader_of(None, config.admin.group)
+        for path in dict.fromkeys([SECRET, *named_files.names(config)]):
+            content = self._folder.content(path) if path.startswith("/etc/sigd/") else None
+            if content is not None and reader is not None and not named_files.may_read(self._folder.at(path), reader):
+                yield File(path, content, PRIVATE)
 
     def _drop_ins(self, config: "Config") -> "Iterator[File]":
         from sigd.ctl import setup_files
@@ -225,16 +241,20 @@ class _Setup:
         if dtls or self._folder.content(SERVICE_DROP_IN) is not None:
             yield File(SERVICE_DROP_IN, setup_files.DTLS_DROP_IN.encode() if dtls else None)
 
+    def _say(self, done: str, would: str, what: str) -> None:
+        self.did.append(f"would {would} {what}" if self._dry else f"{done} {what}")
+
     def _write_all(self, files: "Iterator[File] | Sequence[File]") -> None:
         for file in files:
             if self._folder.is_as(file):
                 continue
             was_there = self._folder.content(file.path) is not None
-            verb = "remove" if file.content is None else "change" if was_there else "write"
-            self.did.append(f"{verb} {file.path}")
+            done, would = ("removed", "remove") if file.content is None else ("wrote", "write")
+            done, would = ("changed", "change") if was_there and file.content is not None else (done, would)
+            self._say(done, would, file.path)
             self._changed.add(file.path)
             if not was_there and file.path == SOCKET_DROP_IN and not self._undo:
-                self._undo = "sudo systemctl revert sigd.socket && sudo systemctl restart sigd.socket"
+                self._undo = UNDO_SOCKETS
             if not self._dry:
                 self._folder.write(file)
 
@@ -247,7 +267,7 @@ class _Setup:
         from sigd.config import ConfigError, load
 
         if self._dry and DEFAULT_CONFIG in self._changed:
-            self.did.append("change sigd.socket to fit it, and restart both")
+            self.did.append("would have sigd.socket open what it names, and start both anew")
             return None
         try:
             return load(self._folder.at(DEFAULT_CONFIG))
@@ -302,7 +322,7 @@ class _Setup:
         has_others = status is None or handed_over(status) != wanted
         if SOCKET_DROP_IN in self._changed or found.socket_state != "active" or has_others:
             if status is not None:
-                self.did.append(f"stop {SERVICE}: {_links(status)} told to reconnect")
+                self._say("told", "tell", f"{_links(status)} to reconnect, since {SOCKET} starts anew")
             # The service first of all, and its control socket with it: whoever asked there would start it again.
             self._systemctl("stop", SOCKET, ADMIN_SOCKET, SERVICE)
             self._systemctl("start", SOCKET, ADMIN_SOCKET)
@@ -316,7 +336,7 @@ class _Setup:
 
     def _systemctl(self, *arguments: str) -> None:
         if arguments[0] != "enable":
-            self.did.append(" ".join(["systemctl", *arguments]))
+            self._say("ran", "run", " ".join(["systemctl", *arguments]))
         if not self._dry:
             self._run("systemctl", *arguments)
 
@@ -363,12 +383,12 @@ class _Setup:
                     self.hints.append(f"a client that connects to {listener.url} as {name} fails: {why}")
                 else:
                     what = "it answers" if b"pong" in answer else "what answers there is not sigd"
-                    self.did.append(f"try {listener.url} as {name}: {what}")
+                    self.did.append(f"tried {listener.url} as {name}: {what}")
 
     def _tell(self, config: "Config") -> None:
         name, port = self._options.tls, self._options.port or 7337
         if not self._changed:
-            self.did.insert(0, "all is set up already")
+            self.did.insert(0, "nothing to write: all is set up already")
         if self._undo:
             self.hints.append(f"to undo it: {self._undo}")
         if name is None:

@@ -208,6 +208,23 @@ def secret() -> bytes:
     return base64.b64encode(secrets.token_bytes(32)) + b"\n"
 
 
+def check_pair(certificate: str, key: str) -> None:
+    """See that a server could use these files.
+
+    Raises:
+        EndedError: it could not.
+    """
+    import ssl
+
+    try:
+        # An encrypted key would have its password asked for on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
+    except (OSError, ValueError) as fault:
+        why = getattr(fault, "reason", None) or getattr(fault, "strerror", None) or fault
+        what = f"{certificate} and {key} are no certificate and its key: {why}: nothing was changed"
+        raise EndedError(EXIT_REFUSED, what) from None
+
+
 def self_made(name: str) -> tuple[bytes, bytes]:
     """Return a new certificate for a host name or address, and its key.
 

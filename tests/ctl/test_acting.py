@@ -44,7 +44,9 @@ def test_what_is_no_time_to_wait(sigctl: Sigctl, timeout):
         (
             {"before": "a", "after": "b", "needsRestart": ["listen[1] (new)"]},
             0,
-            "needs restart: listen[1] (new)\nconfiguration a -> b\n",
+            "needs restart: listen[1] (new)\n"
+            "listeners are opened at a start: sudo sigctl setup, where systemd holds the sockets\n"
+            "configuration a -> b\n",
         ),
         (
             {"before": "a", "after": "a", "faults": ["f.toml:1:2: x", "f.toml:3:4: y"]},

@@ -80,7 +80,7 @@ def test_a_dry_run_does_nothing(image: Path, sigctl: Sigctl) -> None:
     before = files(image)
     status, out, _ = sigctl("setup", "--root", str(image), "--tls", NAME, "--dry-run")
     assert status == 0
-    assert "write /etc/sigd/secret\n" in out
+    assert "would write /etc/sigd/secret\n" in out
     assert files(image) == before
 
 
@@ -120,15 +120,27 @@ def test_dtls_has_a_drop_in_as_long_as_it_is_spoken(image: Path, sigctl: Sigctl)
 
 def test_the_certificate_of_certbot_is_copied_and_renewed_by_its_hook(image: Path, sigctl: Sigctl) -> None:
     (live := image / f"etc/letsencrypt/live/{NAME}").mkdir(parents=True)
-    (live / "fullchain.pem").write_text("chain\n")
-    (live / "privkey.pem").write_text("key\n")
+    chain, key = (Path(path).read_bytes() for path in certificates.files(NAME))
+    (live / "fullchain.pem").write_bytes(chain)
+    (live / "privkey.pem").write_bytes(key)
     assert sigctl("setup", "--root", str(image), "--tls", NAME)[0] == 0
     written = files(image)
-    assert (written[f"/etc/sigd/{NAME}.pem"], written[f"/etc/sigd/{NAME}.key"]) == (b"chain\n", b"key\n")
+    assert (written[f"/etc/sigd/{NAME}.pem"], written[f"/etc/sigd/{NAME}.key"]) == (chain, key)
     hook = image / setup.HOOK[1:]
     assert os.access(hook, os.X_OK)
     subprocess.run(["sh", "-n", hook], check=True)
     assert f"/etc/letsencrypt/live/{NAME}/privkey.pem" in hook.read_text()
+
+
+def test_a_certificate_without_its_key_changes_nothing(image: Path, sigctl: Sigctl) -> None:
+    chain, other = certificates.files(NAME)[0], certificates.files("localhost")[1]
+    for name, content in (("pem", Path(chain).read_bytes()), ("key", Path(other).read_bytes())):
+        (image / name).write_bytes(content)
+    before = files(image)
+    status, out, err = sigctl("setup", "--root", str(image), "--tls", NAME, "--certificate", "/pem", "--key", "/key")
+    assert (status, out) == (1, "")
+    assert "are no certificate and its key" in err
+    assert files(image) == before
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def shows_a_status_at_once_where_nothing_starts() -> object:
 def shows_setup_for_a_name_and_back() -> None:
     shipped = CONFIG.read_text()
     said = run(SIGCTL, "setup", "--tls", NAME, "--udp").stdout
-    assert f"try tls://0.0.0.0:7337 as {NAME}: it answers" in said
+    assert f"tried tls://0.0.0.0:7337 as {NAME}: it answers" in said
     pid = main_pid()
     assert "all is set up already" in run(SIGCTL, "setup", "--tls", NAME, "--udp").stdout
     assert main_pid() == pid
@@ -130,9 +130,12 @@ def shows_a_secret_that_root_has_made_and_the_service_may_not_read() -> None:
     systemctl("stop", "sigd.service")
     run("sh", "-ec", advice.replace("sudo ", ""))
     systemctl("start", "sigd.service")
-    os.chmod("/etc/sigd/secret", 0o600)
+    for file in ("/etc/sigd/secret", "/etc/sigd/tls.key"):
+        os.chmod(file, 0o600)
+    configure(PUBLIC)
     run(SIGCTL, "setup")
-    assert os.stat("/etc/sigd/secret").st_mode & 0o777 == 0o640
+    for file in ("/etc/sigd/secret", "/etc/sigd/tls.key"):
+        assert os.stat(file).st_mode & 0o777 == 0o640
 
 
 def shows_sockets_that_no_listener_names() -> None:
