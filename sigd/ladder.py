@@ -27,6 +27,9 @@ NARROW_WIDTH: Final = 22
 LONGEST_NAME: Final = 16
 """Characters of a peer ID above its column, and in notes; an ID has up to 64."""
 
+NO_ID: Final = "(no ID)"
+"""The sender of what came from a client that is not registered."""
+
 LONGEST_QUOTE: Final = 64
 """Characters of a `reason` and of an address in a line."""
 
@@ -136,9 +139,11 @@ class Ladder:
         else:
             note = "  ".join(filter(None, [f"+{span(tapped.at - self._first)}", note]))
         is_between = tapped.to in self._peers and tapped.to != tapped.sender
+        note = "  ".join(filter(None, [note, _refused_because(tapped)]))
         if tapped.sender not in self._peers or not (is_between or tapped.refusal):
             arrow = "x>" if tapped.refusal else "->"
-            told = [f"{tapped.sender} {arrow} {tapped.to}", label, escaped(tapped.refusal or ""), note]
+            ways = f"{tapped.sender or NO_ID} {arrow} {tapped.to}".rstrip()
+            told = [ways, label, escaped(tapped.refusal or ""), note]
             return f"{when:14}{'  '.join(filter(None, told))}"
         drawn = self._refusal(tapped, label) if tapped.refusal else self._arrow(tapped, label)
         return f"{when:14}{drawn}  {note}".rstrip()
@@ -163,10 +168,14 @@ class Ladder:
     def _refusal(self, tapped: TappedReply, label: str) -> str:
         signs, start = self._signs, self._peers.index(tapped.sender)
         before = (signs.bar + " " * self._width) * start
-        to = _cut(tapped.to, LONGEST_NAME)
-        return (
-            f"{before}{signs.refused}{signs.dash * 4} {label} {signs.dash * 2} to {to}: {escaped(tapped.refusal or '')}"
-        )
+        to = f"to {_cut(tapped.to, LONGEST_NAME)}: " if tapped.to else ""
+        said = f"{label} {signs.dash * 2} " if label else ""
+        return f"{before}{signs.refused}{signs.dash * 4} {said}{to}{escaped(tapped.refusal or '')}"
+
+
+def _refused_because(tapped: TappedReply) -> str:
+    times = f"{tapped.times} times" if tapped.times > 1 else ""
+    return "  ".join(filter(None, [times, escaped(tapped.why)]))
 
 
 def _label_and_note(tapped: TappedReply) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import importlib
 import math
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, assert_never
 
 import msgspec
@@ -148,6 +149,9 @@ class Answers:
     def _closed(self, glob: str) -> admin.ClosedReply:
         ended, unix_ahead = reversed(self._server.router.ended), self._server.router.wall.ahead(trio.current_time())
         closed = [rows.closed_row_of(ending, unix_ahead) for ending in ended if glob_matches(glob, ending.id)]
+        refused = [rows.refused_row_of(attempt, unix_ahead) for attempt in self._server.router.record.attempts.of()]
+        closed += [row for row in refused if glob_matches(glob, row.id)]
+        closed.sort(key=attrgetter("at"), reverse=True)
         return admin.ClosedReply(now=self._unix_now, closed=closed)
 
     # -- what is done

@@ -11,6 +11,7 @@ from sigd.wire.admin import ClosedRow, PeerRow, ShowReply
 
 if TYPE_CHECKING:
     from sigd.relay.endings import Ending
+    from sigd.relay.refusals import Attempt
 
 _RECENT: Final = 50
 """Peers that are listed of those with whom one has talked: more than a screen shows."""
@@ -70,6 +71,24 @@ def closed_row_of(ending: "Ending", unix_ahead: UnixAhead) -> ClosedRow:
         reason=ending.reason,
         by=ending.by,
         seconds=ending.seconds,
+        silent=ending.silent,
         received=ending.received,
         delivered=ending.delivered,
+    )
+
+
+def refused_row_of(attempt: "Attempt", unix_ahead: UnixAhead) -> ClosedRow:
+    """A `register` that was refused, or what was refused to a client without an ID."""
+    objection = attempt.objection
+    return ClosedRow(
+        id=attempt.claimed or attempt.to,
+        at=(attempt.when + unix_ahead),
+        via=attempt.via,
+        address=attempt.address,
+        reason=attempt.code.value,
+        refused=attempt.kind or "message",
+        times=attempt.times,
+        why=attempt.why if objection is None else objection.text,
+        cause=None if objection is None else objection.cause,
+        credential=None if objection is None or not objection.credential else objection.credential,
     )

@@ -15,6 +15,7 @@ from sigd import log
 from sigd.control.asker import Asker, Gone
 from sigd.ladder import summary
 from sigd.relay.record import Passed
+from sigd.why.spans import size
 from sigd.wire import admin
 from sigd.wire.admin import AskTap, TappedReply
 
@@ -187,6 +188,8 @@ def tapped(passed: Passed, unix_ahead: "UnixAhead", *, full: bool) -> TappedRepl
         unix_ahead: seconds that Unix time is ahead of the relay's clock.
         full: with everything that is in it.
     """
+    if not passed.body:
+        return _unread(passed, unix_ahead)
     try:
         head, whole = _heads.decode(passed.body), True
     except (ValueError, RecursionError):  # only its beginning was kept
@@ -200,6 +203,25 @@ def tapped(passed: Passed, unix_ahead: "UnixAhead", *, full: bool) -> TappedRepl
         bytes=len(passed.body),
         session=head.session,
         refusal=passed.refusal,
+        why=passed.why,
+        times=passed.times,
         summary=summary(passed.body, full),
         body=Raw(passed.body) if full and whole else UNSET,
+    )
+
+
+def _unread(passed: Passed, unix_ahead: "UnixAhead") -> TappedReply:
+    """What is told of something that was refused and could not be read, or was no message at all."""
+    kind = passed.kind or ("unknown" if passed.length else "")
+    return TappedReply(
+        at=passed.when + unix_ahead,
+        sender=passed.sender,
+        to=passed.to,
+        kind=kind,
+        bytes=passed.length,
+        session=passed.session,
+        refusal=passed.refusal,
+        why=passed.why,
+        times=passed.times,
+        summary=f"{kind} {size(passed.length)}" if passed.length else kind,
     )

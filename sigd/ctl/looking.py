@@ -37,10 +37,14 @@ All that is known of one peer: its link, what it may do and by which
 credential (never the credential itself), and with whom it has talked of late.
 """
 
+SILENCE_SECONDS: Final = 5.0
+"""Silence before an end that is shown: a client that goes has mostly just said something, a proxy's time-out not."""
+
 CLOSED_TEXT = """\
 The last 1 000 links that have ended, the last one first, each with the reason:
 the code of the error that ended it (`sigctl errors` explains them), or a word
-for another end.
+for another end. Clients that were not let in are among them, with the ID that
+they claimed, the entry of [auth] that was nearest, and what was wrong.
 """
 
 CLOSED_EXAMPLES = """\
@@ -239,12 +243,21 @@ def _closed(options: argparse.Namespace) -> int:
         return put_answer(frame, closed=fields(frame)["closed"][: options.limit])
     rows = [_closed_row(link) for link in shown]
     lines = table(("ENDED", "PEER", "VIA", "ADDRESS", "AFTER", "REASON"), rows, "AFTER") if rows else []
-    return put([*lines, plural(len(shown), "ended link")])
+    ended = [link for link in shown if link.refused is None]
+    refused = f", {count(len(shown) - len(ended))} refused" if len(ended) < len(shown) else ""
+    return put([*lines, plural(len(ended), "ended link") + refused])
 
 
 def _closed_row(link: "ClosedRow") -> list[str]:
     reason = link.reason if link.by is None else f"{link.reason}: {link.by}"
-    return [moment(link.at), link.id, link.via, link.address, brief(link.seconds), reason]
+    if link.refused is None:
+        if link.silent >= SILENCE_SECONDS and link.reason in {"left", "connection lost"}:
+            reason += f", silent for {brief(link.silent)}"
+        return [moment(link.at), link.id, link.via, link.address, brief(link.seconds), reason]
+    times = "" if link.times == 1 else f", {count(link.times)} times"
+    entry = "" if link.credential is None else f" ({link.credential})"
+    reason += f" to {link.refused}{times}: {link.why}{entry}"
+    return [moment(link.at), link.id, link.via, link.address, "-", reason]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

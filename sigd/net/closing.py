@@ -1,6 +1,6 @@
 """How a link over sockets ends, and what the log says of it: the same for streams and datagrams."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sigd import log
 from sigd.relay.endings import Ending
@@ -9,6 +9,10 @@ from sigd.wire.errors import ErrorCode, ProtocolError
 
 if TYPE_CHECKING:
     from sigd.net.reactor import Reactor
+
+
+GONE: Final = frozenset({"left", "connection lost"})
+"""How links end that the client, or something on the way, has ended."""
 
 
 class ClosingLink(Link):
@@ -32,11 +36,19 @@ class ClosingLink(Link):
             seconds = f"{self.reactor.now - self.opened:.1f}"
             by = None if fault is None else fault.by
             self.router.ended.append(Ending(self, reason, by, self.reactor.now))
-            who = {} if by is None else {"by": by}
-            log.info("closed", peer=self.id, reason=reason, address=self.address, **who, seconds=seconds)
-        elif fault is not None and fault.code is ErrorCode.AUTH_FAILED:
-            self.reactor.say_failure(self)
+            more = {} if by is None else {"by": by}
+            if reason in GONE:  # the idle time-out of a proxy looks the same as a client that goes, but for this
+                more["silent"] = f"{self.reactor.now - self.last_seen:.1f}"
+            log.info("closed", peer=self.id, reason=reason, address=self.address, **more, seconds=seconds)
+        elif fault is not None and fault.code is ErrorCode.AUTH_FAILED and fault.objection is None:
+            self.reactor.say_failure(self, fault)
         super().close(reason, fault)
+
+    def refuse(self, fault: ProtocolError) -> None:
+        """Answer with an `error`; the operator is told what was wrong with a credential."""
+        if fault.objection is not None:
+            self.reactor.say_failure(self, fault)
+        super().refuse(fault)
 
     def abort(self, reason: str) -> None:
         """End at once, whatever is still due."""

@@ -371,11 +371,17 @@ class Reactor:
         if count:
             log.error("bug", fault, **fields, count=count)
 
-    def say_failure(self, link: Link) -> None:
-        """Have the log show that somebody tries credentials, not each of his tries."""
+    def say_failure(self, link: Link, fault: ProtocolError) -> None:
+        """Log a refused credential and what was wrong with it: one every few seconds, and each at level debug."""
+        said: dict[str, object] = {"claims": fault.claimed} if fault.claimed else {}
+        if fault.objection is not None:
+            said |= {"cause": fault.objection.cause, "why": fault.objection.text}
+            if fault.objection.credential:
+                said["credential"] = fault.objection.credential
+        log.debug("credential refused", code=fault.code, address=link.address, **said)
         count = self._failures.lets_through(self.now)
         if count:
-            log.warning("auth-failed", address=link.address, count=count)
+            log.warning(fault.code, address=link.address, **said, count=count)
 
     # -- links
 

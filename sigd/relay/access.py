@@ -7,6 +7,7 @@ under the rules in force, at `register` and again whenever the rules change. Tim
 import secrets
 from typing import TYPE_CHECKING, Final
 
+from sigd.relay import objections
 from sigd.relay.credentials import (
     Caller,
     ClientCertificate,
@@ -20,6 +21,7 @@ from sigd.relay.credentials import (
     WebToken,
 )
 from sigd.relay.globs import allows, glob_matches
+from sigd.wire.errors import Objection
 from sigd.wire.messages import Register, is_peer_id
 
 if TYPE_CHECKING:
@@ -52,25 +54,50 @@ class Access:
 
     def prove(self, register: Register, caller: Caller | None, unix_now: float) -> Proof | None:
         """What the client has shown; None: nothing that is true, or nothing at all."""
-        kind: type[Credential]
         if caller is not None and caller.sealed_only and _names_more_than_a_user(register):
             return None
-        if register.jwt is not None:
-            kind = WebToken
-        elif register.user is not None:
-            kind = ExpiringToken
-        elif register.token is not None:
-            kind = StaticToken
-        elif caller is None:
-            return None
-        else:
-            kind = ClientCertificate if caller.uid is None else UnixCaller
+        kind = _kind(register, caller)
         for credential in self._credentials:
-            if isinstance(credential, kind):
+            if kind is not None and isinstance(credential, kind):
                 proof = credential.prove(register, caller, unix_now)
                 if proof is not None:
                     return proof
         return None
+
+    def objection(self, register: Register, caller: Caller | None, peer: str | None, unix_now: float) -> Objection:
+        """What is wrong with what a client has shown that is refused: of the entry that was nearest to be right.
+
+        Args:
+            register: what it has said.
+            caller: what the transport knows of it.
+            peer: whom it wants to be; None: anybody.
+            unix_now: Unix time.
+        """
+        if peer is not None and self.denies(peer):
+            return objections.DENIED
+        if caller is not None and caller.sealed_only and _names_more_than_a_user(register):
+            return objections.NOT_SEALED
+        kind = _kind(register, caller)
+        if kind is None:
+            return objections.NONE_SHOWN
+        found = [
+            (self._objection_of(credential, register, caller, peer, unix_now), credential)
+            for credential in self._credentials
+            if isinstance(credential, kind)
+        ]
+        if not found:
+            return Objection("no-entry", f"there is no [[auth.{_ENTRIES[kind]}]] to take what it shows")
+        best, credential = max(found, key=lambda each: (each[0].is_proven, _is_for(each[1], peer)))
+        return best._replace(credential=" ".join(filter(None, credential.key)))
+
+    def _objection_of(
+        self, credential: Credential, register: Register, caller: Caller | None, peer: str | None, unix_now: float
+    ) -> Objection:
+        proof = credential.prove(register, caller, unix_now)
+        if proof is None:
+            return credential.objection(register, caller, unix_now)
+        own = proof.register is not None and peer is not None and not allows((proof.register,), peer)
+        return (objections.OUTSIDE_OWN if own else objections.OUTSIDE)._replace(is_proven=True)
 
     def unseal(self, user: str, seal: Seal) -> None:
         """Find out which token of this `user` a seal was made with, if any of them."""
@@ -107,6 +134,33 @@ class Access:
                 if is_peer_id(peer) and allows(grant.register, peer) and not self.denies(peer):
                     return peer
         return None
+
+
+_ENTRIES: Final[dict[type[Credential], str]] = {
+    WebToken: "jwt",
+    ExpiringToken: "hmac",
+    StaticToken: "token",
+    ClientCertificate: "certificate",
+    UnixCaller: "unix",
+}
+"""Where in the configuration each kind is."""
+
+
+def _kind(register: Register, caller: Caller | None) -> type[Credential] | None:
+    """The kind of what a client shows; None: it shows nothing."""
+    if register.jwt is not None:
+        return WebToken
+    if register.user is not None:
+        return ExpiringToken
+    if register.token is not None:
+        return StaticToken
+    if caller is None:
+        return None
+    return ClientCertificate if caller.uid is None else UnixCaller
+
+
+def _is_for(credential: Credential, peer: str | None) -> bool:
+    return peer is None or any(glob_matches(glob, peer) for glob in credential.rule.register)
 
 
 def _names_more_than_a_user(register: Register) -> bool:

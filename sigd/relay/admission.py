@@ -8,6 +8,7 @@ from msgspec import UNSET, Raw, Struct
 from msgspec.structs import astuple
 
 from sigd import __version__
+from sigd.relay import objections
 from sigd.relay.credentials import LEEWAY_SECONDS, Grant
 from sigd.relay.expiry import Renewals
 from sigd.relay.ice import RENEW_SECONDS, IceServer, Vendor
@@ -139,7 +140,9 @@ class Admission:
         grant = self._judge(link, message, now)
         peer = message.id if message.id is not None else self.access.pick(grant)
         if peer is None:
-            raise _auth_failed(message, "this credential leaves no ID to pick: name one")
+            fault = _auth_failed(message, "this credential leaves no ID to pick: name one")
+            fault.objection = objections.NO_ID
+            raise fault
         holder = self._router.registry.find(peer)
         if holder is None:
             self._settle(link, peer, grant, message, now)
@@ -175,19 +178,26 @@ class Admission:
             # Nobody guesses at a certificate, or at who the kernel says that somebody is. Who is here already is looked
             # at: else those at its address who guess could have its link end. Its own guesses end it, and count.
             if locked and link.id is None and message.shows_credential:
-                raise _auth_failed(message, "too many failures: wait", locked, "auth_failures_per_minute")
+                fault = _auth_failed(message, "too many failures: wait", locked, "auth_failures_per_minute")
+                fault.objection = objections.LOCKED
+                raise fault
             grant = self._proved(message, caller, peer, now)
             if grant is None:
                 self._failures.add(name, now, self._router.limits.auth_failures_per_minute)
         if grant is None:
             text = "nobody may have this ID" if self.access.open else "the credential is not accepted for this ID"
-            raise _auth_failed(message, text)
+            fault = _auth_failed(message, text)
+            fault.objection = self.access.objection(message, link.caller(), peer, self.unix_time())
+            raise fault
         return grant
 
     def _proved(self, message: "Register", caller: "Caller | None", peer: str | None, now: float) -> Grant | None:
         proof = self.access.prove(message, caller, self.unix_time())
         if proof is not None and self._ends(proof.expires, now) <= now:
-            raise ProtocolError(ErrorCode.AUTH_EXPIRED, "the credential has expired", ref=message.ref)
+            objection = objections.of_expiry(proof.expires, self.unix_time())
+            objection = objection._replace(credential=" ".join(filter(None, proof.credential)))
+            text = "the credential has expired"
+            raise ProtocolError(ErrorCode.AUTH_EXPIRED, text, ref=message.ref, objection=objection)
         return self.access.grant(proof, peer)
 
     def _ends(self, expires: float, now: float) -> float:

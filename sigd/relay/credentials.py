@@ -11,7 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from sigd.relay import objections
 from sigd.relay.globs import Globs, glob_matches
+from sigd.wire.errors import Objection
 from sigd.wire.messages import is_peer_id
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ LATEST: Final = 1e12
 NOBODY: Final = 65_534
 """What the kernel shows of a caller from another user namespace: anybody (user_namespaces(7))."""
 
-_USER: Final = re.compile(r"([0-9]{1,12}):([A-Za-z0-9_.~*-]{1,64})(?::([A-Za-z0-9_.~*-]{1,64}))?\Z")
 _GLOB: Final = re.compile(r"[A-Za-z0-9_.~*-]{1,64}\Z")
 
 OWN_NAME: Final = "{name}"
@@ -180,6 +181,10 @@ class Credential:
         """What the client has shown, if that is true."""
         raise NotImplementedError
 
+    def objection(self, register: "Register", caller: Caller | None, unix_now: float) -> Objection:
+        """What is wrong with what the client has shown, `prove` having found nothing true in it."""
+        raise NotImplementedError
+
     def grant(self, proof: Proof) -> Grant | None:
         """What a proof that was given under this entry's key is worth here; None: nothing any more."""
         raise NotImplementedError
@@ -228,6 +233,10 @@ class StaticToken(_WithSecrets):
                 proved = digest
         return Proof(self, self.key[1], secret=proved) if proved else None
 
+    def objection(self, register: "Register", caller: Caller | None, unix_now: float) -> Objection:
+        """What is wrong with the token."""
+        return objections.of_token(self._secrets.values(), register.token or "")
+
 
 class ExpiringToken(_WithSecrets):
     """`user` says until when, for which IDs and towards whom; `token` is its HMAC. What TURN servers do too."""
@@ -248,7 +257,7 @@ class ExpiringToken(_WithSecrets):
                 proved = digest
             elif hmac.compare_digest(token, shown):
                 proved = digest
-        parts = _USER.match(register.user)
+        parts = objections.USER.match(register.user)
         if not proved or parts is None:
             return None
         expires, peers, talk = parts.groups()
@@ -262,6 +271,10 @@ class ExpiringToken(_WithSecrets):
             talk=None if talk is None else (talk,),
             expires=float(expires),
         )
+
+    def objection(self, register: "Register", caller: Caller | None, unix_now: float) -> Objection:
+        """What is wrong with `user` and `token`."""
+        return objections.of_user(self._secrets.values(), register.user or "", register.token)
 
 
 def token_for(secret: bytes, user: str) -> bytes:
@@ -315,22 +328,8 @@ class WebToken(Credential):
 
     def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
         """What the token says, if it is signed, and meant for here."""
-        assert register.jwt is not None
         try:
-            claims: Mapping[str, Any] = self._decode(
-                register.jwt,
-                self._key,
-                algorithms=[self._algorithm],
-                issuer=self._issuer,
-                audience=self._audience,
-                # Times are judged below, by the caller's clock.
-                options={
-                    "require": ["exp", "sub", "iss", "aud"],
-                    "verify_exp": False,
-                    "verify_nbf": False,
-                    "verify_iat": False,
-                },
-            )
+            claims = self._claims(register)
         except self._faults:
             return None
         expires, begins = claims["exp"], claims.get("nbf", 0)
@@ -341,6 +340,54 @@ class WebToken(Credential):
             return None
         subject: str = claims["sub"]
         return Proof(self, self._issuer, subject, secret=self._digest, register=globs, expires=float(expires))
+
+    def _claims(self, register: "Register") -> Mapping[str, Any]:
+        assert register.jwt is not None
+        claims: Mapping[str, Any] = self._decode(
+            register.jwt,
+            self._key,
+            algorithms=[self._algorithm],
+            issuer=self._issuer,
+            audience=self._audience,
+            # Times are judged by the caller's clock.
+            options={
+                "require": ["exp", "sub", "iss", "aud"],
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+            },
+        )
+        return claims
+
+    def objection(self, register: "Register", caller: Caller | None, unix_now: float) -> Objection:
+        """What is wrong with the token: PyJWT looks at its signature before its claims."""
+        try:
+            claims = self._claims(register)
+        except self._faults as fault:
+            return self._objection_of(fault)
+        begins = claims.get("nbf", 0)
+        if not _is_time(claims["exp"]) or not _is_time(begins):
+            return Objection("malformed", "`exp` and `nbf` have to be Unix time, in seconds", is_proven=True)
+        if begins > unix_now + LEEWAY_SECONDS:
+            return Objection("too-early", f"`nbf` is {begins - unix_now:.0f} s ahead", is_proven=True)
+        return Objection("no-id", f"the claim `{self._claim}` is no ID glob, and no list of some", is_proven=True)
+
+    def _objection_of(self, fault: Exception) -> Objection:
+        match type(fault).__name__:
+            case "InvalidSignatureError":
+                return Objection("wrong-signature", "the signature does not verify with this key")
+            case "InvalidAlgorithmError":
+                return Objection("wrong-algorithm", f"it is not signed with {self._algorithm}")
+            case "InvalidIssuerError":
+                return Objection("wrong-issuer", f"`iss` is not {self._issuer}", is_proven=True)
+            case "InvalidAudienceError":
+                return Objection("wrong-audience", f"`aud` is not {self._audience}", is_proven=True)
+            case "MissingRequiredClaimError":
+                return Objection("no-claim", "one of `exp`, `sub`, `iss` and `aud` is missing", is_proven=True)
+            case "DecodeError":
+                return Objection("malformed", "it is no JSON Web Token")
+            case _:
+                return Objection("malformed", "it is no JSON Web Token as RFC 7519 has them")
 
     def grant(self, proof: Proof) -> Grant | None:
         """Something as long as the key is still there, for the same issuer and audience."""
@@ -376,6 +423,10 @@ class ClientCertificate(Credential):
             return Proof(self, name, caller=caller, expires=caller.expires)
         return None
 
+    def objection(self, register: "Register", caller: Caller | None, unix_now: float) -> Objection:
+        """What is wrong with the names."""
+        return objections.of_certificate(() if caller is None else caller.names)
+
     def grant(self, proof: Proof) -> Grant | None:
         """Something as long as a name matches."""
         if proof.caller is None:
@@ -402,6 +453,10 @@ class UnixCaller(Credential):
         """The user, if it or one of its groups is listed."""
         assert caller is not None
         return Proof(self, str(caller.uid), caller=caller) if self._matches(caller) else None
+
+    def objection(self, register: "Register", caller: Caller | None, unix_now: float) -> Objection:
+        """Who it is."""
+        return objections.of_caller(None if caller is None else caller.uid)
 
     def grant(self, proof: Proof) -> Grant | None:
         """Something as long as the user or one of its groups is listed."""

@@ -18,11 +18,11 @@ class Ending:
         via, address: how and from where it was connected.
         reason: an error's code, or a few words.
         by: the address of who brought it about, where that was somebody else.
-        seconds: how long the link lived.
+        seconds: how long the link lived; `silent`: for how long nothing had come.
         received, delivered: messages that came from it, and those that others sent to it.
     """
 
-    __slots__ = ("address", "by", "delivered", "id", "reason", "received", "seconds", "via", "when")
+    __slots__ = ("address", "by", "delivered", "id", "reason", "received", "seconds", "silent", "via", "when")
 
     def __init__(self, link: "Link", reason: str, by: str | None, now: float) -> None:
         assert link.id is not None
@@ -33,5 +33,6 @@ class Ending:
         self.reason = reason
         self.by = by
         self.seconds = link.router.wall.elapsed(link.opened, now)
+        self.silent = link.router.wall.elapsed(link.last_seen, now)
         self.received = link.received
         self.delivered = link.delivered

@@ -73,6 +73,7 @@ def note_register(router: "Router", link: "Link", peer: str | None, fault: "Prot
     """
     fault.is_recorded = True
     claimed = peer if peer is not None and messages.is_peer_id(peer) else link.id or ""
+    fault.claimed = claimed
     objection = fault.objection
     attempt = Attempt(
         *(now, fault.code, _REGISTER, fault.text),

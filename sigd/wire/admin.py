@@ -256,7 +256,17 @@ class ShowReply(Reply, kw_only=True, tag="show"):
 
 
 class ClosedRow(Struct, kw_only=True, rename="camel", omit_defaults=True):
-    """A link that has ended."""
+    """A link that has ended or, with `refused`, something that was refused to a client that claimed an ID.
+
+    Attributes:
+        id: the peer; of a refused `register` the ID that it claimed, of another message the one that it was for.
+        silent: seconds before the end in which nothing had come.
+        refused: the `type` of what was refused.
+        times: how often it was.
+        why: what is wrong with it.
+        cause: the same in a word, of a credential.
+        credential: the entry of the configuration that was nearest.
+    """
 
     id: str
     at: float
@@ -265,12 +275,18 @@ class ClosedRow(Struct, kw_only=True, rename="camel", omit_defaults=True):
     reason: str
     by: str | None = None
     seconds: float = 0.0
+    silent: float = 0.0
     received: int = 0
     delivered: int = 0
+    refused: str | None = None
+    times: int = 1
+    why: str | None = None
+    cause: str | None = None
+    credential: str | None = None
 
 
 class ClosedReply(Reply, kw_only=True, tag="closed"):
-    """Whose links have ended, the last one first."""
+    """Links that have ended and attempts that were refused, the last one first."""
 
     now: float
     closed: list[ClosedRow]
@@ -320,17 +336,26 @@ class MetricsReply(Reply, kw_only=True, tag="metrics"):
 
 
 class TappedReply(Reply, kw_only=True, tag="tapped"):
-    """One message that has passed, or was refused."""
+    """One message that has passed, or was refused.
+
+    A refused one may name no recipient (`to` is empty), or come from a client without an ID (`from` is empty); of a
+    refused `register` it is the ID that was claimed.
+    """
 
     at: float
     sender: str = msgspec.field(name="from")
     to: str
     kind: str
-    """Its `type`: offer, answer, candidate, message or bye."""
+    """Its `type`: offer, answer, candidate, message or bye; of a refused one any other, `unknown`, or nothing where no
+    message was at fault."""
     bytes: int
     session: str | None = None
     refusal: str | None = None
     """The code of the error that its sender was told."""
+    why: str = ""
+    """What was wrong with it, for the operator."""
+    times: int = 1
+    """How many of the same were refused in a row, as far as the record counts them."""
     summary: str = ""
     body: Raw | UnsetType = UNSET
     """The message as it was delivered; with `full` alone."""

@@ -129,6 +129,7 @@ class ProtocolError(Exception):
         limit: the key of the configured limit that was hit, where it was one.
         by: for the log: the address of who brought it about, where that was somebody else.
         objection: for the log and the record: the fault of a credential.
+        claimed: for the log: the ID that a refused `register` asked for.
         is_recorded: whether the record has it already.
     """
 
@@ -153,4 +154,5 @@ class ProtocolError(Exception):
         self.limit = limit
         self.by = by
         self.objection = objection
+        self.claimed = ""
         self.is_recorded = False

@@ -199,6 +199,19 @@ async def test_closed_lists_the_last_one_first(desk: Asking, daemon: Daemon) -> 
     assert answer["now"] - answer["closed"][0]["at"] == pytest.approx(0, abs=5)
 
 
+async def test_closed_lists_what_was_refused_to_clients_without_an_id(desk: Asking, daemon: Daemon) -> None:
+    cam, stranger = await daemon.peer("cam"), await daemon.connect()
+    await stranger.says({"type": "bye", "to": "cam"}, {"type": "register", "id": "tv", "protocol": 2})
+    assert [await stranger.hears() for _ in range(2)] == [error("not-registered"), error("bad-message")]
+    await cam.says({"type": "unregister"})
+    await cam.hears_close()
+    (row,) = (await desk.asks("closed", glob="tv"))["closed"]
+    assert (row["refused"], row["reason"], row["via"]) == ("register", "bad-message", "tcp")
+    assert row["why"] == "`protocol` must be 1: nothing else is spoken here"
+    own, refused_row = (await desk.asks("closed", glob="cam"))["closed"]
+    assert (own["reason"], refused_row["refused"], refused_row["reason"]) == ("unregistered", "bye", "not-registered")
+
+
 # -- kick
 
 

@@ -52,6 +52,8 @@ async def test_every_message_is_told_of(desk: Asking, daemon: Daemon, framing: s
         "session": "k3",
         "bytes": len(body),
         "refusal": None,
+        "why": "",
+        "times": 1,
     }
 
 
@@ -62,6 +64,21 @@ async def test_what_is_refused_is_told_of_with_the_code(desk: Asking, daemon: Da
     assert await alice.hears() == error("peer-unavailable", to="nobody")
     told = await operator.hears()
     assert (told["kind"], told["to"], told["refusal"]) == ("bye", "nobody", "peer-unavailable")
+
+
+async def test_what_could_not_be_read_is_told_of_with_what_it_names(desk: Asking, daemon: Daemon) -> None:
+    alice, stranger = await daemon.peer("alice"), await daemon.connect()
+    operator = await tap(desk)
+    await alice.says({"type": "offer", "to": "bob", "sdp": {"sdp": "v=0"}})
+    told = await operator.hears()
+    assert (told["from"], told["to"], told["kind"], told["refusal"]) == ("alice", "bob", "offer", "bad-message")
+    assert (told["summary"], told["why"]) == ("offer 47 B", "Expected `str`, got `object` - at `$.sdp`")
+    await alice.says(b"{")
+    told = await operator.hears()
+    assert (told["to"], told["kind"], told["summary"]) == ("", "unknown", "unknown 1 B")
+    await stranger.says({"type": "bye", "to": "alice"})
+    told = await operator.hears()
+    assert (told["from"], told["to"], told["kind"], told["refusal"]) == ("", "alice", "bye", "not-registered")
 
 
 async def test_full_tells_the_message_as_it_was_delivered(
