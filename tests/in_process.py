@@ -45,6 +45,7 @@ UNCAPPED = {
     "takeovers_per_minute": 0,
     "udp_links_per_address": 0,
     "udp_unproven_per_second_per_address": 0,
+    "udp_registers_per_second_per_address": 0,
 }
 """Limits on single clients and addresses, switched off."""
 

@@ -100,6 +100,7 @@ def test_defaults_are_those_of_the_table_of_limits() -> None:
             udp_reassembly_bytes=8_388_608,
             udp_unproven_per_second=20_000,
             udp_unproven_per_second_per_address=10,
+            udp_registers_per_second_per_address=100,
         ),
     )
 

@@ -21,6 +21,7 @@ OFF = [
     "udp_links_per_address",
     "udp_unproven_per_second",
     "udp_unproven_per_second_per_address",
+    "udp_registers_per_second_per_address",
 ]
 """What 0 switches off: caps per address, rates, and the only time that may be none."""
 

@@ -314,6 +314,14 @@ class Limits(Table, frozen=True):
         Rate,
         msgspec.Meta(description="The same for one address (IPv6: one /64); 0: no limit. Past it: silence."),
     ] = 10
+    udp_registers_per_second_per_address: Annotated[
+        Rate,
+        msgspec.Meta(
+            description="Maximum number of `register` a second over UDP, from one address (IPv6: one /64), that are"
+            " judged because their sender has shown that it receives there; 0: no limit. Not from `trusted`. Beyond"
+            " it: silence."
+        ),
+    ] = 100
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what would leave a limit unreachable, or a frame without room."""

@@ -9,6 +9,7 @@ from sigd.net.parcel import DatagramLinkState
 from sigd.relay.buffers import MESSAGE_BYTES
 from sigd.relay.credentials import Caller, Seal
 from sigd.relay.link import NEVER, Link
+from sigd.relay.room import too_many_datagram_links
 from sigd.wire import macs, messages, said
 from sigd.wire.datagram import MAX_DATAGRAM, MAX_MESSAGE, Channel
 from sigd.wire.errors import ErrorCode, ProtocolError
@@ -79,14 +80,16 @@ class Greeted:
         nonce: the client's own.
         user: what it says of itself, for the mac.
         seal: the mac behind it, where there is one.
+        used: what stands for its cookie.
         answer: what it is answered with, in one datagram; empty: nothing yet.
     """
 
-    __slots__ = ("answer", "cid", "nonce", "place", "seal", "user")
+    __slots__ = ("answer", "cid", "nonce", "place", "seal", "used", "user")
 
-    def __init__(self, opening: "Opening", cid: bytes, place: "Place") -> None:
+    def __init__(self, opening: "Opening", cid: bytes, place: "Place", used: bytes) -> None:
         self.cid = cid
         self.place = place
+        self.used = used
         self.nonce = opening.nonce
         self.user = opening.user
         self.seal = RegisterSeal(opening.text, opening.mac) if opening.mac else None
@@ -271,6 +274,8 @@ class DatagramLink(ClosingLink):
         self.origin = origins.of(self.host)
         origins.join_by_datagram(self.origin)
         log.debug("moved", peer=self.id, before=before, address=self.address)
+        if self.router.admission.excess_by_datagram(self.origin) > 0:
+            self.refuse(too_many_datagram_links())
 
     def resume(self) -> None:
         """Act on what waits, after having been held."""

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from sigd.net.used_cookies import UsedCookiesState
 from sigd.relay.admission import StrikesState
 from sigd.relay.snapshot import LinkState
 from sigd.wire.cookies import CookiesState
@@ -67,20 +68,12 @@ class DatagramLinkState(Struct, array_like=True):
     given: Count
 
 
-class EndedState(Struct, array_like=True):
-    """See `udp.Ended`."""
-
-    current: list[bytes]
-    previous: list[bytes]
-    turns_at: float
-
-
 class DatagramsState(Struct, array_like=True):
     """See `udp.Datagrams`; `ports` are the keys of the sockets that places of links name by their number."""
 
     secret: Annotated[bytes, Meta(min_length=32, max_length=32)]
     cookies: CookiesState
-    ended: EndedState
+    used: UsedCookiesState
     ports: list[tuple[str, int]]
     links: list[DatagramLinkState]
 

@@ -6,13 +6,13 @@ import sys
 from typing import TYPE_CHECKING, Final, cast
 
 from sigd.net.datagram_link import DatagramLink, Greeted
-from sigd.net.parcel import DatagramLinkState, DatagramsState, EndedState
+from sigd.net.parcel import DatagramLinkState, DatagramsState
 from sigd.net.timers import Timers
-from sigd.relay.limits import Meter
+from sigd.net.used_cookies import KEY_BYTES, UsedCookies
+from sigd.relay.limits import Meter, origin_key
 from sigd.wire import greeting, messages
 from sigd.wire.cookies import Cookies
 from sigd.wire.datagram import MAX_DATAGRAM, Channel, Reassembly
-from sigd.wire.datagram_state import moved
 from sigd.wire.errors import ErrorCode, ProtocolError
 
 if TYPE_CHECKING:
@@ -29,12 +29,6 @@ DATAGRAMS_PER_ROUND: Final = 32
 CID_BYTES: Final = 8
 """64 random bits name a link: without a mac nobody guesses them, and no two links share them."""
 
-KEPT_SECONDS: Final = 60.0
-"""How long at least it is known which link has ended: as long as the cookie of its `register` counts. At most twice."""
-
-KEPT_PER_LINK: Final = 4
-"""How many of them there may be, in relation to links: who comes and goes without end hears that it is full here."""
-
 SECRET_BYTES: Final = 32
 """What cids are made with: as many as the hash takes at most for half of it."""
 
@@ -42,51 +36,6 @@ _BRACE: Final = b"{"
 _HEADS_WITH_ANSWER: Final = (b"D ", b"P ")
 _CID: Final = slice(2, 18)
 _SHORTEST: Final = 18
-
-
-class Ended:
-    """Which links have ended of late: the `register` of one that comes again then is a late copy, or somebody else's.
-
-    In two generations, each of which is forgotten as a whole. Times are seconds.
-    """
-
-    __slots__ = ("_current", "_previous", "_turns_at")
-
-    def __init__(self) -> None:
-        self._current: set[bytes] = set()
-        self._previous: set[bytes] = set()
-        self._turns_at = 0.0
-
-    def __len__(self) -> int:
-        return len(self._current) + len(self._previous)
-
-    def __contains__(self, cid: bytes) -> bool:
-        return cid in self._current or cid in self._previous
-
-    def note(self, cid: bytes) -> None:
-        """Keep it in mind."""
-        self._current.add(cid)
-
-    def forget(self, now: float) -> None:
-        """Forget those that nobody needs to know any more."""
-        if now >= self._turns_at:
-            self._previous = set() if now >= self._turns_at + KEPT_SECONDS else self._current
-            self._current = set()
-            self._turns_at = now + KEPT_SECONDS
-
-    @property
-    def state(self) -> EndedState:
-        """All of it, its times on this clock."""
-        return EndedState(list(self._current), list(self._previous), self._turns_at)
-
-    def restore(self, state: EndedState, shift: float) -> None:
-        """Keep in mind what another process did, whose clock shows `shift` seconds less.
-
-        Raises:
-            ValueError: there is no such state.
-        """
-        self._turns_at = moved(state.turns_at, shift)
-        self._current, self._previous = set(state.current), set(state.previous)
 
 
 class Datagrams:
@@ -105,9 +54,10 @@ class Datagrams:
         self.links: dict[bytes, DatagramLink] = {}
         self.timers = Timers()
         self._cookies = Cookies()
-        self._ended = Ended()
+        self._used = UsedCookies()
         self._secret = secrets.token_bytes(SECRET_BYTES)
         self._meter = Meter()
+        self._proven = Meter()
         self._reassembly = CountedReassembly(self.router)
 
     def change(self) -> None:
@@ -152,7 +102,8 @@ class Datagrams:
         host, port = place[0][:2]
         where = f"{host} {port}"
         if opening.cookie is not None and self._cookies.fits_untrusted(opening.cookie, where, opening.nonce, now):
-            self.greet(opening, place, now)
+            if self._may_ask(host, now):
+                self.greet(opening, place, now)
             return
         cookie = self._cookies.make_untrusted(where, opening.nonce, now)
         challenge = greeting.challenge_untrusted(opening, len(datagram), cookie)
@@ -174,17 +125,28 @@ class Datagrams:
             self.router.limits_hit[hit] += 1
         return not hit
 
+    def _may_ask(self, host: str, now: float) -> bool:
+        """Return whether a `register` is judged that shows a good cookie: one cookie is good for any number of them."""
+        admission, most = self.router.admission, self.router.limits.udp_registers_per_second_per_address
+        if not most or not self._proven.hit(host, 0, most, now) or not admission.origins.of(host).capped:
+            return True
+        self.router.limits_hit["udp_registers_per_second_per_address"] += 1
+        return False
+
     # -- registering
 
     def greet(self, opening: greeting.Opening, place: "Place", now: float) -> None:
         """Act on a `register` from who has shown that it receives there."""
-        self._ended.forget(now)
+        if opening.cookie is not None and place[1].serial:
+            return  # recorded elsewhere: in DTLS there are no cookies
         cid = self._cid_for(opening, place)
         known = place[1].links.get(cid)
         if known is not None:
             known.greet_again(opening, place, now)
-        elif cid not in self._ended and not self.reactor.stopping:  # it asks again, and finds who comes after us
-            self._greet_new(opening, cid, place, now)
+        elif not self.reactor.stopping:  # else it asks again, and finds the next process
+            used = self._key_for(opening, place)
+            if not self._used.has(used, origin_key(place[0][0]), now):
+                self._greet_new(opening, cid, used, place, now)
 
     def _cid_for(self, opening: greeting.Opening, place: "Place") -> bytes:
         """The name of the link that a `register` asks for: the same for the same one, so that none counts twice.
@@ -195,14 +157,19 @@ class Datagrams:
         what = opening.mac or f"{place[0]} {place[1].serial} ".encode() + opening.text
         return hashlib.blake2b(what, digest_size=CID_BYTES, key=self._secret).hexdigest().encode()
 
-    def _greet_new(self, opening: greeting.Opening, cid: bytes, place: "Place", now: float) -> None:
+    def _key_for(self, opening: greeting.Opening, place: "Place") -> bytes:
+        """Return what stands for a cookie, and the place that it was made for: each opens one link."""
+        what = f"{place[0]} {place[1].serial} {opening.nonce} {opening.cookie}".encode("utf-8", "replace")
+        return hashlib.blake2b(what, digest_size=KEY_BYTES, key=self._secret).digest()
+
+    def _greet_new(self, opening: greeting.Opening, cid: bytes, used: bytes, place: "Place", now: float) -> None:
         admission = self.router.admission
         host, *others = place[0]
         origin = admission.origins.of(host)
         if origin.key == host:
             # One string is enough for all who come from there.
             place = cast("Address", (origin.key, *others)), place[1], place[2]
-        greeted = Greeted(opening, cid, place)
+        greeted = Greeted(opening, cid, place, used)
         try:
             self._check(opening)
             admission.enter_by_datagram(origin)
@@ -218,24 +185,20 @@ class Datagrams:
             self.reactor.fail(link, fault)
 
     def _check(self, opening: greeting.Opening) -> None:
-        if len(self._ended) >= KEPT_PER_LINK * self.router.limits.udp_links:
-            text = "too many have come and gone in the last minute: try again later"
-            raise ProtocolError(ErrorCode.SERVER_FULL, text, limit="udp_links")
         if opening.mac and self.router.admission.access.open:
             text = "this server knows no credentials, and so cannot authenticate anything"
             raise ProtocolError(ErrorCode.AUTH_FAILED, text)
 
     def channel_for(self, greeted: Greeted) -> "Channel[Place]":
-        """What carries the messages of a link that has an ID now."""
+        """What carries the messages of a link that has an ID now; its cookie is used up."""
         place = greeted.place
+        self._used.note(greeted.used, origin_key(place[0][0]), self.reactor.now)
         moves = place[1].moves
         return Channel(greeted.cid, place, server=True, key=greeted.key, reassembly=self._reassembly, moves=moves)
 
     def remove(self, link: DatagramLink, cid: bytes, place: "Place") -> None:
-        """Forget a link that has ended, but not at once that it was there."""
+        """Forget a link that has ended."""
         del place[1].links[cid]
-        if link.id is not None:
-            self._ended.note(cid)
         self.router.admission.origins.leave_by_datagram(link.origin)
         self.reactor.note_end()
 
@@ -260,7 +223,7 @@ class Datagrams:
 
     def state(self, ports: list[tuple[str, int]], links: list[DatagramLinkState]) -> DatagramsState:
         """All of it, its times on this clock, its links given, and the keys of the sockets that they come by."""
-        return DatagramsState(self._secret, self._cookies.state, self._ended.state, ports, links)
+        return DatagramsState(self._secret, self._cookies.state, self._used.state, ports, links)
 
     def restore(self, state: DatagramsState, shift: float) -> None:
         """Be as in another process, whose clock shows `shift` seconds less; its links are taken up one by one.
@@ -269,7 +232,7 @@ class Datagrams:
             ValueError: there is no such state.
         """
         self._cookies.restore(state.cookies, shift)
-        self._ended.restore(state.ended, shift)
+        self._used.restore(state.used, shift)
         self._secret = state.secret
 
     def channel_again(self, state: "ChannelState", place: "Callable[[Where], Place]", shift: float) -> "Channel[Place]":

@@ -15,7 +15,7 @@ from sigd.relay.ice import RENEW_SECONDS, IceServer, Vendor
 from sigd.relay.limits import Origins, Strikes
 from sigd.relay.link import NEVER
 from sigd.relay.noting import note_register
-from sigd.relay.room import make_room
+from sigd.relay.room import make_room, too_many_datagram_links
 from sigd.relay.strangers import Strangers
 from sigd.wire import messages, said
 from sigd.wire.errors import ErrorCode, ProtocolError
@@ -116,10 +116,14 @@ class Admission:
         if self.origins.udp_links >= limits.udp_links:
             text = "the server has as many links over UDP as it may: try again later"
             raise ProtocolError(ErrorCode.SERVER_FULL, text, limit="udp_links")
-        if origin.capped and 0 < limits.udp_links_per_address <= origin.udp_links:
-            text = "too many links over UDP from your address"
-            raise ProtocolError(ErrorCode.SERVER_FULL, text, limit="udp_links_per_address")
+        if self.excess_by_datagram(origin) >= 0:
+            raise too_many_datagram_links()
         self.origins.join_by_datagram(origin)
+
+    def excess_by_datagram(self, origin: "Origin") -> float:
+        """Return how many links over UDP there are from an address beyond its cap; below 0, one more has room."""
+        cap = self._router.limits.udp_links_per_address
+        return origin.udp_links - cap if cap and origin.capped else -math.inf
 
     def excess(self, origin: "Origin") -> int:
         """How many more links than may come from there; up to 0: not too many."""

@@ -67,3 +67,9 @@ def too_many_of_address() -> ProtocolError:
     """What a client hears from whose address there are as many links as may be."""
     text = "too many connections from your address"
     return ProtocolError(ErrorCode.SERVER_FULL, text, limit="max_per_address")
+
+
+def too_many_datagram_links() -> ProtocolError:
+    """Return the answer to a client whose address has as many links over UDP as it may."""
+    text = "too many links over UDP from your address"
+    return ProtocolError(ErrorCode.SERVER_FULL, text, limit="udp_links_per_address")

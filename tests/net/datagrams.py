@@ -187,10 +187,11 @@ class DatagramClient(Client):
         with contextlib.suppress(OSError):  # nobody listens there any more, or we have left
             self.sock._sock.send(datagram)  # type: ignore[attr-defined]  # trio's socket always waits
 
-    def moves(self) -> None:
+    def moves(self, source: str = "") -> None:
         """Go on from another port, as behind a NAT that has forgotten us."""
         raw = socket.socket(self.sock.family, socket.SOCK_DGRAM)
         raw.setblocking(False)
+        raw.bind((source or self.sock.getsockname()[0], 0))
         raw.connect(self.sock.getpeername())
         self.sock.close()
         self.sock = trio.socket.from_stdlib_socket(raw)

@@ -28,6 +28,7 @@ from tests.conftest import Serving
 from tests.daemon import HANG_SECONDS, running_daemon
 from tests.in_process import Client, Daemon, error, need_ipv6, within
 from tests.needs import needs
+from tests.net import datagrams
 from tests.net.dtls_peers import ByHand, DTLSPeer, connected, door, register, serial_of, trusting
 
 pytestmark = pytest.mark.usefixtures("no_bug_is_logged")
@@ -111,6 +112,20 @@ class TestPeers:
             await alice.is_served()
             await alice.says({"type": "message", "to": "alice", "data": "x" * 900})
             assert (await alice.hears())["data"] == "x" * 900
+
+    async def test_a_register_recorded_over_udp_takes_no_id_over(self, serving: Serving, expiring: HmacEntry) -> None:
+        async with serving(door(), "udp://127.0.0.1:0", auth=Auth(hmac=(expiring,))) as daemon:
+            user, secret = credential("alice")
+            with datagrams.ByHand(daemon.urls[1]) as victim:
+                recorded = await victim.shows(secret, id="alice", user=user)
+                assert len(await victim.asks(recorded)) == 1
+                with ByHand(daemon.urls[0]) as thief:
+                    await thief.shakes_hands()
+                    assert await thief.asks(recorded) == []
+                [link] = daemon.router.registry.holders.values()
+                assert link.via == "udp"
+                link.abort("over")
+            await trio.sleep(12)
 
     async def test_with_long_messages_too(self, serving: Serving, expiring: HmacEntry) -> None:
         async with serving(door(), auth=Auth(hmac=(expiring,))) as daemon, connected(daemon.urls[0]) as alice:

@@ -716,6 +716,14 @@ async def _(daemon: Daemon) -> None:
         assert len(await elsewhere.asks(datagrams.register())) == 1
 
 
+@past("udp_registers_per_second_per_address", udp_registers_per_second_per_address=1)
+async def _(daemon: Daemon) -> None:
+    with datagrams.ByHand(daemon.udp_url) as hand:
+        shown = [await hand.shows(id=f"peer-{number}") for number in range(2)]
+        [answer] = await hand.asks(*shown)
+        assert await hand.asks(b"X " + json.loads(answer)["cid"].encode()) == []
+
+
 TOKEN = "a-good-long-token"
 
 

@@ -12,7 +12,7 @@ from sigd.config.auth import Auth
 from sigd.net.datagram_link import DatagramLink
 from sigd.wire import macs
 from tests.conftest import Serving
-from tests.in_process import Daemon
+from tests.in_process import Daemon, error
 from tests.net.datagrams import ByHand, DatagramClient, data
 from tests.net.test_udp_opening import TOKEN, USER, auth, sealed_peer
 
@@ -250,6 +250,23 @@ class TestMoves:
         link = daemon.router.registry.find("alice")
         assert isinstance(link, DatagramLink)
         assert link.port == alice.sock.getsockname()[1]
+
+    async def test_a_peer_that_moves_counts_where_it_is(self, serving: Serving) -> None:
+        async with serving(udp_links_per_address=2) as daemon:
+            peers = [await daemon.peer(f"peer-{number}", "udp") for number in range(2)]
+            alice = await daemon.connect("udp", source="127.0.0.2")
+            await alice.registers("alice")
+            first = peers[0]
+            assert isinstance(first, DatagramClient)
+            assert isinstance(alice, DatagramClient)
+            first.moves()
+            await first.is_served()
+            alice.moves("127.0.0.1")
+            await alice.says({"type": "ping"})
+            assert (await alice.hears_all())[-1] == error("server-full")
+            assert daemon.router.limits_hit["udp_links_per_address"] == 1
+            for peer in peers:
+                await peer.is_served()
 
 
 class TestAddresses:

@@ -395,14 +395,50 @@ class TestCaps:
                 [refused] = await hand.asks(await hand.shows(b"wrong", id="bob", user=USER))
                 assert json.loads(refused)["code"] == "server-full"
 
-    async def test_who_comes_and_goes_is_bounded(self, serving: Serving) -> None:
-        async with serving(udp_links=1) as daemon:
-            with by_hand(daemon) as hand:
-                for _ in range(4):
+    async def test_one_address_that_comes_and_goes_keeps_nobody_out(self, serving: Serving) -> None:
+        async with serving(udp_links=2) as daemon:
+            with by_hand(daemon) as hand, by_hand(daemon, "127.0.0.2") as elsewhere:
+                for _ in range(20):
                     hand.says(b"X " + await hand.registers(id="cam"))
-                assert answer_of(await hand.asks(await hand.shows(id="cam")))["code"] == "server-full"
-                await trio.sleep(121)
-                hand.says(b"X " + await hand.registers(id="cam"))
+                for each in (hand, elsewhere):
+                    each.says(b"X " + await each.registers(id="cam"))
+
+    async def test_a_cookie_makes_one_link(self, daemon: Daemon) -> None:
+        with by_hand(daemon) as hand:
+            of = nonce()
+            cookie = await hand.cookie(of)
+            first = register(nonce=of, cookie=cookie, id="cam", ref="1")
+            cid = answer_of(await hand.asks(first))["cid"]
+            others = [register(nonce=of, cookie=cookie, id=f"cam{number}") for number in range(3)]
+            assert await hand.asks(*others) == []
+            assert answer_of(await hand.asks(first))["cid"] == cid
+            assert await hand.asks(b"X " + cid.encode(), first, *others) == []
+            assert len(daemon.reactor.datagrams.links) == 0
+
+    async def test_a_cookie_that_made_none_still_counts(self, daemon: Daemon) -> None:
+        alice = await daemon.peer("alice")
+        with by_hand(daemon) as hand:
+            of = nonce()
+            cookie = await hand.cookie(of)
+            taken = hand.asks(register(nonce=of, cookie=cookie, id="alice"))
+            assert await taken == []
+            assert await alice.hears() == {"type": "ping"}
+            await alice.says({"type": "pong"})
+            assert answer_of(await hand.hears())["code"] == "id-taken"
+            answer = answer_of(await hand.asks(register(nonce=of, cookie=cookie, id="bob")))
+            hand.says(b"X " + answer["cid"].encode())
+
+    async def test_registers_with_one_cookie_have_a_rate(self, serving: Serving, auth: Auth) -> None:
+        async with serving(auth=auth, udp_registers_per_second_per_address=5) as daemon:
+            with by_hand(daemon) as hand, by_hand(daemon, "127.0.0.2") as elsewhere:
+                of = nonce()
+                cookie = await hand.cookie(of)
+                guesses = [register(nonce=of, cookie=cookie, id="cam", token=f"{number}") for number in range(50)]
+                assert len(await hand.asks(*guesses)) == 5
+                assert daemon.router.limits_hit["udp_registers_per_second_per_address"] == 45
+                elsewhere.says(b"X " + await elsewhere.registers(id="cam", token="a-good-long-token"))
+                await trio.sleep(1)
+                assert len(await hand.asks(*guesses[:1])) == 1
 
 
 class TestCredentials:
