@@ -14,7 +14,7 @@ import pytest
 import sigd
 from sigd.config import DEFAULT_PORT, LARGEST_FRAME, Auth, ConfigError, Limits, load
 from sigd.net import listeners, reactor
-from sigd.relay import access, admission, credentials, deadlines, ice, limits, link, registry, router
+from sigd.relay import access, admission, credentials, deadlines, ice, limits, link, registry, router, strangers
 from sigd.rules import Rules
 from sigd.secret_files import LEAST_SECRET
 from sigd.wire import commands, framing, greeting, messages, said, salvage
@@ -387,6 +387,8 @@ def test_fixed_numbers():
         "how long failures and take-overs lock an ID": limits.LOCK_SECONDS * 1_000,
         "from one notice of `rate-limited` to the next, at least": link.NOTICE_SECONDS * 1_000,
         "how long before its TURN credentials expire a peer is sent new ones": ice.RENEW_SECONDS * 1_000,
+        "silence after which a new link makes room for others": strangers.SILENT_SECONDS * 1_000,
+        "time from its first byte after which a new link makes room for others": strangers.BEGUN_SECONDS * 1_000,
         "`reconnectAfterMs`, below": router.GOING_AWAY_SPREAD_MS,
         "`linger_ms` when the server stops, at most": reactor.STOP_LINGER_SECONDS * 1_000,
         "TCP: silence before the first keepalive probe": listeners.KEEPALIVE_IDLE_SECONDS,

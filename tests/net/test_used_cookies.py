@@ -56,5 +56,5 @@ def test_another_process_remembers_them_on_its_own_clock() -> None:
     used.note(key(2), HERE, 70)
     other.restore(used.state, 1_000)
     assert (len(other), other.has(key(1), HERE, 1_071), other.has(key(2), HERE, 1_071)) == (2, True, True)
-    assert not other.has(key(1), HERE, 1_121)
-    assert other.has(key(2), HERE, 1_121)
+    assert not other.has(key(1), HERE, 1_131)
+    assert other.has(key(2), HERE, 1_131)
