@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 import msgspec
 import trio
+from msgspec import Raw
 
 from sigd import log, metrics
 from sigd.config import StartError
@@ -51,6 +52,14 @@ class WhyReply(Verdict, kw_only=True, rename="camel", tag="why"):
     schema: int = admin.SCHEMA
 
 
+class ListedReply(admin.Reply, kw_only=True, tag="peers"):
+    """`PeersReply` with rows that were encoded one by one: to encode ten thousand at once takes 10 ms."""
+
+    now: float
+    peers: Raw
+    more: bool = False
+
+
 class Refusal(Exception):
     """Why there is no answer."""
 
@@ -77,7 +86,7 @@ class Answers:
         self._server = server
         self._drains = False
 
-    async def to(self, asked: Asked, asker: "Process") -> Reply | WhyReply:
+    async def to(self, asked: Asked, asker: "Process") -> Reply | WhyReply | ListedReply:
         """The answer to a question, of `asker`; `tap` has none that is the only one.
 
         Raises:
@@ -122,11 +131,12 @@ class Answers:
 
     # -- who is here
 
-    async def _peers(self, glob: str) -> admin.PeersReply:
+    async def _peers(self, glob: str) -> ListedReply:
         registry = self._server.router.registry
-        reply = admin.PeersReply(now=self._unix_now, peers=[])
+        asked_at = self._unix_now
+        encoded: list[bytes] = []
         prefix, after, more = glob.partition("*")[0], "", True
-        while more:
+        while more and len(encoded) <= MOST_ROWS:
             # A hundred at a time, each time from where the last one was: others are served between them, and may come
             # and go.
             listed, more = registry.listed(prefix, after)
@@ -135,13 +145,11 @@ class Answers:
             for entry in listed:
                 link = registry.find(entry.id)
                 if link is not None and glob_matches(glob, entry.id):
-                    if len(reply.peers) == MOST_ROWS:
-                        reply.more = True
-                        return reply
-                    reply.peers.append(rows.row_of(link, now, unix_ahead))
+                    encoded.append(admin.encode(rows.row_of(link, now, unix_ahead)))
                 after = entry.id
             await trio.lowlevel.checkpoint()
-        return reply
+        peers = Raw(b"[" + b",".join(encoded[:MOST_ROWS]) + b"]")
+        return ListedReply(now=asked_at, peers=peers, more=len(encoded) > MOST_ROWS)
 
     def _show(self, peer: str) -> admin.ShowReply:
         return rows.details_of(self._found(peer), trio.current_time())

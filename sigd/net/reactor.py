@@ -334,11 +334,11 @@ class Reactor:
         coming, done, until = iter(due), 0, 0.0
         while done < len(due):  # it grows while it is walked
             for link in islice(coming, LINKS_AT_ONCE):
-                done += 1
                 try:
                     link.attend(self.now)
                 except Exception as fault:
                     self.fail(link, fault)
+            done += LINKS_AT_ONCE
             if done < len(due):
                 until = until or self.clock() + WRITE_SECONDS
                 if self.clock() >= until:

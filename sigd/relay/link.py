@@ -206,6 +206,10 @@ class Link(Transport):
             return self._settle(now)
         return 0.0
 
+    def pay(self, count: int) -> None:
+        """Charge the link for work that costs as much as `count` messages more; what it owes, it waits for later."""
+        self.messages_left -= count
+
     def _settle(self, now: float) -> float:
         rates, passed = self.grant.rates, now - self.settled_at
         self.settled_at = now

@@ -57,6 +57,11 @@ if TYPE_CHECKING:
 _LIST_OVERHEAD: Final = 200
 """Bytes of a `peers` answer that are not its entries: type, `ref`, `more`, and the framing, rounded up."""
 
+ENTRIES_PER_MESSAGE: Final = 10
+BYTES_PER_MESSAGE: Final = 4_096
+"""Parts of a `peers` answer that cost as much as relaying a message: a full answer costs ten or sixteen of them, and
+the asker pays for each."""
+
 _ROUNDING_SECONDS: Final = 0.001
 """A wait that is as short is none: the sum of sixty parts of a minute is not a minute exactly."""
 
@@ -293,6 +298,7 @@ class Router:
                 break
             found.append(entry)
             room -= size
+        link.pay(max(len(found) // ENTRIES_PER_MESSAGE, (link.max_frame - room) // BYTES_PER_MESSAGE))
         link.reply(said.PeerList(ref=message.ref, peers=found, more=more))
 
     def count(self, fault: ProtocolError) -> None:

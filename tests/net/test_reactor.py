@@ -1,8 +1,12 @@
 """All links together: claims, fair turns, bugs that cost one link, more clients than there is room for."""
 
+import copy
+import itertools
 import json
 import logging
-from collections.abc import Callable
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +17,8 @@ from trio.testing import MockClock
 from sigd import log
 from sigd.net import reactor
 from sigd.net.entrance import REFUSALS
-from sigd.net.reactor import Reactor
-from sigd.net.stream import MESSAGES_PER_ROUND, Stream
+from sigd.net.reactor import DUE_PER_ROUND, LINKS_AT_ONCE, Reactor
+from sigd.net.stream import MESSAGES_PER_ROUND, SHORT_BYTES, Stream
 from sigd.relay.link import Link
 from sigd.relay.router import Router
 from sigd.wire.errors import ErrorCode, ProtocolError
@@ -229,6 +233,107 @@ class TestFairness:
             assert served[first : last + 1].count("mallory") <= 10 * MESSAGES_PER_ROUND
             for _ in range(2_000):
                 assert await mallory.hears() == {"type": "pong"}
+
+    async def test_those_with_little_to_say_come_first(
+        self, serving: Serving, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """All say something at once, and the budget is used up by the first of them: then whoever is brief is next."""
+        async with serving(f"unix:{tmp_path}/s") as daemon:
+            crowd = [await daemon.peer(f"crowd-{number}") for number in range(100)]
+            alice = await daemon.peer("alice")
+            acts = self.order_of_acts(monkeypatch)
+            daemon.reactor.clock = itertools.count(0.0, 1.0).__next__  # each look is behind the end of each budget
+            flood = crowd[0].framed(b'{"type":"ping"}') * (SHORT_BYTES // 15)
+            for client in crowd:
+                client.sock._sock.send(flood)  # type: ignore[attr-defined]  # no turn for the daemon in between
+            await alice.says({"type": "ping"})
+            assert await alice.hears() == {"type": "pong"}
+            for client in crowd:
+                assert await client.hears() == {"type": "pong"}
+            served = [link.id for link in acts]
+            most = served.index("alice")
+            assert most <= LINKS_AT_ONCE * MESSAGES_PER_ROUND
+            assert set(served[:most]) <= {f"crowd-{number}" for number in range(LINKS_AT_ONCE)}
+
+    async def test_whoever_waits_has_a_turn_before_others_have_many(
+        self, serving: Serving, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        async with serving(f"unix:{tmp_path}/s") as daemon:
+            crowd = [await daemon.peer(f"crowd-{number}") for number in range(100)]
+            acts = self.order_of_acts(monkeypatch)
+            daemon.reactor.clock = itertools.count(0.0, 1.0).__next__
+            flood = crowd[0].framed(b'{"type":"ping"}') * 400
+            for client in crowd:
+                client.sock._sock.send(flood)  # type: ignore[attr-defined]
+            for client in crowd:
+                for _ in range(400):
+                    assert await client.hears() == {"type": "pong"}
+            served = [link.id for link in acts]
+            assert len(served) == 100 * 400
+            last = max(served.index(peer) for peer in set(served))
+            assert max(Counter(served[:last]).values()) <= 4 * MESSAGES_PER_ROUND
+
+    async def test_ten_thousand_deadlines_are_spread_over_rounds(
+        self, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A round looks at a bounded number of them, and the next one follows at once."""
+        router = daemon.router
+        looked: list[int] = []
+        expire = router.expire
+
+        def counted(now: float, failed: Callable[[Link, Exception], None], most: int) -> bool:
+            before = len(router.deadlines)
+            more = expire(now, failed, most)
+            looked.append(before - len(router.deadlines))
+            return more
+
+        monkeypatch.setattr(router, "expire", counted)
+        bob = await daemon.peer("bob")
+        link = daemon.link("bob")
+        for number in range(10_000):
+            other = copy.copy(link)
+            other.bucket = None
+            other.closing, other.ends_at = True, math.inf
+            router.deadlines.watch(other, trio.current_time() + 1 + number % 2)
+        await trio.sleep(3)
+        await bob.is_served()
+        while len(router.deadlines) > 1:
+            await trio.lowlevel.checkpoint()
+        assert max(looked) <= DUE_PER_ROUND
+        assert sum(looked) == pytest.approx(10_000, abs=10)  # bob has some of his own
+
+    async def test_what_is_due_to_many_is_written_in_several_rounds(self, daemon: Daemon) -> None:
+        """And nobody is left out, whatever else there is to do."""
+        crowd = [await daemon.peer(f"crowd-{number}") for number in range(100)]
+        daemon.reactor.clock = itertools.count(0.0, 1.0).__next__
+
+        def tell_all(now: float) -> None:
+            for client in daemon.router.registry.holders.values():
+                client.ping(now)
+
+        daemon.reactor.intervene(tell_all)
+        assert len(daemon.router.due) >= 100 - 3 * LINKS_AT_ONCE
+        for client in crowd:
+            assert await client.hears() == {"type": "ping"}
+
+    async def test_work_in_parts_is_done_between_messages(self, daemon: Daemon) -> None:
+        """And a bug in it ends that work alone."""
+        alice = await daemon.peer("alice")
+        done: list[str] = []
+
+        def work(name: str, parts: int) -> Iterator[None]:
+            for _ in range(parts):
+                done.append(name)
+                yield
+            if parts == 2:
+                raise ValueError
+
+        daemon.router.chores.extend([work("a", 5), work("b", 2), work("c", 3)])
+        await alice.is_served()
+        await daemon.settles()
+        assert sorted(done) == ["a"] * 5 + ["b"] * 2 + ["c"] * 3
+        assert done[:3] == ["a", "b", "c"]
+        assert not daemon.router.chores
 
     async def test_a_flood_does_not_delay_time(self, daemon: Daemon) -> None:
         """Deadlines are kept, and newcomers are taken in, while a link never stops sending."""

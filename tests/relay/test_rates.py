@@ -39,6 +39,23 @@ def test_past_the_burst_it_is_not_read_until_it_may():
     assert alice.resumes_at is NEVER
 
 
+@pytest.mark.parametrize(
+    ("peers", "meta", "cost"),
+    [(0, None, 1), (30, None, 4), (100, None, 11), (20, {"x": "y" * 1_000}, 1 + 20_800 // 4_096)],
+)
+def test_a_list_of_peers_costs_what_it_is_worth(peers, meta, cost):
+    """A tenth of a message for each entry, or one for each 4 KiB."""
+    world = World(max_unregistered_per_address=0, max_per_address=0)
+    alice = world.peer("alice")
+    for number in range(peers):
+        world.peer(f"p{number:03}", **({} if meta is None else {"meta": meta}))
+    before = alice.messages_left
+    alice.says({"type": "peers", "prefix": "p"})
+    [answer] = alice.hears_all("peers")
+    assert len(answer["peers"]) == peers
+    assert before - alice.messages_left == cost
+
+
 def test_a_camera_that_answers_30_viewers_at_once_loses_nothing():
     world = World()
     camera, viewers = world.peer("camera"), [world.peer(f"viewer{number}") for number in range(30)]
