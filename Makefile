@@ -93,7 +93,7 @@ uninstall:
 	@$(ONTO) sh systemd/install.sh uninstall
 
 clean:
-	rm -rf .venv .bench .fuzz wheels
+	rm -rf .venv .bench .debian .fuzz wheels
 
 .venv/python:
 	$(PYTHON) -c 'import sys; sys.exit("sigd needs Python 3.11 or later") if sys.version_info < (3, 11) else None'
