@@ -25,11 +25,6 @@ INSTALLED_FROM = (
 """What `make install` needs of a clone."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Say what the marker means."""
-    config.addinivalue_line("markers", "systemd: boots a real systemd, for which it needs to be root")
-
-
 @functools.cache
 def why_not() -> str:
     """Why there is no box here; nothing if there is."""
