@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Container, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
@@ -17,7 +18,17 @@ from sigd.net import bag
 from sigd.net.datagram_link import DatagramLink
 from sigd.net.listeners import Door
 from sigd.net.opening import Opening
-from sigd.net.parcel import DatagramLinkState, HandoverError, Snapshot, StreamState, seal, unseal
+from sigd.net.parcel import (
+    DatagramLinkState,
+    HandoverError,
+    Left,
+    Snapshot,
+    StreamState,
+    datagram_state,
+    seal,
+    stream_state,
+    unseal,
+)
 from sigd.net.ports import Port
 from sigd.net.stream import Stream
 from sigd.relay import snapshot as links
@@ -28,6 +39,7 @@ if TYPE_CHECKING:
     from sigd.net.reactor import Reactor
     from sigd.relay.limits import Origin
     from sigd.relay.link import Link
+    from sigd.wire.datagram import Channel
     from sigd.wire.datagram_state import Where
 
 __all__ = ["HandoverError", "Packed", "Parcel", "Taken", "pack", "send_away", "take_up", "unpack"]
@@ -70,7 +82,7 @@ class Parcel:
         doors: the listening sockets that it had opened itself, by the listener's key: who uses one takes it out.
     """
 
-    def __init__(self, snapshot: Snapshot, socks: Sequence[socket.socket]) -> None:
+    def __init__(self, snapshot: Left, socks: Sequence[socket.socket]) -> None:
         count = len(snapshot.doors)
         self.snapshot = snapshot
         self.doors = dict(zip(snapshot.doors, socks[:count], strict=True))
@@ -138,8 +150,7 @@ def pack(reactor: "Reactor", doors: Sequence[Door | Port], inherited: Container[
         own, kept = own[:packed], streams[: max(0, packed - len(own))]
         behind = streams[len(kept) :]
         reactor.intervene(lambda now: _leave_behind(reactor, behind, now))
-        taken = _snapshot(reactor, doors, own, kept)
-        memfd = seal(taken)
+        memfd, count = _seal(reactor, doors, own, kept)
     except BaseException:
         for each in bags:
             each.close()
@@ -148,7 +159,6 @@ def pack(reactor: "Reactor", doors: Sequence[Door | Port], inherited: Container[
     for door in own:
         if not door.key[0].startswith("dtls:"):  # its task waits for it
             door.sock.close()  # no more than that: its file belongs to who serves next
-    count = sum(state is not None for state in taken.streams) + len(taken.datagrams.links)
     return Packed(memfd, bags, count, len(behind))
 
 
@@ -185,9 +195,10 @@ def _leave_behind(reactor: "Reactor", behind: Sequence[Stream], now: float) -> N
         link.abort(RESTARTING)
 
 
-def _snapshot(
+def _seal(
     reactor: "Reactor", doors: Sequence[Door | Port], own: Sequence[Door | Port], streams: Sequence[Stream]
-) -> Snapshot:
+) -> tuple[int, int]:
+    """Write all down; the descriptor of it, and how many links are in it."""
     datagrams = reactor.datagrams
     in_datagrams = [(link, link.channel) for link in datagrams.links.values() if link.channel is not None]
     numbers: dict[Link, int] = {link: at for at, link in enumerate((*streams, *(link for link, _ in in_datagrams)), 1)}
@@ -198,16 +209,27 @@ def _snapshot(
         assert isinstance(port, Port)
         return address, ports[port], source
 
-    states = [link.snapshot(links.state_of(link, numbers), channel.state(where)) for link, channel in in_datagrams]
-    return Snapshot(
+    def stream(link: Stream) -> StreamState | None:
+        # One may have ended while others were sent away: its connection is in the bag all the same.
+        return None if link.over else link.snapshot(links.state_of(link, numbers))
+
+    def in_datagram(link: DatagramLink, channel: "Channel[Place]") -> DatagramLinkState:
+        return link.snapshot(links.state_of(link, numbers), channel.state(where))
+
+    snapshot = Snapshot(
         now=reactor.now,
         monotonic=time.monotonic(),
         doors=[door.key for door in own],
-        # One may have ended while others were sent away: its connection is in the bag all the same.
-        streams=[None if link.over else link.snapshot(links.state_of(link, numbers)) for link in streams],
-        datagrams=datagrams.state([port.key for port in ports], states),
+        streams=[],
+        datagrams=datagrams.state([port.key for port in ports], []),
         strikes=reactor.router.admission.strikes,
     )
+    memfd = seal(
+        snapshot,
+        [partial(stream, link) for link in streams],
+        [partial(in_datagram, link, channel) for link, channel in in_datagrams],
+    )
+    return memfd, sum(not link.over for link in streams) + len(in_datagrams)
 
 
 # -- into another one
@@ -270,7 +292,7 @@ def take_up(reactor: "Reactor", parcel: Parcel, doors: Sequence[Door | Port]) ->
 class _Arrival:
     """The moment at which links are taken up."""
 
-    def __init__(self, reactor: "Reactor", snapshot: Snapshot, doors: Sequence[Door | Port], now: float) -> None:
+    def __init__(self, reactor: "Reactor", snapshot: Left, doors: Sequence[Door | Port], now: float) -> None:
         self._reactor = reactor
         self._origins = reactor.router.admission.origins
         self._snapshot = snapshot
@@ -288,12 +310,17 @@ class _Arrival:
         self._reactor.datagrams.restore(snapshot.datagrams, self._shift)
         self._reactor.router.admission.restore_strikes(snapshot.strikes, self._shift)
         socks, parcel.streams = parcel.streams, []
-        streams = [self._stream(sock, state) for sock, state in zip(socks, snapshot.streams, strict=True)]
-        in_datagrams = [self._in_datagrams(state) for state in snapshot.datagrams.links]
+        # Each is decoded for each round: all states together would take more memory than all links.
+        in_streams, in_links = snapshot.streams, snapshot.datagrams.links
+        streams = [self._stream(sock, stream_state(each)) for sock, each in zip(socks, in_streams, strict=True)]
+        in_datagrams = [self._in_datagrams(datagram_state(each)) for each in in_links]
         everybody: list[Stream | DatagramLink | None] = [*streams, *in_datagrams]
-        for link, state in zip(everybody, (*snapshot.streams, *snapshot.datagrams.links), strict=True):
-            if link is not None and state is not None:
+        for link, each in zip(streams, in_streams, strict=True):
+            if link is not None and (state := stream_state(each)) is not None:
                 self._go_on(link, state, everybody)
+        for other, each in zip(in_datagrams, in_links, strict=True):
+            if other is not None:
+                self._go_on(other, datagram_state(each), everybody)
         return Taken(
             sum(link is not None and not link.over for link in streams),
             sum(link is not None and not link.over for link in in_datagrams),

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Final, cast
 
 from sigd.net.datagram_link import DatagramLink, Greeted
-from sigd.net.parcel import DatagramLinkState, DatagramsState
+from sigd.net.parcel import DatagramLinkState, DatagramsLeft, DatagramsState
 from sigd.net.timers import Timers
 from sigd.net.used_cookies import KEY_BYTES, UsedCookies
 from sigd.relay.limits import Meter, origin_key
@@ -225,7 +225,7 @@ class Datagrams:
         """All of it, its times on this clock, its links given, and the keys of the sockets that they come by."""
         return DatagramsState(self._secret, self._cookies.state, self._used.state, ports, links)
 
-    def restore(self, state: DatagramsState, shift: float) -> None:
+    def restore(self, state: DatagramsLeft, shift: float) -> None:
         """Be as in another process, whose clock shows `shift` seconds less; its links are taken up one by one.
 
         Raises:

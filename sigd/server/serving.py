@@ -144,6 +144,7 @@ async def serve(
         )
         if parcel is not None:
             restarting.take_up(server, reactor, parcel)
+            parcel = None  # the snapshot takes as much memory as the links
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reactor.run)
             for door in doors:

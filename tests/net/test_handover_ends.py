@@ -197,7 +197,7 @@ class TestTooMany:
     ) -> None:
         alice = await relay.peer("alice")
 
-        def seal(_: object) -> int:
+        def seal(*_: object) -> int:
             raise OSError("no memory")
 
         with monkeypatch.context() as patch:
