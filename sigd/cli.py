@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 import sigd
 from sigd.config import Config, ConfigError, StartError, load, render
-from sigd.terminal import EXIT_FAULT, EXIT_INTERRUPTED, Parser, complain, escaped, finish_output, put_out, say
+from sigd.terminal import EXIT_FAULT, EXIT_INTERRUPTED, Parser, complain, finish_output, put_out, say
+from sigd.text import escaped
 
 EPILOG = """\
 examples:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from sigd.terminal import escaped
+from sigd.text import escaped
 from sigd.why.bodies import Body, read
 from sigd.why.candidates import Candidate
 from sigd.why.spans import size, span

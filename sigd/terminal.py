@@ -18,14 +18,6 @@ LONGEST_LINE = 1024
 # A slip of the finger is no longer, and to compare words takes the product of their lengths.
 LONGEST_WORD = 64
 
-# What steers a terminal or turns text around: controls (C0, DEL, C1), marks of direction, ends of lines and paragraphs;
-# what does not show, so that two texts look alike: soft hyphens, zero widths, fillers, variation selectors, tags
-# (Default_Ignorable_Code_Point of Unicode 16); and halves of surrogate pairs, which no terminal can be sent.
-_STEERING = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
-    "\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
-
 
 class Parser(argparse.ArgumentParser):
     """Argparse with its faults on one line, and nothing in them that steers a terminal."""
@@ -75,18 +67,6 @@ def nearest(word: str, words: Iterable[str]) -> str:
     known = list(words)
     beginning = [each for each in known if word and each.startswith(word)]
     return next(iter(beginning or difflib.get_close_matches(word[:LONGEST_WORD], known, n=1)), "")
-
-
-def escaped(text: str) -> str:
-    r"""Return text from outside as it may be printed: what steers a terminal or is invisible as `\x1b` or `\u202e`."""
-    return _STEERING.sub(_spelled, text)
-
-
-def _spelled(found: re.Match[str]) -> str:
-    number = ord(found[0])
-    if number <= 0xFF:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
 
 
 def say(line: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigd.ladder import MOST_COLUMNS, Ladder, escaped, summary, verdict_lines
+from sigd.ladder import MOST_COLUMNS, Ladder, summary, verdict_lines
+from sigd.text import escaped
 from sigd.wire.admin import TappedReply
 from tests.why.staged import HOST, MDNS, PASSWORD, RELAY, SRFLX, UFRAG, Stage, answer, sdp
 

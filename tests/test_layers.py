@@ -15,7 +15,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 MAY_IMPORT: dict[str, set[str]] = {
     "": set(),
-    "wire": set(),
+    "text": set(),
+    "wire": {"text"},
     "log": set(),
     "systemd": set(),
     "certificates": set(),
@@ -31,16 +32,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "net": {"wire", "relay", "config", "log"},
     "rules": {"relay", "net", "config", "secret_files", "metrics"},
     "why": {"wire", "relay"},
-    "ladder": {"wire", "why", "toml_places", "terminal"},
+    "ladder": {"wire", "why", "toml_places", "terminal", "text"},
     "metrics": {"wire", "relay", "net", "config", "log"},
     "control": {"wire", "relay", "net", "rules", "why", "ladder", "metrics", "config", "log", "certificates", "memory"},
     "server": {
         *("wire", "relay", "net", "rules", "config", "toml_changes", "secret_files", "log"),
         *("systemd", "metrics", "control", "terminal", "memory"),
     },
-    "cli": {"server", "rules", "config", "terminal", "ctl", "systemd"},
+    "cli": {"server", "rules", "config", "terminal", "ctl", "systemd", "text"},
     "ctl": {
-        *("wire", "relay", "rules", "why", "ladder", "client", "config", "secret_files", "terminal"),
+        *("wire", "relay", "rules", "why", "ladder", "client", "config", "secret_files", "terminal", "text"),
         *("certificates", "memory"),
     },
     "client": {"wire"},

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import sigd
-from sigd.terminal import LONGEST_LINE, Parser, complain, escaped, put_out
+from sigd.terminal import LONGEST_LINE, Parser, complain, put_out
+from sigd.text import escaped
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from sigd.ctl.commands import EXIT_REFUSED, Commands
 from sigd.ctl.printing import put, put_answer
 from sigd.ctl.quantities import milliseconds, plural, seconds_within
-from sigd.terminal import escaped, say
+from sigd.terminal import say
+from sigd.text import escaped
 
 if TYPE_CHECKING:
     from sigd.wire.admin import ReloadReply

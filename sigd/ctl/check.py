@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from sigd.ctl.commands import DEFAULT_CONFIG, EXIT_NO_DAEMON, EXIT_REFUSED, Commands, EndedError
 from sigd.ctl.printing import finding, put, put_json
 from sigd.ctl.quantities import plural
-from sigd.terminal import EXIT_FAULT, escaped
+from sigd.terminal import EXIT_FAULT
+from sigd.text import escaped
 
 if TYPE_CHECKING:
     from sigd.config import Config, Fault

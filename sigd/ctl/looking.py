@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sigd.ctl.commands import EXIT_REFUSED, PROGRAM, Commands
 from sigd.ctl.printing import coloured, counts, dumped, finding, put, put_answer, row, table
 from sigd.ctl.quantities import brief, count, day, milliseconds, moment, plural, rate, size, span
-from sigd.terminal import escaped, put_out
+from sigd.terminal import put_out
+from sigd.text import escaped
 
 if TYPE_CHECKING:
     from sigd.wire.admin import ClosedRow, ListenerEntry, PeerRow, ShowReply, Spread, StatusReply

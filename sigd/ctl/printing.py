@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from sigd.ctl.commands import PROGRAM
-from sigd.terminal import escaped, put_out
+from sigd.terminal import put_out
+from sigd.text import escaped
 
 SCHEMA = 1
 """Of everything that `--json` prints; that of sigd.wire.admin, which a test compares."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from sigd.ctl.commands import DEFAULT_CONFIG, DEFAULT_SOCKET, EXIT_REFUSED, Commands, EndedError
 from sigd.ctl.printing import put, put_json
 from sigd.ctl.quantities import plural
-from sigd.terminal import EXIT_FAULT, escaped
+from sigd.terminal import EXIT_FAULT
+from sigd.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

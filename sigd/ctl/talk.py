@@ -10,7 +10,8 @@ from sigd.ctl.calling import add_caller, call, ended, meaning, peer_id
 from sigd.ctl.commands import EXIT_REFUSED, EXIT_TIMED_OUT, Commands, EndedError
 from sigd.ctl.printing import SCHEMA, dumped, put, put_json
 from sigd.ctl.quantities import plural, seconds_within, size
-from sigd.terminal import EXIT_FAULT, EXIT_INTERRUPTED, LONGEST_LINE, escaped, say
+from sigd.terminal import EXIT_FAULT, EXIT_INTERRUPTED, LONGEST_LINE, say
+from sigd.text import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

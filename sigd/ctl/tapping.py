@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sigd.ctl.commands import Commands
 from sigd.ctl.printing import dumped, put, put_answer
 from sigd.ctl.quantities import parse_seconds
-from sigd.terminal import escaped
+from sigd.text import escaped
 
 if TYPE_CHECKING:
     from sigd.ctl.ask import Conversation

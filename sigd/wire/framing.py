@@ -5,11 +5,13 @@ copied a fixed number of times, however small the chunks are. No I/O, no JSON.
 """
 
 import enum
+import functools
 import re
 import struct
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from sigd.text import HIDDEN, one_of
 from sigd.wire import telnet
 from sigd.wire.errors import ErrorCode, ProtocolError
 
@@ -55,9 +57,7 @@ NOT_HTTP: Final = (
 
 _HTTP_REQUEST: Final = re.compile(rb" HTTP/\d+(\.\d+)?\s*\Z")
 
-# What moves the cursor, ends a line or turns text around in some terminal or editor: DEL, C1, line separators, bidi.
-_UNSAFE_IN_LINES: Final = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_ESCAPES: Final = {code: f"\\u{code:04x}" for code in range(0x2070) if _UNSAFE_IN_LINES.match(chr(code))}
+_UNSAFE_IN_LINES: Final = one_of(*HIDDEN)
 
 _FEW: Final = 16
 """Characters to escape up to which one call for each is faster than looking all characters up in a table."""
@@ -372,10 +372,22 @@ class Lines:
         unsafe = len(_UNSAFE_IN_LINES.findall(text))
         # A call for each is fast for a few, a table for many: 64 KiB of them would take 60 ms one by one.
         if unsafe > _FEW:
-            text = text.translate(_ESCAPES)
+            text = text.translate(_escapes())
         elif unsafe:
-            text = _UNSAFE_IN_LINES.sub(lambda found: _ESCAPES[ord(found[0])], text)
+            text = _UNSAFE_IN_LINES.sub(lambda found: _in_json(ord(found[0])), text)
         return text.encode() + _LF
+
+
+def _in_json(code: int) -> str:
+    """Return a character as JSON escapes it: in UTF-16."""
+    units = chr(code).encode("utf-16-be").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+
+
+@functools.cache
+def _escapes() -> dict[int, str]:
+    # Made when first wanted, in some milliseconds: it takes 0.7 MB.
+    return {code: _in_json(code) for first, last in HIDDEN for code in range(first, last + 1)}
 
 
 def is_http_request(line: bytes) -> bool:

@@ -304,7 +304,7 @@ class TestHTTP:
         assert NOT_HTTP.isascii()
 
 
-UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e0fff]")
 """What steers a terminal, ends a line for some program, or turns text around."""
 
 
@@ -327,9 +327,13 @@ class TestWrap:
     def test_each_goes_out_as_an_escape(self, code: int) -> None:
         assert Lines.wrap(f'"{chr(code)}"'.encode()) == f'"\\u{code:04x}"\n'.encode()
 
-    @pytest.mark.parametrize("code", [0x2066, 0x2067, 0x2068, 0x2069])
-    def test_isolates_too(self, code: int) -> None:
+    @pytest.mark.parametrize("code", [0x2066, 0x2067, 0x2068, 0x2069, 0xAD, 0x200B, 0xFEFF])
+    def test_isolates_and_what_does_not_show_too(self, code: int) -> None:
         assert Lines.wrap(f'"{chr(code)}"'.encode()) == f'"\\u{code:04x}"\n'.encode()
+
+    @pytest.mark.parametrize("count", [1, 17])
+    def test_tags_go_out_in_two(self, count: int) -> None:
+        assert Lines.wrap(f'"{chr(0xE0041) * count}"'.encode()) == b'"' + rb"\udb40\udc41" * count + b'"\n'
 
     @pytest.mark.parametrize("count", [1, 15, 16, 17, 5_000])
     def test_few_and_many_of_them(self, count: int) -> None:
@@ -339,6 +343,6 @@ class TestWrap:
         assert line.count(b"\\u") == count
         assert msgspec.json.decode(line) == text
 
-    @pytest.mark.parametrize("text", ["plain", "zażółć", "日本", "😀", "\u00a0", "\ufeff"])
+    @pytest.mark.parametrize("text", ["plain", "zażółć", "日本", "😀", "\u00a0", "\ufffd"])
     def test_everything_else_stays(self, text: str) -> None:
         assert Lines.wrap(f'"{text}"'.encode()) == f'"{text}"\n'.encode()
