@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from sigd.control.operated import Operated
 
 MOST_ASKERS: Final = 16
-"""Connections that are answered at once: an operator has a few windows open, and some scripts."""
+"""Connections that are answered at once: an operator has a few windows open, and some scripts. Beyond it the one that
+has asked nothing for longest is closed; where all have taps or wait for answers, a newcomer is refused."""
 
 MOST_REFUSED: Final = 16
 """Connections that are told why they are not; further ones are closed without a word."""
@@ -46,6 +47,7 @@ class Desk:
         self._answers = Answers(server)
         self._open = 0  # connections; `_here` of them are answered, and `_refused` told why they are not
         self._here = 0
+        self._idle: dict[trio.CancelScope, None] = {}  # those that wait for a question, the longest first
         self._refused = 0
         self._refusals = log.Damper()
         self._deaf = log.Damper()
@@ -125,9 +127,17 @@ class Desk:
             group = self._server.rules.config.admin.group
             text = f"only root and the group {group} may ask: sudo usermod -aG {group} $USER, then log in again"
             return Refused(code="not-allowed", message=text)
-        if self._here >= MOST_ASKERS:
+        if self._here >= MOST_ASKERS and not self._end_idle():
             return Refused(code="too-many", message=f"{MOST_ASKERS} others are asking: close some of them")
         return None
+
+    def _end_idle(self) -> bool:
+        """Close the connection that has asked nothing for longest; return whether there is one."""
+        for scope in self._idle:
+            scope.cancel()
+            del self._idle[scope]
+            return True
+        return False
 
     async def _may_ask(self, process: Process) -> bool:
         # Whoever is in another user namespace counts as nobody (user_namespaces(7)), and so nobody counts as no one.
@@ -143,7 +153,7 @@ class Desk:
         first = True
         while True:
             try:
-                frame = await asker.next_frame()
+                frame = await self._next_frame(asker)
                 if first and asker.lines and framing.is_http_request(frame):
                     await asker.send(framing.NOT_HTTP)
                     return
@@ -165,6 +175,23 @@ class Desk:
                     await asker.send(asked)
                 else:
                     await asker.say(await self._answer(asked, asker.process))
+
+    async def _next_frame(self, asker: Asker) -> bytes:
+        """Return the next question.
+
+        Raises:
+            Gone: there is none, or somebody else needs the place.
+            ProtocolError: see `Asker.next_frame`.
+        """
+        with trio.CancelScope() as scope:
+            self._idle[scope] = None
+            try:
+                return await asker.next_frame()
+            finally:
+                self._idle.pop(scope, None)
+        text = f"{MOST_ASKERS} others are asking, and this connection was idle for longest"
+        await asker.say(Refused(code="too-many", message=text))
+        raise Gone("idle for longest")
 
     async def _answer(self, asked: Asked, process: Process) -> Struct:
         try:

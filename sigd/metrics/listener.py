@@ -14,7 +14,9 @@ from sigd.net.listeners import open_listeners
 from sigd.net.reactor import Reactor
 
 MOST_CONNECTIONS: Final = 16
-"""At once; one more is closed without a word. Prometheus keeps one, and a few people look."""
+"""Maximum number of connections; Prometheus keeps one, and a few people look. Beyond it the one that has been idle for
+longest is closed, or, where all are in the middle of a request, the one that began its own first: idle connections keep
+no probe of a supervisor out."""
 
 REQUEST_SECONDS: Final = 5.0
 """From a request's first byte to the last of its answer."""
@@ -89,7 +91,7 @@ class _Service:
     def __init__(self, answers: Answers, reactor: Reactor) -> None:
         self._answers = answers
         self._reactor = reactor
-        self._open = 0
+        self._open: dict[_Conversation, None] = {}  # the one that has waited longest for its client first
 
     async def accept(self, listener: trio.socket.SocketType, nursery: trio.Nursery) -> None:
         """Take in who comes to a listening socket."""
@@ -99,28 +101,48 @@ class _Service:
             except OSError:
                 await trio.sleep(DEAF_SECONDS)
                 continue
-            if self._open >= MOST_CONNECTIONS:
-                sock.close()
-                continue
-            self._open += 1
-            nursery.start_soon(self._converse, sock)
+            if len(self._open) >= MOST_CONNECTIONS:
+                self._make_room()
+            conversation = _Conversation(trio.SocketStream(sock), self._answers, self.note_progress)
+            self._open[conversation] = None
+            nursery.start_soon(self._converse, sock, conversation)
 
-    async def _converse(self, sock: trio.socket.SocketType) -> None:
+    def note_progress(self, conversation: "_Conversation") -> None:
+        """Let others make room first: a client has begun a request, or has its answer."""
+        if conversation in self._open:
+            del self._open[conversation]
+            self._open[conversation] = None
+
+    def _make_room(self) -> None:
+        idle = (each for each in self._open if each.idle)
+        ended = next(idle, None) or next(iter(self._open))
+        del self._open[ended]
+        ended.end()
+
+    async def _converse(self, sock: trio.socket.SocketType, conversation: "_Conversation") -> None:
         try:
             with sock:
-                await _Conversation(trio.SocketStream(sock), self._answers).run()
+                await conversation.run()
         except (OSError, trio.BrokenResourceError):
             pass  # the client has left
         except Exception as fault:
             self._reactor.say_bug(fault, listener="metrics")
         finally:
-            self._open -= 1
+            self._open.pop(conversation, None)
 
 
 class _Conversation:
-    """One client's requests, one after the other."""
+    """One client's requests, one after the other.
 
-    def __init__(self, stream: trio.SocketStream, answers: Answers) -> None:
+    Attributes:
+        idle: whether nothing of the next request has come.
+    """
+
+    def __init__(
+        self, stream: trio.SocketStream, answers: Answers, note_progress: "Callable[[_Conversation], None]"
+    ) -> None:
+        self.idle = True
+        self._note_progress = note_progress
         self._stream = stream
         self._answers = answers
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MOST_HEADER)
@@ -135,9 +157,18 @@ class _Conversation:
                 while await self._answer_one():
                     self._http.start_next_cycle()
                     self._allow(IDLE_SECONDS)
+                    self._turn(idle=not self._http.trailing_data[0])
             except h11.RemoteProtocolError as fault:
                 await self._refuse(fault)
             await self._part()
+
+    def end(self) -> None:
+        """Make room for another client."""
+        self._scope.cancel()
+
+    def _turn(self, *, idle: bool) -> None:
+        self.idle = idle
+        self._note_progress(self)
 
     def _allow(self, seconds: float) -> None:
         self._scope.deadline = trio.current_time() + seconds
@@ -164,6 +195,7 @@ class _Conversation:
             data = await self._stream.receive_some(RECEIVE_BYTES)
             if is_first:
                 self._allow(REQUEST_SECONDS)
+                self._turn(idle=False)
             self._http.receive_data(data)
         return event
 

@@ -209,27 +209,54 @@ async def test_who_does_not_read_an_answer_is_cut(desk: Asking) -> None:
 
 
 @pytest.mark.parametrize("framing", PLAIN)
-async def test_the_seventeenth_is_told_so(desk: Asking, framing: str) -> None:
+async def test_the_seventeenth_takes_the_place_of_the_one_that_asked_nothing_for_longest(
+    desk: Asking, framing: str
+) -> None:
+    here = [await desk.operator() for _ in range(MOST_ASKERS)]
+    for operator in (*here, here[0]):
+        await operator.says({"type": "closed"})
+        await operator.hears()
+    late = await desk.operator(framing)
+    await late.says(STATUS)
+    assert (await late.hears())["type"] == "status"
+    assert await here[1].hears_all() == [refused("too-many")]
+    for operator in (here[0], *here[2:]):
+        await operator.says({"type": "closed"})
+        assert (await operator.hears())["type"] == "closed"
+
+
+@pytest.mark.parametrize("framing", PLAIN)
+async def test_where_all_are_busy_the_seventeenth_is_told_so(desk: Asking, daemon: Daemon, framing: str) -> None:
     """And when one of the sixteen leaves, the next is answered."""
     here = [await desk.operator() for _ in range(MOST_ASKERS)]
     for operator in here:
-        await operator.says({"type": "closed"})
+        await operator.says({"type": "tap"})
         await operator.hears()
     late = await desk.operator(framing)
     await late.says(STATUS)
     assert await late.hears_all() == [refused("too-many")]
     here[0].leaves()
+    await daemon.settles()
     assert (await desk.asks("closed"))["type"] == "closed"
 
 
-async def test_a_crowd_is_closed_without_a_word(desk: Asking, daemon: Daemon) -> None:
+async def test_an_idle_crowd_keeps_nobody_out(desk: Asking, daemon: Daemon) -> None:
     crowd = [await desk.operator() for _ in range(MOST_OPEN + 10)]
     await daemon.settles()
-    for operator in crowd[MOST_ASKERS + MOST_REFUSED :]:
+    assert (await desk.asks("closed"))["type"] == "closed"
+    for operator in crowd[:10]:
+        assert b'"too-many"' in await operator.hears_bytes()
+
+
+async def test_a_crowd_is_closed_without_a_word(desk: Asking, daemon: Daemon) -> None:
+    here = [await desk.operator() for _ in range(MOST_ASKERS)]
+    for operator in here:
+        await operator.says({"type": "tap"})
+        await operator.hears()
+    crowd = [await desk.operator() for _ in range(MOST_OPEN)]
+    await daemon.settles()
+    for operator in crowd[MOST_REFUSED:]:
         await operator.hears_close()
-    for operator in crowd[:MOST_ASKERS]:
-        await operator.says({"type": "closed"})
-        assert (await operator.hears())["type"] == "closed"
 
 
 async def test_without_descriptors_it_waits_until_there_are_some(

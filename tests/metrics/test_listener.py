@@ -196,14 +196,36 @@ class TestHostile:
         assert (await (await watched.connect()).asks("/readyz")).status == 200
 
     async def test_one_too_many(self, watched: Watched) -> None:
+        """The one that has been idle for longest goes."""
         askers = [await watched.connect() for _ in range(MOST_CONNECTIONS)]
-        for asker in askers:
+        for asker in (*askers, askers[0]):
             await asker.asks("/readyz")
-        late = await watched.connect()
-        assert await late.hears_the_rest() == b""
-        askers[0].sock.close()
+        assert (await (await watched.connect()).asks("/healthz")).status == 200
+        assert await askers[1].hears_the_rest() == b""
+        for asker in (askers[0], *askers[2:]):
+            assert (await asker.asks("/readyz")).status == 200
+
+    async def test_requests_that_were_begun_are_answered_before_idle_ones_stay(self, watched: Watched) -> None:
+        begun = await watched.connect()
+        await begun.says(GET[:10])
         await watched.daemon.settles()
-        assert (await (await watched.connect()).asks("/readyz")).status == 200
+        idle = [await watched.connect() for _ in range(3 * MOST_CONNECTIONS)]
+        await watched.daemon.settles()
+        await begun.says(GET[10:])
+        assert (await begun.hears()).status == 200
+        assert await idle[0].hears_the_rest() == b""
+
+    async def test_no_probe_is_kept_out(self, watched: Watched) -> None:
+        """Not by connections that are idle, nor by requests that are never finished, however long they are held."""
+        for first in (b"", GET[:10], GET):
+            held = [await watched.connect() for _ in range(2 * MOST_CONNECTIONS)]
+            for asker in held:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await asker.says(first)
+            await watched.daemon.settles()
+            assert (await (await watched.connect()).asks("/healthz")).status == 200
+            for asker in held:
+                asker.sock.close()
 
 
 async def _drips(sock: trio.socket.SocketType) -> None:
