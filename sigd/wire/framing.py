@@ -38,6 +38,8 @@ _DEL: Final = 0x7F
 _HERE: Final = b"<<"
 """The last word of a command whose text follows on lines of its own, up to one with a single dot."""
 
+_SIGN: Final = b"<"
+
 _OPENING: Final = re.compile(rb"( *(?:offer|answer|send) +\S+ +<< *)\r?\n")
 
 _CLOSING: Final = re.compile(rb"\n\.\r?\n")
@@ -266,7 +268,7 @@ class Lines:
                 return NO_FRAMES
             self.skipping = 0
         data = bytes(self.rest) + chunk if self.rest else chunk
-        if _HERE in data:
+        if _SIGN in data and _HERE in data:  # one byte is found ten times as fast as two
             opening = _OPENING.match(data)
             if opening is not None and len(opening[1]) <= self.limit:
                 self.rest, self.more = _LF, False
