@@ -161,14 +161,14 @@ class TestWhatTheLogSays:
             peer, server = await registers(daemon, "one-1", ONE), daemon.server
             said()
             rules, daemon.reads = server.rules, replace(daemon.reads, auth=replace(daemon.reads.auth, deny=("one-1",)))
-            report = server.reload(end_links=False)
+            report = await server.reload(end_links=False)
             assert (report.would_end, report.would_end_peers, report.ended) == (1, ["one-1"], 0)
             assert report.reloaded == ['auth.deny [] -> ["one-1"]']
             assert report.before == report.after == server.digest
             assert server.rules is rules
             assert said() == []
             daemon.reads = replace(daemon.reads, auth=replace(daemon.reads.auth, deny=("two-9",)))
-            assert not server.reload(end_links=False).would_end
+            assert not (await server.reload(end_links=False)).would_end
             assert server.rules is not rules
             await peer.hears_nothing()
 

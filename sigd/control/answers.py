@@ -107,7 +107,7 @@ class Answers:
                 return await self._ping(asked)
             case admin.AskReload():
                 log.info("admin", command="reload", uid=asker.uid, pid=asker.pid)
-                return self._server.reload(end_links=asked.end_links)
+                return await self._server.reload(end_links=asked.end_links)
             case admin.AskDrain():
                 return self._drain(asker)
             case admin.AskMetrics():

@@ -79,7 +79,7 @@ class Operated(Protocol):
         """
         ...
 
-    def reload(self, *, end_links: bool = True) -> "ReloadReply":
+    async def reload(self, *, end_links: bool = True) -> "ReloadReply":
         """Read the configuration again and have it hold; with any fault in it everything stays as it is.
 
         Args:

@@ -21,7 +21,7 @@ from sigd.wire import messages, said
 from sigd.wire.errors import ErrorCode, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sigd.relay.access import Access
     from sigd.relay.credentials import Caller
@@ -357,8 +357,11 @@ class Admission:
 
     # -- new rules
 
-    def change(self, access: "Access", vendor: Vendor, now: float) -> int:
-        """Have new rules hold at once, for those too who are here; how many links end, their credential being gone.
+    def change(self, access: "Access", vendor: Vendor, now: float) -> "Iterator[bool]":
+        """Apply new rules, link by link; yield for each whether it ends, its credential being gone.
+
+        From the first step on the rules hold for links that register; each that is here has the old ones until its own
+        step. So thousands of links are judged between messages of others.
 
         Args:
             access: the rules.
@@ -368,20 +371,21 @@ class Admission:
         has_news = vendor is not self.vendor
         self.access, self.vendor = access, vendor
         self.origins.trust(self._router.limits.trusted)
-        ended, renewals = 0, Renewals(now)
+        renewals = Renewals(now)
         for link in list(self.unregistered):
             link.allow(access.stranger, now)
             self._router.watch(link)
             if link.claim is not None and access.grant(None, link.claim.holder.id) is None:
                 self.sign_of_life(link.claim.holder, now)
         for link in list(self._router.registry.holders.values()):
-            if not self._judge_again(link, now):
-                ended += 1
+            if link.closing:
                 continue
-            if has_news:
-                link.renews_at = renewals.next()
-            self._router.watch(link)
-        return ended
+            ends = not self._judge_again(link, now)
+            if not ends:
+                if has_news:
+                    link.renews_at = renewals.next()
+                self._router.watch(link)
+            yield ends
 
     def would_end(self, access: "Access") -> list[str]:
         """Return the IDs whose links these rules would end, their credentials being gone."""

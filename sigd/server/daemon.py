@@ -65,6 +65,7 @@ class Server:
         self.needs_restart: list[str] = []
         self.inherited = service.descriptors
         self._service = service
+        self._reloading = trio.Lock()
 
     @property
     def digest(self) -> str:
@@ -112,19 +113,20 @@ class Server:
 
         return exposition.exposition(self.reactor)
 
-    def reload(self, *, end_links: bool = True) -> ReloadReply:
+    async def reload(self, *, end_links: bool = True) -> ReloadReply:
         """Read the configuration again and have it hold; with any fault in it everything stays as it is.
 
         Args:
             end_links: whether it may end links; where it would and may not, everything stays as it is, too.
         """
         notifier = self._service.notifier
-        notifier.reloading()
-        report = self._reloaded(end_links=end_links)
+        async with self._reloading:
+            notifier.reloading()
+            report = await self._reloaded(end_links=end_links)
         notifier.ready("reload failed: nothing has changed" if report.faults else status_of(self.reactor))
         return report
 
-    def _reloaded(self, *, end_links: bool) -> ReloadReply:
+    async def _reloaded(self, *, end_links: bool) -> ReloadReply:
         before = self.digest
         try:
             rules = Rules(self._load())
@@ -147,7 +149,7 @@ class Server:
                 would_end_peers=would_end[:MOST_NAMED],
             )
         report = self._report(rules, before)
-        report.ended = self._have_hold(rules)
+        report.ended = await self._have_hold(rules)
         warn_of_memory(rules.config)
         log.info("reloaded", links=len(self.reactor), ended=report.ended)
         return report
@@ -164,7 +166,7 @@ class Server:
             log.info(f"reloaded: {what}")
         return report
 
-    def _have_hold(self, rules: Rules) -> int:
+    async def _have_hold(self, rules: Rules) -> int:
         """Have these rules hold; how many links end by them."""
         before, self.rules = self.rules, rules
         if before.config.log.format != rules.config.log.format:
@@ -180,7 +182,7 @@ class Server:
         if self.reactor.sessions is not None:
             self.reactor.sessions.change(rules.dtls_contexts)
         vendor = rules.vendor if before.vends_otherwise(rules) else self.router.admission.vendor
-        return self.reactor.change(rules.access, vendor)
+        return await self.reactor.change(rules.access, vendor)
 
     def _keep_strangers_out(self, config: Config) -> None:
         """Judge the listeners as they are, which only a restart changes, by whom they would let in then.

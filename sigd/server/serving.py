@@ -163,7 +163,7 @@ async def serve(
             task_status.started(server)
             async for number in signals:
                 if number == signal.SIGHUP and not (at_terminal and not has_terminal()):
-                    server.reload()
+                    await server.reload()
                     continue
                 if number == signal.SIGUSR2:
                     handed_over = await restarting.hand_over(server, service)

@@ -266,7 +266,7 @@ class World:
         self.router.limits = configured = Limits(**limits)
         admission = self.router.admission
         access = Access(credentials, deny, Rates.of(configured))
-        ended = admission.change(access, vendor or admission.vendor, self.now)
+        ended = sum(admission.change(access, vendor or admission.vendor, self.now))
         self.settle()
         return ended
 
