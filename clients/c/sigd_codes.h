@@ -113,7 +113,7 @@ enum sigd_code {
     SIGD_CODE_KICKED,
     /* The client did not read what was due to it. */
     SIGD_CODE_SLOW_CONSUMER,
-    /* There are as many links as may be: in all, from one address, or without an ID. */
+    /* There are as many links as may be (in all, from one address, or without an ID), or no memory is left. */
     SIGD_CODE_SERVER_FULL,
     /* Nothing came from the client for too long. */
     SIGD_CODE_IDLE_TIMEOUT,

@@ -119,7 +119,7 @@ class _Queues(Generic[Link]):
     def __init__(self, held: dict[Link, int], now: float) -> None:
         self._sizes = dict.fromkeys(Kind, 0)
         self._queues: dict[Kind, list[tuple[float, int, Link]]] = {kind: [] for kind in Kind}
-        for holder, size in held.items():
+        for holder, size in reversed(held.items()):  # of equals the one goes first that began first
             kind, idle = holder.kind, now - holder.idle_since
             self._sizes[kind] += size
             if kind is not Kind.MESSAGES or idle >= PATIENCE_SECONDS:

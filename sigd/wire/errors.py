@@ -94,7 +94,9 @@ _RULES: dict[ErrorCode, _Rule] = {
     ErrorCode.KICKED: _Rule(_CLOSES, Next.NEVER, "An operator has ended the link."),
     ErrorCode.SLOW_CONSUMER: _Rule(_CLOSES, Next.BACK_OFF, "The client did not read what was due to it."),
     ErrorCode.SERVER_FULL: _Rule(
-        _CLOSES, Next.BACK_OFF, "There are as many links as may be: in all, from one address, or without an ID."
+        _CLOSES,
+        Next.BACK_OFF,
+        "There are as many links as may be (in all, from one address, or without an ID), or no memory is left.",
     ),
     ErrorCode.IDLE_TIMEOUT: _Rule(_CLOSES, Next.BACK_OFF, "Nothing came from the client for too long."),
     ErrorCode.INTERNAL: _Rule(_CLOSES, Next.BACK_OFF, "A bug in the server; its log says more."),
