@@ -63,7 +63,8 @@ class Daemon:
         until = self.reading + seconds
         while self.reading < until:
             planned = min(self.world.router.deadlines.earliest, self.world.now + LOOK_SECONDS)
-            wait = max(0.0, self.awake.wait(planned, self.reading))
+            # At least a millisecond, as in a kernel: less might vanish in the rounding of large numbers.
+            wait = max(0.001, self.awake.wait(planned, self.reading))
             if self.reading + wait > until:
                 self._pass(until - self.reading)
                 return  # whatever comes next comes in the middle of a wait
@@ -120,7 +121,7 @@ class Daemon:
             assert age <= GONE_AFTER * KEEPALIVE + 2 * LATE
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(MOVES)
 @example([("freezes", 13.5), ("runs", 3.0)])
 @example([("runs", 5.1), ("freezes", 400.0), ("runs", 0.1), ("freezes", 400.0), ("runs", 10.0)])
@@ -141,7 +142,7 @@ def test_it_freezes_and_is_set_at_any_point(moves: Moves) -> None:
     assert daemon.dead.reason == "idle-timeout"
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.floats(0, 6), st.floats(0, 90)), max_size=15))
 def test_no_client_over_udp_is_given_up_that_has_acknowledged(moves: list[tuple[float, float]]) -> None:
     """However little the daemon runs, and though time is judged before what has come is read."""

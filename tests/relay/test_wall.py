@@ -76,9 +76,7 @@ def test_both_at_once_are_told_apart() -> None:
     assert shift.ahead == 510
 
 
-@pytest.mark.parametrize(
-    "move", [Clocks.sleeps, lambda clocks, seconds: setattr(clocks, "unix", clocks.unix + seconds)]
-)
+@pytest.mark.parametrize("move", [Clocks.sleeps, Clocks.is_set])
 def test_little_by_little_is_noticed_when_it_is_a_second(move: Callable[[Clocks, float], None]) -> None:
     clocks = Clocks()
     shifts: list[Shift | None] = []
