@@ -15,6 +15,7 @@ from sigd import log
 from sigd.control.asker import Asker, Gone
 from sigd.ladder import summary
 from sigd.relay.record import Passed
+from sigd.why import spans
 from sigd.why.spans import size
 from sigd.wire import admin
 from sigd.wire.admin import AskTap, TappedReply
@@ -34,7 +35,11 @@ _BYTES_AT_ONCE: Final = 8_192
 """What is made ready to be sent before others have their turn: less than a millisecond of work."""
 
 _LONG_BYTES: Final = 8_192
-"""Bodies above it are made ready in a thread: an offer of 60 KiB can take 10 ms."""
+"""Bodies above it are made ready in a thread: a long description takes some milliseconds."""
+
+_LONGEST_BYTES: Final = 32_768
+"""Bodies above it are told of by type and size alone. No browser makes one as long, and somebody may send one with a
+thousand candidates, which would take 30 ms to read."""
 
 _SORTED_AT_ONCE: Final = 512
 """Messages of the record that are put in order before others have their turn: a quarter of a millisecond."""
@@ -190,6 +195,7 @@ def tapped(passed: Passed, unix_ahead: "UnixAhead", *, full: bool) -> TappedRepl
     """
     if not passed.body:
         return _unread(passed, unix_ahead)
+    size = len(passed.body)
     try:
         head, whole = _heads.decode(passed.body), True
     except (ValueError, RecursionError):  # only its beginning was kept
@@ -200,12 +206,12 @@ def tapped(passed: Passed, unix_ahead: "UnixAhead", *, full: bool) -> TappedRepl
         sender=passed.sender,
         to=passed.to,
         kind=head.type,
-        bytes=len(passed.body),
+        bytes=size,
         session=head.session,
         refusal=passed.refusal,
         why=passed.why,
         times=passed.times,
-        summary=summary(passed.body, full),
+        summary=summary(passed.body, full) if size <= _LONGEST_BYTES else f"{head.type} {spans.size(size)}",
         body=Raw(passed.body) if full and whole else UNSET,
     )
 

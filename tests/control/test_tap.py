@@ -243,6 +243,19 @@ async def test_others_have_their_turn_while_the_record_is_read() -> None:
     assert turns
 
 
+@pytest.mark.parametrize(("length", "said"), [(30_000, "no media, 0 candidates"), (60_000, "offer 60 kB")])
+async def test_what_is_very_long_is_told_of_by_type_and_size(
+    desk: Asking, daemon: Daemon, length: int, said: str
+) -> None:
+    """To read it would take longer than anybody else may wait."""
+    alice, _ = await daemon.peer("alice"), await daemon.peer("bob")
+    operator = await tap(desk)
+    await alice.says({"type": "offer", "to": "bob", "sdp": "v=0\r\n" + "x" * length})
+    told = await operator.hears()
+    assert said in told["summary"]
+    assert (told["summary"] == said) == (length == 60_000)
+
+
 def test_a_body_stands_in_the_answer_as_it_is() -> None:
     body = b'{"type":"message","from":"a","data":{"b" : [1,2]}}'
     told = tapped(Passed(1.0, "a", "b", body, None), 0.0, full=True)
