@@ -1,10 +1,14 @@
 """How a link over sockets ends, and what the log says of it: the same for streams and datagrams."""
 
+import contextlib
+import socket
+import struct
 from typing import TYPE_CHECKING, Final
 
 from sigd import log
 from sigd.relay.endings import Ending
 from sigd.relay.link import NEVER, Link
+from sigd.relay.router import UNREGISTERED
 from sigd.wire.errors import ErrorCode, ProtocolError
 
 if TYPE_CHECKING:
@@ -13,6 +17,15 @@ if TYPE_CHECKING:
 
 GONE: Final = frozenset({"left", "connection lost"})
 """How links end that the client, or something on the way, has ended."""
+
+PERSON_LEAVES_SECONDS: Final = 0.25
+"""For the end of file of a client in lines that has left: a program closes at once, netcat waits for its user to."""
+
+_FIN_WAIT2: Final = 5
+"""TCP_FIN_WAIT2 of Linux's tcp_states.h: the far end has got all that was sent, our end of file included."""
+
+_RESET: Final = struct.pack("ii", 1, 0)
+"""struct linger: close at once, and say so (socket(7))."""
 
 
 class ClosingLink(Link):
@@ -29,6 +42,12 @@ class ClosingLink(Link):
     def over(self) -> bool:
         """Whether nothing is held for it any more."""
         raise NotImplementedError
+
+    @property
+    def linger_seconds(self) -> float:
+        """How long the client has for its own end, from that of the conversation on."""
+        leaves = self.patient and self.reason == UNREGISTERED
+        return PERSON_LEAVES_SECONDS if leaves else self.reactor.linger_seconds
 
     def close(self, reason: str, fault: ProtocolError | None = None) -> None:
         """End the conversation: the ID is free at once; what is due, the error last, is still sent."""
@@ -62,3 +81,15 @@ class ClosingLink(Link):
         self.ends_at = NEVER
         self.sever()
         self.drop_unsent(self.reactor.now, keep=0)
+
+
+def hang_up(sock: socket.socket, *, reset: bool) -> None:
+    """Close a connection; with `reset` so that netcat ends, which does so at a reset, and not at an end of file.
+
+    The reset is sent only where the far end has got all that was due to it.
+    """
+    if reset and sock.family != socket.AF_UNIX:
+        with contextlib.suppress(OSError):
+            if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _FIN_WAIT2:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    sock.close()

@@ -1,24 +1,21 @@
 """A link over a byte stream: its first byte, its framing, its buffers, its end."""
 
-import contextlib
 import fcntl
 import select
 import socket
 import ssl
-import struct
 import sys
 import termios
 from typing import TYPE_CHECKING, Final
 
 from sigd import log
 from sigd.net.callers import caller_of
-from sigd.net.closing import ClosingLink
+from sigd.net.closing import ClosingLink, hang_up
 from sigd.net.parcel import StreamState
 from sigd.net.tls import RECORD_BYTES, TLSSocket
 from sigd.relay.buffers import MESSAGE_BYTES
 from sigd.relay.deadlines import frame_timeout_ms
 from sigd.relay.link import NEVER, Link
-from sigd.relay.router import UNREGISTERED
 from sigd.wire import commands, framing, proxy, said
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, TooLong
@@ -43,15 +40,6 @@ MESSAGES_PER_ROUND: Final = 32
 
 STRANGERS_MESSAGES_PER_ROUND: Final = 2
 """The same before `register`: who honestly comes in says one thing, and there may be hundreds of others."""
-
-PERSON_LEAVES_SECONDS: Final = 0.25
-"""For the end of file of a client in lines that has left: a program closes at once, netcat waits for its user to."""
-
-_FIN_WAIT2: Final = 5
-"""TCP_FIN_WAIT2 of Linux's tcp_states.h: the far end has got all that was sent, our end of file included."""
-
-_RESET: Final = struct.pack("ii", 1, 0)
-"""struct linger: close at once, and say so (socket(7))."""
 
 SHORT_BYTES: Final = 8_192
 """Bytes up to which what waits to be read may be one message: a browser's offer with all its candidates."""
@@ -406,8 +394,7 @@ class Stream(ClosingLink):
 
     def _wind_up(self, now: float) -> None:
         if self.ends_at is NEVER:
-            leaves = self.patient and self.reason == UNREGISTERED
-            self.ends_at = now + (PERSON_LEAVES_SECONDS if leaves else self._reactor.linger_seconds)
+            self.ends_at = now + self.linger_seconds
             self.router.deadlines.forget(self)
             self.router.watch(self)
         if not self.queued:
@@ -451,9 +438,7 @@ class Stream(ClosingLink):
         self.fd = -1
         if self.opening is not None and self.opening.shaking is not None:
             self.opening.shaking.cancel()
-        if self._shut and self.patient:
-            _have_netcat_end(self.sock)
-        self.sock.close()
+        hang_up(self.sock, reset=self._shut and self.patient)
         # Others may hold the link for a while, as the sender of what is in their outboxes.
         self._split = None
         self._backlog = framing.NO_FRAMES
@@ -512,10 +497,3 @@ class Stream(ClosingLink):
         """Be served here no more: somebody else has the socket, and the connection goes on."""
         self.fd = -1
         self.sock.close()
-
-
-def _have_netcat_end(sock: socket.socket) -> None:
-    """Reset a connection whose far end has read all and stays: netcat ends at that, and not at an end of file."""
-    with contextlib.suppress(OSError):
-        if sock.family != socket.AF_UNIX and sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _FIN_WAIT2:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
