@@ -248,49 +248,44 @@ async def anything_but_register(scene: Scene) -> None:
 # -- row 6
 
 
-@attack("the 17th from one address that does not register", limits={"max_unregistered_per_address": 16})
+@attack(
+    "the 17th from one address that does not register", *PREFIXED, *LINES, limits={"max_unregistered_per_address": 16}
+)
 async def crowd_of_one_address(scene: Scene) -> None:
-    """The oldest goes, never the newcomer, nor anybody from elsewhere, nor who has registered from the same address."""
-    elsewhere = await scene.stranger("127.0.0.2")
-    await elsewhere.is_served()
-    strangers = []
+    """The newcomer goes where all have begun; nobody from elsewhere does, nor who has registered."""
+    strangers = [await scene.stranger("127.0.0.2")]
+    await strangers[0].is_served()
     for _ in range(16):
         strangers.append(await scene.stranger())
         await strangers[-1].is_served()
     for _ in range(20):
-        strangers.append(await scene.stranger())
-        assert await strangers.pop(0).hears_all() == [error("server-full")]
-        await strangers[-1].is_served()
-    for each in (elsewhere, *strangers):
+        assert as_line(await (await scene.stranger()).hears_bytes()) == error("server-full")
+    for each in strangers:
         await each.is_served()
-    await strangers[0].registers("one-of-them")
+    await strangers[1].registers("one-of-them")
     await (await scene.stranger()).is_served()
-    await strangers[1].is_served()
 
 
-@attack("silent ones from one address", limits={"max_unregistered_per_address": 16})
+@attack("silent ones from one address", "prefixed", "lines", limits={"max_unregistered_per_address": 16})
 async def silent_crowd(scene: Scene) -> None:
     strangers = [await scene.stranger() for _ in range(17)]
-    assert as_line(await strangers[0].hears_bytes()) == error("server-full")
-    await strangers[1].is_served()
+    await strangers[16].is_served()
+    assert as_line(await strangers[12].hears_bytes()) == error("server-full")
+    await strangers[0].is_served()
 
 
 @attack("from one address, before they shake hands", "tls", limits={"max_unregistered_per_address": 16})
 async def crowd_before_tls(scene: Scene) -> None:
     strangers = [await scene.unencrypted(CLIENT_HELLO[: number % 3]) for number in range(17)]
-    assert await strangers[0].hears_bytes() == b""
-    await (await scene.stranger()).is_served()
-    assert await strangers[1].hears_bytes() == b""
+    assert await strangers[6].hears_bytes() == b""
 
 
-@attack("from everywhere", limits={"max_unregistered": 24, "max_unregistered_per_address": 16})
+@attack("from everywhere", "prefixed", "lines", limits={"max_unregistered": 24, "max_unregistered_per_address": 16})
 async def crowd_of_all(scene: Scene) -> None:
-    strangers = []
-    for number in range(48):
-        strangers.append(await scene.stranger(f"127.0.1.{number}"))
-        await strangers[-1].is_served()
-        if len(strangers) > 24:
-            assert await strangers.pop(0).hears_all() == [error("server-full")]
+    strangers = [await scene.stranger(f"127.0.1.{number}") for number in range(24)]
+    for each in strangers:
+        await each.is_served()
+    assert as_line(await (await scene.stranger("127.0.1.99")).hears_bytes()) == error("server-full")
     await strangers[0].registers("the-oldest")
     for each in strangers:
         await each.is_served()
