@@ -123,9 +123,39 @@ def program(page: Page, parser: argparse.ArgumentParser, more: dict[str, dict[st
 
 
 def _synopsis(parser: argparse.ArgumentParser) -> Iterator[str]:
-    formatter = argparse.HelpFormatter(parser.prog, width=10_000)
-    formatter.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups, prefix="")
-    yield escaped(formatter.format_help().strip())
+    """What is typed, as argparse writes it, which differs between versions of Python."""
+    group_of = {action: group for group in parser._mutually_exclusive_groups for action in group._group_actions}
+    parts = [parser.prog]
+    for action in sorted(parser._actions, key=lambda action: not action.option_strings):
+        if action.help is argparse.SUPPRESS:
+            continue
+        group = group_of.get(action)
+        if group is None:
+            is_optional = action.option_strings and not action.required
+            parts.append(f"[{_typed(action)}]" if is_optional else _typed(action))
+        elif action is group._group_actions[0]:
+            typed = [(each.option_strings, _typed(each)) for each in group._group_actions]
+            either = " | ".join(text if options else text.strip("[]") for options, text in typed)
+            parts.append(f"({either})" if group.required else f"[{either}]")
+    yield escaped(" ".join(parts))
+
+
+def _typed(action: argparse.Action) -> str:
+    """An option or an argument as it is typed."""
+    if isinstance(action.metavar, str):
+        taken = action.metavar
+    elif action.choices is not None:
+        taken = "{" + ",".join(map(str, action.choices)) + "}"
+    else:
+        taken = action.dest.upper() if action.option_strings else action.dest
+    shapes: dict[int | str | None, str] = {
+        0: "",
+        "?": f"[{taken}]",
+        "*": f"[{taken} ...]",
+        "+": f"{taken} [{taken} ...]",
+        "A...": f"{taken} ...",
+    }
+    return " ".join(filter(None, [*action.option_strings[:1], shapes.get(action.nargs, taken)]))
 
 
 def _commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
