@@ -95,7 +95,7 @@ def test_the_last_connection(leave: bool):
     assert bench.client.ended.text == ("this peer has left" if leave else "cut")
 
 
-@pytest.mark.parametrize("head", [b"\0\0\0\0", b"\0\x01\x86\xa1"])
+@pytest.mark.parametrize("head", [b"\0\0\0\0", b"\0\x18\x6a\x01"])
 def test_what_is_no_frame_ends_the_connection(head: bytes):
     bench = Bench().registers()
     bench.client.receive(Bench().wrap({"type": "bye", "from": "bob"}) + head, bench.now)

@@ -592,7 +592,7 @@ class TestStop:
         with pytest.raises(OSError, match="refused"):
             await daemon.connect()
         await trio.sleep(0.7)
-        assert len(daemon.reactor) == 4
+        assert len(daemon.reactor) == (3 if framing == "lines" else 4)  # a person's link that has left ends before
         await trio.sleep(0.6)
         assert len(daemon.reactor) == 0
         assert within(trio.current_time() - began, 1)
