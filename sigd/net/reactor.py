@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from sigd import log
+from sigd.net import turns
 from sigd.net.entrance import REFUSALS, Entrance
 from sigd.net.farewell import send_all_away
 from sigd.net.listeners import Door
 from sigd.net.opening import TIMED_OUT, Opening, shake_hands
 from sigd.net.ports import Port
 from sigd.net.stream import IN, MESSAGES_PER_ROUND, OUT, Stream
+from sigd.net.turns import DUE_PER_ROUND, LINKS_AT_ONCE, READ_SECONDS
 from sigd.net.udp import Datagrams
 from sigd.relay.access import Access
 from sigd.relay.deadlines import Deadlines
@@ -46,42 +48,6 @@ if TYPE_CHECKING:
 EVENTS_PER_ROUND: Final = 1_024
 """Maximum number of sockets that one round asks the kernel for. To find those that have little to say among them takes
 3 ms where there are as many; further ones come in the next round."""
-
-READ_SECONDS: Final = 0.001
-"""Budget of a round for sockets with something new: some hundred messages. All budgets together are a few milliseconds,
-which is how long a message waits for the end of a round. They are CPU time, so a busy machine makes rounds longer, not
-emptier."""
-
-UNREAD_SECONDS: Final = 0.0005
-"""Budget of a round for links that earlier rounds had no time to read, beside what is left of `READ_SECONDS`."""
-
-BACKLOG_SECONDS: Final = 0.0005
-"""Budget of a round for the backlogs of busy links. They come last, and go on even if there is always something new."""
-
-WRITE_SECONDS: Final = 0.001
-"""Budget of a round for writing; what is due beyond it is written in the next round."""
-
-CHORE_SECONDS: Final = 0.0005
-"""Budget of a round for work that is done in parts (`Router.chores`): so it slows everybody else down by a fifth."""
-
-LINKS_AT_ONCE: Final = 16
-"""Links between two looks at the clock, each of which costs a tenth of a message: 0.1 ms with one message each."""
-
-TURNS_AT_ONCE: Final = 4
-"""The same where turns are long, or late already."""
-
-DUE_PER_ROUND: Final = 64
-"""Maximum number of expired deadlines per round: 10 000 at once, each a ping, are spread over 0.3 s."""
-
-JUDGED_AT_ONCE: Final = 64
-"""Links that are judged by new rules before others have their turn: 0.3 ms of work."""
-
-MESSAGES_WAITING: Final = 2_048
-"""Messages that are acted on until every link that waits has had a turn: 10 ms or less. The more links wait, the fewer
-messages of each are acted on per turn: at least one of those that have something new, so that each is answered soon."""
-
-BACKLOG_MESSAGES: Final = 4
-"""Minimum number of messages per turn of a busy link: with fewer, the turn itself costs as much as its messages."""
 
 STAY_SECONDS: Final = 0.001
 """How long the epoll is waited for here, before trio is asked to do it: that costs three times as much, and where
@@ -213,28 +179,23 @@ class Reactor:
         now = self.now
         busy = len(self.busy)
         began = self.clock() if busy or self.unread else 0.0
-        self.most = _share(len(events) + len(self.unread))
+        self.most = turns.share(len(events) + len(self.unread))
         # What is new comes first: it is mostly from links that have been silent.
-        doors: list[Door] = []
+        doors, more_due = list[Door](), False
         all_read = self._read(events, doors, now) and len(events) < EVENTS_PER_ROUND
-        if self.unread:
-            until = max(began + READ_SECONDS, self.clock()) + UNREAD_SECONDS
-            self._take_turns(self.unread, len(self.unread), until)
-        if busy:
-            self.most = max(BACKLOG_MESSAGES, _share(busy))
-            self._take_turns(self.busy, busy, self.clock() + BACKLOG_SECONDS)
+        if self.unread or busy:
+            turns.serve_waiting(self, busy, began)
         if doors:  # last: a new link may have the descriptor of one that ended in this round
             self._entrance.accept(doors)
         # Only after all that had come was read: who was silent because the daemon was stands here with a pong. But not
         # for ever, where every round leaves something to read.
-        more_due = False
         late = now - self.router.deadlines.earliest
         if late >= (0 if all_read and not self.unread else LATEST_SECONDS):
             more_due = self.router.expire(now, self.fail, DUE_PER_ROUND)
         if now >= self.datagrams.timers.earliest:
             more_due |= self.datagrams.expire(now, DUE_PER_ROUND)
         if self.router.chores:
-            self._do_chores()
+            turns.do_chores(self)
         self._attend()
         self._pressing |= more_due
 
@@ -249,8 +210,7 @@ class Reactor:
         Returns:
             Whether all sockets for datagrams were read to the end.
         """
-        links, all_read, until = self._links, True, 0.0
-        coming = iter(events)
+        links, coming, all_read, until = self._links, iter(events), True, 0.0
         while True:
             for fd, event in islice(coming, LINKS_AT_ONCE):
                 link = links.get(fd)
@@ -283,47 +243,9 @@ class Reactor:
                 link.wait_for_turn()
         return self._read(late, doors, now) and all_read
 
-    def _take_turns(self, queue: deque[Stream], count: int, until: float) -> None:
-        """Read links that wait, or act on more of what they have sent, within a budget.
-
-        Args:
-            queue: where they wait.
-            count: maximum number of links: one that gets in again has its next turn in another round.
-            until: when the budget ends, by the clock.
-        """
-        for number in range(1, count + 1):
-            link = queue.popleft()
-            link.busy = False
-            try:
-                if not link.held:
-                    link.take_turn(self.now)
-                if not link.busy:
-                    link.rearm()
-            except Exception as fault:
-                self.fail(link, fault)
-            if not number % TURNS_AT_ONCE and self.clock() >= until:
-                break
-
-    def _do_chores(self) -> None:
-        """Go on with work that is done in parts, within the budget: each piece of work in turn."""
-        chores, clock = self.router.chores, self.clock
-        until = clock() + CHORE_SECONDS
-        while chores:
-            chore = chores.popleft()
-            try:
-                next(chore)
-            except StopIteration:
-                pass
-            except Exception as fault:
-                self.say_bug(fault)
-            else:
-                chores.append(chore)
-            if clock() >= until:
-                break
-
     def _attend(self) -> None:
         """Write what is due, within the budget, and wake the rounds if something is left for them."""
-        self._attend_due()
+        turns.attend_due(self)
         if self.router.buffers.total and is_crowded(self.router):
             self._make_room()
         # Outside of a round, as in a reload, the next one may be asleep: for deadlines, and for those who are busy now.
@@ -332,26 +254,10 @@ class Reactor:
         if earliest < self._alarm.deadline:
             self._alarm.deadline = earliest
 
-    def _attend_due(self) -> None:
-        due = self.router.due
-        coming, done, until = iter(due), 0, 0.0
-        while done < len(due):  # it grows while it is walked
-            for link in islice(coming, LINKS_AT_ONCE):
-                try:
-                    link.attend(self.now)
-                except Exception as fault:
-                    self.fail(link, fault)
-            done += LINKS_AT_ONCE
-            if done < len(due):
-                until = until or self.clock() + WRITE_SECONDS
-                if self.clock() >= until:
-                    break
-        del due[:done]
-
     def _make_room(self) -> None:
         """End links for the memory that they hold, and tell those who can be told."""
         ended = shed(self.router, self.now, self.fail)
-        self._attend_due()
+        turns.attend_due(self)
         if ended and (count := self._crowds.lets_through(self.now)):
             at = self.router.limits.buffer_bytes_total
             log.warning("buffers full: links that make no progress end", at=at, ended=ended, times=count)
@@ -521,20 +427,10 @@ class Reactor:
     # -- new rules
 
     async def change(self, access: Access, vendor: Vendor) -> int:
-        """Apply new rules, `router.limits` having been changed before; return how many links end by them.
-
-        Links are judged some at a time, between rounds.
-        """
+        """Apply new rules, `router.limits` having been changed before; return how many links end by them."""
         self._handshakes = trio.Semaphore(self.router.limits.tls_handshakes)
         self.datagrams.change()
-        ends = self.router.admission.change(access, vendor, trio.current_time())
-        judged: list[bool] = []
-        while True:
-            before = len(judged)
-            self.intervene(lambda _: judged.extend(islice(ends, JUDGED_AT_ONCE)))
-            if len(judged) < before + JUDGED_AT_ONCE:
-                return sum(judged)
-            await trio.lowlevel.checkpoint()
+        return await turns.judge_all(self, self.router.admission.change(access, vendor, trio.current_time()))
 
     # -- the end
 
@@ -601,10 +497,3 @@ class Reactor:
         self.router.chores.clear()
         self.router.deadlines = Deadlines()
         self._empty.set()
-
-
-def _share(waiting: int) -> int:
-    """Return how many messages of one link are acted on per turn while so many links wait."""
-    if waiting * MESSAGES_PER_ROUND <= MESSAGES_WAITING:
-        return MESSAGES_PER_ROUND
-    return max(1, MESSAGES_WAITING // waiting)

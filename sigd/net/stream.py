@@ -1,16 +1,14 @@
 """A link over a byte stream: its first byte, its framing, its buffers, its end."""
 
-import fcntl
 import select
 import socket
 import ssl
-import sys
-import termios
 from typing import TYPE_CHECKING, Final
 
 from sigd import log
 from sigd.net.callers import caller_of
 from sigd.net.closing import ClosingLink, hang_up
+from sigd.net.kernel import unread_bytes
 from sigd.net.parcel import StreamState
 from sigd.net.tls import RECORD_BYTES, TLSSocket
 from sigd.relay.buffers import MESSAGE_BYTES
@@ -43,9 +41,6 @@ STRANGERS_MESSAGES_PER_ROUND: Final = 2
 
 SHORT_BYTES: Final = 8_192
 """Bytes up to which what waits to be read may be one message: a browser's offer with all its candidates."""
-
-_NO_SIZE: Final = bytes(4)
-"""Room for the int that FIONREAD fills in."""
 
 IN: Final = select.EPOLLIN
 OUT: Final = select.EPOLLOUT
@@ -286,13 +281,9 @@ class Stream(ClosingLink):
         """Be read later: something has come for which there is no time now. Those with little to say come first."""
         if not self.busy:
             self.busy = True
-            queue = self._reactor.busy if self._unread_bytes() > SHORT_BYTES else self._reactor.unread
+            queue = self._reactor.busy if unread_bytes(self.fd) > SHORT_BYTES else self._reactor.unread
             queue.append(self)
         self.rearm()
-
-    def _unread_bytes(self) -> int:
-        size = fcntl.ioctl(self.fd, termios.FIONREAD, _NO_SIZE)
-        return int.from_bytes(size, sys.byteorder)
 
     def ping(self, now: float) -> None:
         """Ask for a sign of life."""

@@ -17,8 +17,9 @@ from trio.testing import MockClock
 from sigd import log
 from sigd.net import reactor
 from sigd.net.entrance import REFUSALS
-from sigd.net.reactor import DUE_PER_ROUND, LINKS_AT_ONCE, Reactor
+from sigd.net.reactor import Reactor
 from sigd.net.stream import MESSAGES_PER_ROUND, SHORT_BYTES, Stream
+from sigd.net.turns import DUE_PER_ROUND, LINKS_AT_ONCE
 from sigd.relay.link import Link
 from sigd.relay.router import Router
 from sigd.wire.errors import ErrorCode, ProtocolError
@@ -581,7 +582,7 @@ class TestStop:
         await stranger.is_served()
         silent, faulty = await daemon.connect(framing), await daemon.peer("faulty", framing)
         await faulty.says({"type": "unregister"})
-        await faulty.hears_close()  # it would have five seconds
+        await faulty.hears_close()  # it would have five seconds; a person who leaves has a quarter of one
         began = trio.current_time()
         daemon.is_told_to_stop()
         for client in (alice, stranger):
