@@ -123,7 +123,7 @@ def program(page: Page, parser: argparse.ArgumentParser, more: dict[str, dict[st
 
 
 def _synopsis(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """What is typed, as argparse writes it, which differs between versions of Python."""
+    """Return the usage lines in one form: argparse's own form differs between versions of Python."""
     group_of = {action: group for group in parser._mutually_exclusive_groups for action in group._group_actions}
     parts = [parser.prog]
     for action in sorted(parser._actions, key=lambda action: not action.option_strings):

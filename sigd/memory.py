@@ -30,14 +30,14 @@ DTLS_BYTES: Final = 105 * 1_024
 """A session in DTLS: two of pyOpenSSL's connections, and a task."""
 
 BUFFER_PART: Final = 1.5
-"""What the process grows by, in relation to the bytes that are counted in buffers, while a crowd fills them: holes that
-the allocator leaves, and what comes and goes within one round. Measured with 9 500 links: 1.45."""
+"""Growth of the process in relation to the bytes counted in buffers, while a crowd fills them. The rest is holes of the
+allocator, and objects that live for one round. Measured with 9 500 links: 1.45."""
 
 RECORD_PART: Final = 1.25
 """The same for the record, which counts what may be added to it, too."""
 
 RESTART_PART: Final = 1.4
-"""What a restart takes for a moment, in relation to what was taken before: links are in two processes then."""
+"""Peak memory of a restart in relation to that before it: links are in two processes for a moment."""
 
 _NO_BOUND: Final = 1 << 60
 """Version 1 says that there is no bound by a number near 2^63."""

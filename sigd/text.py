@@ -26,8 +26,8 @@ HIDDEN: Final = (
     (0x1D173, 0x1D17A),
     (0xE0000, 0xE0FFF),  # tags
 )
-"""What moves the cursor or turns text around in some terminal or editor, and what does not show, so that two texts look
-alike: Default_Ignorable_Code_Point of Unicode 16."""
+"""Characters that move the cursor or turn text around in some terminal or editor, and those that do not show, so that
+two texts look alike: Default_Ignorable_Code_Point of Unicode 16."""
 
 SURROGATES: Final = ((0xD800, 0xDFFF),)
 """Halves of pairs, which no terminal can be sent, and UTF-8 has not."""

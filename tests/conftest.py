@@ -23,20 +23,20 @@ hypothesis.settings.load_profile("sigd")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
-    """Have a test of trio's say why it is skipped: pytest-trio skips it anew, without the reason."""
+    """Keep the reason of a skipped trio test: pytest-trio skips it anew, without the reason."""
     if call.excinfo is not None and isinstance(call.excinfo.value, pytest.skip.Exception):
         call.excinfo.value.msg = call.excinfo.value.msg or reason_within(call.excinfo.value)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, object, object]:
-    """Have any report reach the process that collects them, whatever is in it."""
+    """Escape reports, so that each one reaches the process that collects them."""
     return escaped((yield))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
-    """Have any warning reach it too."""
+    """Escape warnings, for the same reason as reports."""
     text = str(warning_message.message)
     if text != escaped(text):
         warning_message.message = escaped(text)

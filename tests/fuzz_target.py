@@ -495,7 +495,7 @@ _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 
 
 def holds(link: Link) -> int:
-    """What the buffers of a link take."""
+    """Return the bytes that the buffers of a link take."""
     waiting, begun = list(link.outbox) if link.stuck else [], 0
     if isinstance(link, Stream):
         waiting += link._backlog

@@ -1,4 +1,4 @@
-"""What a test needs besides Python: where it is missing the test is skipped with the reason, but it fails in CI.
+"""Programs that tests need besides Python. A test without its program is skipped with the reason, but fails in CI.
 
 A part may be there only half, such as a compiler without its runtimes: tests ask for what they use, not for a name.
 """

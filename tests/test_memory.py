@@ -22,7 +22,7 @@ ALL = Config(
 
 
 def unit_bytes() -> int:
-    """What the shipped unit allows."""
+    """Return the MemoryMax= of the shipped unit."""
     found = re.search(r"^MemoryMax=(\d+)G$", UNIT.read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1]) << 30

@@ -234,7 +234,7 @@ def test_the_python_example_calls_what_it_defines():
 
 
 def test_the_way_to_a_server_is_six_lines_at_most():
-    """What they do, tests/systemd/inside_readme.py shows."""
+    """tests/systemd/inside_readme.py runs them."""
     (lines,) = (block.splitlines() for block in blocks("sh") if "make install" in block)
     assert len(lines) <= 6
 

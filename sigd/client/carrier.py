@@ -73,7 +73,7 @@ class Carrier:
         self._suspensions = Suspensions()
 
     def expire(self, expire: Callable[[float], None]) -> None:
-        """Have somebody do what is due by now."""
+        """Call `expire` with the time, after credentials have been told of any suspension."""
         self._suspensions.tell(self.conversation.renewal)
         expire(anyio.current_time())
 

@@ -23,7 +23,7 @@ class Suspensions:
         self._behind = behind()
 
     def tell(self, renewal: "Renewal") -> None:
-        """Have credentials be renewed as much earlier as the machine was suspended since the last call."""
+        """Bring `renewal` forward by the time for which the machine was suspended since the last call."""
         seconds = behind() - self._behind
         if seconds >= LEAST_SECONDS:
             self._behind += seconds

@@ -71,7 +71,7 @@ class Operated(Protocol):
         ...
 
     def differences(self) -> tuple[Sequence[str], Sequence[str]]:
-        """What a reload would change, files included, and what it would leave to a restart; called in a thread.
+        """Return the changes of a reload, files included, and those that wait for a restart; called in a thread.
 
         Raises:
             ConfigError: it would change nothing, for these faults.

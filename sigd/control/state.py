@@ -157,7 +157,7 @@ class _Disk:
         self._found: _Found = (), (), ""
 
     async def compared(self, now: float) -> _Found:
-        """What a reload would change, what a restart, and the first fault because of which neither would."""
+        """Return the changes of a reload, those of a restart, and the first fault that prevents both."""
         if self._server.config_path is not None and (now >= self._due or self._rules is not self._server.rules):
             self._due, self._rules = now + DISK_SECONDS, self._server.rules
             self._found = await trio.to_thread.run_sync(self._compare)
@@ -182,7 +182,7 @@ def _process() -> tuple[int, int, int]:
 
 
 def _ago(what: tuple[float, float] | None, now: float) -> tuple[float, float] | None:
-    """What was noticed: its seconds, and how long ago."""
+    """Return the seconds that were noticed, and how long ago that was."""
     return None if what is None else (what[1], now - what[0])
 
 

@@ -32,10 +32,10 @@ _ENTRY_BYTES: Final = 200
 
 _AT_ONCE: Final = 32
 _BYTES_AT_ONCE: Final = 8_192
-"""What is made ready to be sent before others have their turn: less than a millisecond of work."""
+"""Bytes encoded for the tap before other tasks have a turn: less than a millisecond of work."""
 
 _LONG_BYTES: Final = 8_192
-"""Bodies above it are made ready in a thread: a long description takes some milliseconds."""
+"""Bodies above this length are encoded in a thread: a long description takes some milliseconds."""
 
 _LONGEST_BYTES: Final = 32_768
 """Bodies above it are told of by type and size alone. No browser makes one as long, and somebody may send one with a
@@ -217,7 +217,7 @@ def tapped(passed: Passed, unix_ahead: "UnixAhead", *, full: bool) -> TappedRepl
 
 
 def _unread(passed: Passed, unix_ahead: "UnixAhead") -> TappedReply:
-    """What is told of something that was refused and could not be read, or was no message at all."""
+    """Return the entry for a refused frame that could not be read, or was no message at all."""
     kind = passed.kind or ("unknown" if passed.length else "")
     return TappedReply(
         at=passed.when + unix_ahead,

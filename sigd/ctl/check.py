@@ -1,4 +1,4 @@
-"""`sigctl check`: what is wrong with a configuration and with the machine around it, where, and what to do."""
+"""`sigctl check`: faults of a configuration and of the machine around it, with place and remedy."""
 
 import argparse
 import os
@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from sigd.wire.admin import Finding, StatusReply
 
 TEXT = """\
-Looks for what is wrong, says where, and what to do: all faults of the
-configuration, with file, line and column, and of the secrets, keys and
-certificates that it names; certificates that end soon; who may read and change
-what; sockets of systemd that do not fit it; descriptors for all connections;
-the clock; the group and the admin socket; what is not installed; ports that
-somebody else has. What a running daemon finds itself is told too. It changes
-nothing.
+Finds mistakes, and says where they are and what to do. It looks at the
+configuration (file, line and column of every fault), and at the secrets, keys
+and certificates that it names; certificates that expire soon; modes and owners
+of files; systemd's sockets; file descriptors for all connections; the clock;
+the group and the admin socket; missing packages; ports in use. It also shows
+the findings of a running daemon. It changes nothing.
 
 Without --config it checks the file that the running daemon was started with,
 or /etc/sigd/sigd.toml. Run it as root to see all.

@@ -127,7 +127,7 @@ class Folder:
         return status.st_mode & 0o7777 == file.mode and (file.mode != PRIVATE or gid is None or status.st_gid == gid)
 
     def write(self, file: File) -> None:
-        """Have a file be as it is to be: whole or not at all."""
+        """Write or remove a file: whole or not at all."""
         path = self.at(file.path)
         try:
             if file.content is None:

@@ -1,4 +1,4 @@
-"""What systemd has of sigd, as `systemctl show` tells anybody: its sockets, its configuration, how its service is."""
+"""systemd's view of sigd, from `systemctl show`: its sockets, its configuration, the state of its service."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What the kernel knows of a connection, and Python's `socket` does not tell."""
+"""Facts that the kernel knows of a connection and Python's `socket` does not offer."""
 
 import fcntl
 import sys

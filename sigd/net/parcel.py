@@ -24,7 +24,7 @@ FORMAT: Final = 2
 """Of the snapshot: another one is refused whole. It rises with every change of what is in it."""
 
 CHUNK_BYTES: Final = 262_144
-"""What is encoded before it is written: some hundred links, or a few that have much due to them."""
+"""Bytes encoded before they are written: some hundred links, or a few with long outboxes."""
 
 _MAGIC: Final = b"sigd snapshot"
 

@@ -180,7 +180,7 @@ class Reactor:
         busy = len(self.busy)
         began = self.clock() if busy or self.unread else 0.0
         self.most = turns.share(len(events) + len(self.unread))
-        # What is new comes first: it is mostly from links that have been silent.
+        # New input comes first: it is mostly from links that have been silent.
         doors, more_due = list[Door](), False
         all_read = self._read(events, doors, now) and len(events) < EVENTS_PER_ROUND
         if self.unread or busy:

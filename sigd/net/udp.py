@@ -190,7 +190,7 @@ class Datagrams:
             raise ProtocolError(ErrorCode.AUTH_FAILED, text)
 
     def channel_for(self, greeted: Greeted) -> "Channel[Place]":
-        """What carries the messages of a link that has an ID now; its cookie is used up."""
+        """Return the channel of a link that has an ID from now on, and use its cookie up."""
         place = greeted.place
         self._used.note(greeted.used, origin_key(place[0][0]), self.reactor.now)
         moves = place[1].moves

@@ -65,7 +65,7 @@ class Access:
         return None
 
     def objection(self, register: Register, caller: Caller | None, peer: str | None, unix_now: float) -> Objection:
-        """What is wrong with what a client has shown that is refused: of the entry that was nearest to be right.
+        """Return the fault of a refused credential, judged by the entry that came nearest to accepting it.
 
         Args:
             register: what it has said.

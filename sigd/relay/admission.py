@@ -255,7 +255,7 @@ class Admission:
         link.admitted()
 
     def expire_with(self, link: "Link", now: float) -> None:
-        """Have a link end when the credential that it was granted by expires, by the wall clock as it is now."""
+        """Set the end of a link to the expiry of its credential, by the wall clock as it is now."""
         proof = link.grant.proof
         link.expires_at = NEVER if proof is None or proof.expires == NEVER else self._ends(proof.expires, now)
 

@@ -21,7 +21,7 @@ FREE_PART: Final = 7 / 8
 
 PATIENCE_SECONDS: Final = 1.0
 """How long a client may take nothing of what *others* have sent to it, before that counts as not reading: five round
-trips of a slow path. Whoever has messages for it hears `peer-busy` meanwhile."""
+trips of a slow path. Senders to it get `peer-busy` in the meantime."""
 
 
 class Kind(enum.Enum):
@@ -58,7 +58,7 @@ Link = TypeVar("Link", bound=Holder)
 
 
 class Buffers(Generic[Link]):
-    """What is held for whom, in bytes.
+    """Bytes held for each link and for all together.
 
     Attributes:
         held: by link; a link that holds nothing, as nearly all do at any time, has no entry.

@@ -182,7 +182,7 @@ class Credential:
         raise NotImplementedError
 
     def objection(self, register: "Register", caller: Caller | None, unix_now: float) -> Objection:
-        """What is wrong with what the client has shown, `prove` having found nothing true in it."""
+        """Return the fault of a credential that `prove` did not accept."""
         raise NotImplementedError
 
     def grant(self, proof: Proof) -> Grant | None:
@@ -234,7 +234,7 @@ class StaticToken(_WithSecrets):
         return Proof(self, self.key[1], secret=proved) if proved else None
 
     def objection(self, register: "Register", caller: Caller | None, unix_now: float) -> Objection:
-        """What is wrong with the token."""
+        """Return the fault of the token."""
         return objections.of_token(self._secrets.values(), register.token or "")
 
 
@@ -273,7 +273,7 @@ class ExpiringToken(_WithSecrets):
         )
 
     def objection(self, register: "Register", caller: Caller | None, unix_now: float) -> Objection:
-        """What is wrong with `user` and `token`."""
+        """Return the fault of `user` and `token`."""
         return objections.of_user(self._secrets.values(), register.user or "", register.token)
 
 
@@ -360,7 +360,7 @@ class WebToken(Credential):
         return claims
 
     def objection(self, register: "Register", caller: Caller | None, unix_now: float) -> Objection:
-        """What is wrong with the token: PyJWT looks at its signature before its claims."""
+        """Return the fault of the token: PyJWT looks at its signature before its claims."""
         try:
             claims = self._claims(register)
         except self._faults as fault:
@@ -424,7 +424,7 @@ class ClientCertificate(Credential):
         return None
 
     def objection(self, register: "Register", caller: Caller | None, unix_now: float) -> Objection:
-        """What is wrong with the names."""
+        """Return the fault of the certificate's names."""
         return objections.of_certificate(() if caller is None else caller.names)
 
     def grant(self, proof: Proof) -> Grant | None:
@@ -455,7 +455,7 @@ class UnixCaller(Credential):
         return Proof(self, str(caller.uid), caller=caller) if self._matches(caller) else None
 
     def objection(self, register: "Register", caller: Caller | None, unix_now: float) -> Objection:
-        """Who it is."""
+        """Return the fault of the Unix user: it is not listed."""
         return objections.of_caller(None if caller is None else caller.uid)
 
     def grant(self, proof: Proof) -> Grant | None:

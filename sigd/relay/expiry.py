@@ -1,4 +1,4 @@
-"""What ends by the wall clock: credentials, and those for TURN. No I/O, no clock.
+"""Expiry by the wall clock, of credentials and of those for TURN. No I/O, no clock.
 
 Links hold these times on the relay's clock, like all others. When Unix time has moved against that, because the daemon
 slept or somebody set the wall clock, they are judged again.

@@ -449,7 +449,7 @@ class Link(Transport):
         return size
 
     def account(self) -> None:
-        """Have the memory for all know what it holds now: after each change of `holding`."""
+        """Report the bytes held now to the total; called after each change of `holding`."""
         self.router.buffers.hold(self, self.holding)
 
     @property

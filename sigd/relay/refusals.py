@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sigd.relay.wall import UnixAhead
 
 KIND_BYTES: Final = 24
-"""What is kept of a body where bodies are not: `{"type":"candidate","fr`."""
+"""Bytes kept of a body where bodies are not kept: `{"type":"candidate","fr`."""
 
 REFUSED_KEPT: Final = 8
 """Refusals from one peer to another: an offer, an answer and some candidates, while 24 of 32 messages stay what the

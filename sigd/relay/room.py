@@ -64,7 +64,7 @@ def _send_away(link: "Link", limit: str | None, now: float) -> None:
 
 
 def too_many_of_address() -> ProtocolError:
-    """What a client hears from whose address there are as many links as may be."""
+    """Return the error for a client whose address has the maximum number of links."""
     text = "too many connections from your address"
     return ProtocolError(ErrorCode.SERVER_FULL, text, limit="max_per_address")
 

@@ -54,7 +54,7 @@ class Transport:
         raise NotImplementedError
 
     def caller(self) -> "Caller | None":
-        """Who the transport says the client is: by its certificate, or by the kernel; None: it does not know."""
+        """The client's identity by its certificate or by the kernel; None if the transport does not know."""
         raise NotImplementedError
 
     @property
@@ -64,5 +64,5 @@ class Transport:
 
     @property
     def via(self) -> str:
-        """What carries it: `tcp`, `tls`, `unix`, `udp` or `dtls`."""
+        """The transport's name: `tcp`, `tls`, `unix`, `udp` or `dtls`."""
         raise NotImplementedError

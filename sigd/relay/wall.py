@@ -16,7 +16,7 @@ NAPS_KEPT: Final = 64
 
 
 class Shift(NamedTuple):
-    """What has moved Unix time away from the relay's clock since the last look.
+    """Distance by which Unix time has moved against the relay's clock since the last look.
 
     Attributes:
         slept: seconds for which the daemon did not run, or its machine.
@@ -97,7 +97,7 @@ class Wall:
 
 
 class Ahead:
-    """What is added to a moment on the relay's clock to make it Unix time.
+    """Differences between the relay's clock and Unix time, now and in the past.
 
     A moment before a sleep is so much longer ago. Where the wall clock was set it is right now, and was wrong before.
     """

@@ -81,7 +81,7 @@ class Server:
         return found + [f"sigd.socket has {url}, which no [[listen]] names" for url in unnamed]
 
     def differences(self) -> tuple[list[str], list[str]]:
-        """What a reload would change, files included, and what it would leave to a restart.
+        """Return the changes of a reload, files included, and those that wait for a restart.
 
         Raises:
             ConfigError: it would change nothing, for these faults.

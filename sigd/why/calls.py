@@ -51,7 +51,7 @@ class Exchange(NamedTuple):
 
 
 class Side(Struct):
-    """What one peer has said in the last ICE generation of a call, and the other one has got.
+    """Messages of one peer in the last ICE generation of a call that reached the other one.
 
     Attributes:
         peer: its ID.

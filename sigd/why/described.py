@@ -1,4 +1,4 @@
-"""What may be wrong with the descriptions of a call, alone and beside each other. Pure functions, as in `rules`."""
+"""Rules for the descriptions of a call, each by itself and offer against answer. Pure functions, as in `rules`."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -132,7 +132,7 @@ def _seen(all_calls: list[Call], finding: Finding, case: Case) -> Seen | None:
     ]
     if not recent:
         return None
-    # What else the two have said is of no use for calls with others.
+    # Other messages of the two are of no use for calls with others.
     led = [
         lead(_case(case if set(call.peers) == _peers(case) else case._replace(heard=()), call)).rule for call in recent
     ]

@@ -353,8 +353,8 @@ def _crossed(call: Call) -> bool:
 def late_answer(case: Case) -> Finding | None:
     """An answer that was made long before it came through: the answerer's stack may have given up meanwhile.
 
-    The daemon cannot see when an answer was made. What proves it is a candidate of the same generation, or an answer
-    that was refused before: an answerer that only waits for its user has neither.
+    The daemon cannot see when an answer was made. A candidate of the same generation proves it, or an answer that was
+    refused before. An answerer that only waits for its user has neither.
     """
     exchange = case.exchange
     if case.call is None or exchange is None or exchange.answer is None:

@@ -68,7 +68,7 @@ class Section(Struct):
 
     @property
     def name(self) -> str:
-        """What to call it in a text for people."""
+        """Its name in a text for people."""
         return self.kind or "other"
 
 

@@ -1,4 +1,4 @@
-"""What may be wrong with candidates as messages: lost, early, unreadable. Pure functions, as in `rules`."""
+"""Rules for candidates as messages: lost, early, unreadable. Pure functions, as in `rules`."""
 
 from collections import Counter
 

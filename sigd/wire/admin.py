@@ -353,7 +353,7 @@ class TappedReply(Reply, kw_only=True, tag="tapped"):
     refusal: str | None = None
     """The code of the error that its sender was told."""
     why: str = ""
-    """What was wrong with it, for the operator."""
+    """Its fault, for the operator."""
     times: int = 1
     """How many of the same were refused in a row, as far as the record counts them."""
     summary: str = ""

@@ -57,7 +57,7 @@ def _on_one_line(typed: str) -> str:
 
 
 def as_json(line: bytes) -> bytes:
-    """What a command names as the JSON that a program would have begun with, whatever else is wrong with it."""
+    """Return the members that a faulty command names, as the beginning of the JSON that a program would have sent."""
     name, _, rest = line.strip().partition(b" ")
     member = _NAMED.get(name)
     if member is None:

@@ -343,7 +343,7 @@ class Lines:
             self.more = bool(self.rest)
             skipped, self.skipping = self.skipping, 0
         elif too_large or self.skipping:
-            # What is skipped leaves nothing behind but an end that has begun, and a sign that its beginning was a text.
+            # A skipped text leaves nothing behind but an end that has begun, and a sign that its beginning was a text.
             begun = _BEGUN_CLOSING.search(text, known)
             frame, self.rest = b"", b"\n<" + (b"" if begun is None else begun[0])
             skipped = self.skipping = 1

@@ -45,7 +45,7 @@ _MEMBERS: Final = frozenset(name.encode() for name in _Envelope.__struct_fields_
 
 
 class Salvaged(NamedTuple):
-    """What a frame names that is no message, or only the beginning of one; from outside, and nothing of it is checked.
+    """Names found in a frame that is no message, or only the beginning of one. They are unchecked input.
 
     Attributes:
         kind: its `type`.

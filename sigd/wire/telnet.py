@@ -1,4 +1,4 @@
-"""What a telnet program mixes into the lines that a person types (RFC 854): no option is agreed to. No I/O.
+"""Telnet commands (RFC 854) in the lines that a person types: every option is refused. No I/O.
 
 Its bytes 0xFF never occur in UTF-8, so that each of them begins a sequence, wherever it stands.
 """
@@ -30,7 +30,7 @@ _MEANINGS: Final = {
 
 
 class Untangled(NamedTuple):
-    """What came, taken apart.
+    """Input divided into text and telnet commands.
 
     Attributes:
         text: what was typed, and at its end a sequence that is not complete yet.

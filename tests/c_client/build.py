@@ -34,7 +34,7 @@ extern "C"
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) { return data != NULL && size == strlen("x") ? 0 : 0; }
 """
-"""What a compiler that is there as a whole, with its C library and the runtimes that are asked for, compiles."""
+"""A program that compiles only where the compiler's C library and runtimes are installed too."""
 
 MAIN = "int main(void) { return 0; }\n"
 

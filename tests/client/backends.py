@@ -59,7 +59,7 @@ def _run(
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
-    """What a JumpingClock is to trio, for asyncio."""
+    """The counterpart of trio's JumpingClock for asyncio."""
 
     def __init__(self) -> None:
         self._now = 0.0

@@ -94,7 +94,7 @@ class JumpingTime:
 
 @contextmanager
 def jumping_time() -> Iterator[JumpingTime]:
-    """Have clients that wait go by a time that jumps."""
+    """Replace the clock of waiting clients by one that jumps."""
     with pytest.MonkeyPatch.context() as patch:
         time = JumpingTime()
         for module in (blocking, sockets):

@@ -157,7 +157,7 @@ def test_a_silence_of_our_own_making_is_none():
 
 @pytest.mark.parametrize("slept", [30, 3_600])
 def test_a_program_that_stood_still_asks_and_waits_for_the_answer(slept: float):
-    """Whatever came meanwhile is not read yet, and a ping was not sent."""
+    """Messages that came meanwhile are not read yet, and a ping was not sent."""
     bench = Bench().registers()
     bench.client.expire(bench.now + slept)
     assert bench.says() == [{"type": "ping"}]

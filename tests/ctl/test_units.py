@@ -1,4 +1,4 @@
-"""What systemd says of sigd's units, and in what their sockets do not fit a configuration."""
+"""systemd's view of sigd's units, and sockets that do not fit a configuration."""
 
 from pathlib import Path
 

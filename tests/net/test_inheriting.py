@@ -117,7 +117,7 @@ def test_those_that_only_the_unit_knows_are_plain_listeners() -> None:
 
 
 def test_those_on_a_part_of_a_listener_on_all_addresses_are_its_own() -> None:
-    """What the unit has only of it is served as the listener says, and not in plain text beside it."""
+    """Addresses that only the unit names are served as the listener says, and not in plain text beside it."""
     wide = config("tcp://0.0.0.0:7337", "udp://[::]:7337", insecure=True)
     inherited = keys("tcp://127.0.0.1:7337", "tcp://127.0.0.2:7337", "udp://[::1]:7337")
     assert with_inherited(wide, inherited) is wide

@@ -136,7 +136,7 @@ def test_a_clock_that_is_set_back_leaves_the_rest_of_its_time(noticed):
 
 
 def test_a_credential_goes_on_while_the_daemon_sleeps():
-    """What stands still is the clock of links, and not the credential's."""
+    """The clock of links stands still, and the credential's does not."""
     world = World(credentials=[expiring()])
     alice = world.peer("alice", lines=True, **user("alice", seconds=60))
     world.sleeps(100)

@@ -37,7 +37,7 @@ CREDENTIALS: dict[str, list[Credential]] = {
 
 
 def holds(peer: Peer) -> int:
-    """What the buffers of a link take."""
+    """Return the bytes that the buffers of a link take."""
     waiting = sum(map(len, peer.outbox)) + MESSAGE_BYTES * len(peer.outbox) if peer.stuck else 0
     if peer.claim is None:
         return waiting

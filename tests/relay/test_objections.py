@@ -1,4 +1,4 @@
-"""What was wrong with a credential: said to the operator, of the entry that was nearest, and never with the secret."""
+"""Faults of credentials: told to the operator, for the nearest entry, and never with the secret."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ from tests.relay.world import World
 
 
 def objection(*credentials: Any, caller: Caller | None = None, peer: str = "cam", **members: Any) -> Objection:
-    """What rules with these credentials say of a refused `register`."""
+    """Return the objection of these credentials to a refused `register`."""
     return Access(credentials, ("root*",), RATES).objection(registering(**members), caller, peer, UNIX_NOW)
 
 

@@ -1,4 +1,4 @@
-"""What is kept of refusals: counted, bounded, and never at the expense of others."""
+"""Refusals in the record: counted, bounded, and never at the expense of others."""
 
 import pytest
 

@@ -108,7 +108,7 @@ class Daemon:
         raise fault
 
     def check(self) -> None:
-        """What holds at any time."""
+        """Check the invariants that hold at any time."""
         assert self.live.reason == ""
         assert self.shown.reason in ("", "auth-expired")
         if self.overdue > 2 * LATE + STEP_SECONDS:

@@ -113,7 +113,7 @@ def test_what_was_before_a_step_is_told_by_the_clock_as_it_is_now() -> None:
 
 
 def test_only_so_many_sleeps_are_told_apart() -> None:
-    """What is before all of them is as long ago as it is."""
+    """Moments before all of them keep their age."""
     clocks = Clocks()
     before, at = clocks.now, clocks.unix
     for _ in range(3 * NAPS_KEPT):

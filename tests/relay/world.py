@@ -204,7 +204,7 @@ class World:
     # -- clocks
 
     def looks_at_the_wall(self) -> Shift | None:
-        """What the daemon does every second: judge all again by the wall clock, if it has moved."""
+        """Judge all links again if the wall clock has moved, as the daemon does every second."""
         router = self.router
         shift = router.wall.look(self.now, self.now + self.slept)
         if shift is not None:
@@ -251,7 +251,7 @@ class World:
         return peer
 
     def would_end(self, credentials: Sequence[Credential]) -> list[str]:
-        """Whose links would end under these credentials, in the order of their IDs."""
+        """Return the IDs whose links would end under these credentials, sorted."""
         return sorted(self.router.admission.would_end(Access(credentials, (), Rates.of(self.router.limits))))
 
     def changes(

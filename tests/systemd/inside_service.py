@@ -256,7 +256,7 @@ ListenStream=
 ListenDatagram=
 ListenStream=0.0.0.0:7337
 """
-"""What somebody writes who has heard of socket units (systemctl edit sigd.socket)."""
+"""A drop-in as an operator writes it by hand (systemctl edit sigd.socket)."""
 
 
 def shows_row_38_a_wider_socket_that_the_configuration_does_not_know() -> None:

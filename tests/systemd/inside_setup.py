@@ -1,4 +1,4 @@
-"""What operators do to sockets and configuration, with `sigctl setup` and without it."""
+"""Operators' changes to sockets and configuration, with `sigctl setup` and without it."""
 
 import json
 import os

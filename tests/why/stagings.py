@@ -11,7 +11,7 @@ Staging = Callable[[Stage], None]
 
 
 class Staged(NamedTuple):
-    """What is staged for a rule, what for its neighbour, and which rule leads there."""
+    """Stagings of a rule and of its neighbour, and the rule that leads in the neighbour's."""
 
     fails: Staging
     neighbour: Staging

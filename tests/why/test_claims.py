@@ -1,4 +1,4 @@
-"""Whatever two peers send, there is a verdict, in a bounded time, and it denies nothing that they sent."""
+"""Any messages of two peers have a verdict, in a bounded time, and it denies nothing that they sent."""
 
 import json
 import time

@@ -8,7 +8,7 @@ from tests.why.staged import FINGERPRINT, PASSWORD, RELAY, Stage, answer, sdp
 
 OFFER, ANSWER = sdp(RELAY, ends=True), answer(RELAY, ends=True)
 LIBWEBRTC = ("a=group:BUNDLE 0 1\r\n", "a=group:BUNDLE 0 1\r\na=msid-semantic: WMS\r\n")
-"""What makes a description one of Chromium's."""
+"""Lines that mark a description as one of Chromium's."""
 
 SHORTENED = {
     "no-last-line-end": lambda text: text.strip(),

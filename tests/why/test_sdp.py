@@ -1,4 +1,4 @@
-"""What is read of an SDP, whatever is in it."""
+"""Facts read from an SDP, with any contents."""
 
 import base64
 import json

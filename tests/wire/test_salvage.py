@@ -162,7 +162,7 @@ INSIDE = b'"x":{"to":"eve","type":["to","a"],"y":"\\"to\\":\\"eve\\""}'
 
 
 class TestSalvage:
-    """What a frame names is found in its outer object, whatever else is wrong with it."""
+    """Names are found in a frame's outer object, even if the rest is faulty."""
 
     @pytest.mark.parametrize(
         "frame",

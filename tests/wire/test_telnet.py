@@ -1,4 +1,4 @@
-"""What a telnet program mixes into lines."""
+"""Telnet commands in lines."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from sigd.wire import telnet
 from sigd.wire.framing import Lines
 
 CTRL_C = b"\xff\xf4\xff\xfd\x06"
-"""What telnet sends: interrupt process, and a request for a timing mark, until whose answer it shows nothing."""
+"""Bytes that telnet sends: interrupt process, and a request for a timing mark. It shows nothing until the answer."""
 
 
 def all_frames(split: Lines, *chunks: bytes) -> list[bytes]:

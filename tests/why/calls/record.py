@@ -126,7 +126,7 @@ Peer = NodePeer | AiortcPeer
 
 
 async def call(caller: str, callee: str, media: str, folder: Path) -> Document | None:
-    """Have two stacks call each other; None if they do not connect."""
+    """Record a call between two stacks; None if they do not connect."""
     versions, opened = dict[str, str](), set[str]()
     messages: list[Document] = []
     changed = asyncio.Event()
