@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from sigd.config import Limits
+from sigd.memory import BUFFER_PART, LINK_BYTES
 from sigd.net.ports import Port, prepare
 from sigd.net.reactor import Reactor
 from sigd.relay.limits import STRIKES_KEPT
@@ -353,6 +354,53 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self._sock.close()
+
+
+@pytest.mark.alone
+class TestDeafCrowd:
+    """Peers who fill what they may fill and read nothing, each within its limits, and stay."""
+
+    FRAMES = (65_000).to_bytes(4, "big") + b"{" + b" " * 60_000
+    ASKS = PrefixedClient.framed(b'{"type":"peers"}') * 8
+    META = "m" * 1_000
+
+    @pytest.mark.parametrize(
+        ("count", "says", "most"),
+        [
+            pytest.param(4_000, FRAMES, Limits().buffer_bytes_total, id="frames"),
+            pytest.param(1_500, ASKS, 8 << 20, id="replies"),
+            pytest.param(1_500, ASKS[: len(ASKS) // 4] + FRAMES, 32 << 20, id="both"),
+        ],
+    )
+    def test_memory_is_bounded_and_others_talk(self, tmp_path: Path, count: int, says: bytes, most: int) -> None:
+        rates = ("--set", "limits.messages_per_second=0", "--set", "limits.bytes_per_second=0")
+        total = ("--set", f"limits.buffer_bytes_total={most}")
+        with scene(tmp_path, *rates, *total) as here, contextlib.ExitStack() as clients:
+            before = highest = here.holds.kib
+            there = [clients.enter_context(self.comes(here.port, number)) for number in range(count)]
+            for number, sock in enumerate(there):
+                with contextlib.suppress(OSError):  # what the kernel does not take at once, nobody will
+                    sock.send(says)
+                if number % 50 == 0:
+                    highest = max(highest, here.holds.kib)
+            for _ in range(20):
+                highest = max(highest, here.holds.kib)
+                time.sleep(0.05)
+            print(f"{before} KiB, at most {highest}")
+            assert highest - before < (most * BUFFER_PART + count * LINK_BYTES) / 1_024
+            clients.close()
+            here.still_stands()
+            assert here.limits_hit["buffer_bytes_total"]
+
+    def comes(self, port: int, number: int) -> socket.socket:
+        """Connect, and register with as much as one may say of oneself."""
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        sock.bind((address(number), 0))
+        sock.connect(("127.0.0.1", port))
+        sock.setblocking(False)
+        sock.send(PrefixedClient.framed(as_json({"type": "register", "id": f"x{number}", "meta": {"m": self.META}})))
+        return sock
 
 
 WARM_TENTHS = 3

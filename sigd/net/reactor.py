@@ -34,7 +34,7 @@ from sigd.relay.ice import Vendor
 from sigd.relay.limits import Origin
 from sigd.relay.link import Link
 from sigd.relay.router import STOPPING, Router
-from sigd.relay.shedding import is_crowded, shed
+from sigd.relay.shedding import is_crowded
 from sigd.wire import framing
 from sigd.wire.errors import ErrorCode, ProtocolError
 
@@ -246,18 +246,18 @@ class Reactor:
     def _attend(self) -> None:
         """Write what is due, within the budget, and wake the rounds if something is left for them."""
         turns.attend_due(self)
-        if self.router.buffers.total and is_crowded(self.router):
+        buffers = self.router.buffers
+        if (buffers.total or buffers.unfinished) and is_crowded(self.router):
             self._make_room()
         # Outside of a round, as in a reload, the next one may be asleep: for deadlines, and for those who are busy now.
-        self._pressing = bool(self.busy or self.unread or self.router.due or self.router.chores)
+        self._pressing = bool(self.busy or self.unread or self.router.due or self.router.chores or buffers.unfinished)
         earliest = -math.inf if self._pressing else self.earliest
         if earliest < self._alarm.deadline:
             self._alarm.deadline = earliest
 
     def _make_room(self) -> None:
         """End links for the memory that they hold, and tell those who can be told."""
-        ended = shed(self.router, self.now, self.fail)
-        turns.attend_due(self)
+        ended = turns.make_room(self)
         if ended and (count := self._crowds.lets_through(self.now)):
             at = self.router.limits.buffer_bytes_total
             log.warning("buffers full: links that make no progress end", at=at, ended=ended, times=count)

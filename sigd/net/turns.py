@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from sigd.net.stream import MESSAGES_PER_ROUND
+from sigd.relay.shedding import shed
 
 if TYPE_CHECKING:
     from collections import deque
@@ -30,6 +31,9 @@ WRITE_SECONDS: Final = 0.001
 
 LINKS_AT_ONCE: Final = 16
 """Links between two looks at the clock, each of which costs a tenth of a message: 0.1 ms with one message each."""
+
+SHED_SECONDS: Final = 0.001
+"""Budget of a round for ending links while buffers are nearly full. What is above the limit goes at once."""
 
 DUE_PER_ROUND: Final = 64
 """Maximum number of expired deadlines per round: 10 000 at once, each a ping, are spread over 0.3 s."""
@@ -124,6 +128,14 @@ def attend_due(reactor: "Reactor") -> None:
             if reactor.clock() >= until:
                 break
     del due[:done]
+
+
+def make_room(reactor: "Reactor") -> int:
+    """End links for the memory that they hold, within the budget, and tell those who can be told; return how many."""
+    until = reactor.clock() + SHED_SECONDS
+    ended = shed(reactor.router, reactor.now, reactor.fail, lambda: reactor.clock() >= until)
+    attend_due(reactor)
+    return ended
 
 
 async def judge_all(reactor: "Reactor", ends: "Iterator[bool]") -> int:

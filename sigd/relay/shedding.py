@@ -18,22 +18,27 @@ def is_crowded(router: "Router") -> bool:
     return router.buffers.is_full(router.limits.buffer_bytes_total)
 
 
-def shed(router: "Router", now: float, failed: "Callable[[Link, Exception], None]") -> int:
+def shed(
+    router: "Router", now: float, failed: "Callable[[Link, Exception], None]", is_enough: "Callable[[], bool]"
+) -> int:
     """End links until there is room again, and return how many.
 
     Args:
         router: whose links.
         now: seconds.
         failed: is told of a link and the bug that it met.
+        is_enough: whether the rest may wait for the next round, which is asked once the limit is kept.
     """
-    buffers, ended = router.buffers, 0
-    for link in buffers.victims(router.limits.buffer_bytes_total, now):
+    buffers, ended, most = router.buffers, 0, router.limits.buffer_bytes_total
+    for link in buffers.victims(most, now):
         ended += 1
         try:
             _end(router, link, now)
         except Exception as fault:
             failed(link, fault)
         buffers.hold(link, 0)  # even if a bug has kept it from giving it back
+        if buffers.total <= most and is_enough():
+            break
     return ended
 
 

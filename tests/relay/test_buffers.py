@@ -1,5 +1,6 @@
 """The one count of all buffers, and which link goes first when they take too much."""
 
+import msgspec
 import pytest
 
 from sigd.relay.buffers import FREE_PART, SHARES, Buffers, Kind
@@ -98,6 +99,73 @@ class TestVictims:
         assert buffers.is_full(900)
 
 
+class TestVictimsOverRounds:
+    """Some links at a time, and all are looked at once for that."""
+
+    @staticmethod
+    def crowd(buffers: Buffers[Held], count: int) -> list[Held]:
+        found = [Held(idle_since=number / count) for number in range(count)]
+        for link in found:
+            buffers.hold(link, 10)
+        return found
+
+    @staticmethod
+    def first_of(buffers: Buffers[Held], most: int, now: float = 10.0) -> Held:
+        link = next(iter(buffers.victims(most, now)))
+        buffers.hold(link, 0)
+        return link
+
+    def test_the_rest_goes_next_time(self) -> None:
+        buffers: Buffers[Held] = Buffers()
+        links = self.crowd(buffers, 100)
+        assert self.first_of(buffers, 1000) is links[0]
+        for _ in range(6):
+            self.first_of(buffers, 1000)
+        assert not buffers.total > 1000 * 15 / 16
+        assert buffers.unfinished
+        assert buffers.is_full(1000)
+        assert gone(buffers, 1000) == links[7:13]
+        assert not buffers.unfinished
+        assert not buffers.is_full(1000)
+
+    def test_who_has_gone_on_meanwhile_stays(self) -> None:
+        buffers: Buffers[Held] = Buffers()
+        links = self.crowd(buffers, 100)
+        self.first_of(buffers, 1000)
+        links[1].idle_since = 9.0  # it has read something
+        buffers.hold(links[2], 9)  # it has less
+        links[3].kind = Kind.MESSAGES
+        buffers.hold(links[4], 11)
+        assert gone(buffers, 1000) == links[4:16]
+
+    def test_all_are_looked_at_again_where_those_found_do_not_suffice(self) -> None:
+        buffers: Buffers[Held] = Buffers()
+        links = self.crowd(buffers, 95)
+        self.first_of(buffers, 1000)
+        late = Held()
+        buffers.hold(late, 900)
+        for link in links[1:]:
+            buffers.hold(link, 0)
+        buffers.hold(links[1], 10)
+        assert gone(buffers, 1000) == [links[1], late]
+
+    def test_after_a_look_in_vain_there_is_a_pause(self) -> None:
+        buffers: Buffers[Held] = Buffers()
+        reads = Held(Kind.MESSAGES, idle_since=9.5)
+        buffers.hold(reads, 950)
+        assert gone(buffers, 1000) == []
+        buffers.hold(begins := Held(), 40)
+        assert gone(buffers, 1000, 10.2) == []
+        assert gone(buffers, 1000, 10.25) == [begins]
+
+    def test_the_pause_ends_where_much_has_come(self) -> None:
+        buffers: Buffers[Held] = Buffers()
+        buffers.hold(Held(Kind.MESSAGES, idle_since=9.5), 950)
+        assert gone(buffers, 1000) == []
+        buffers.hold(begins := Held(), 63)
+        assert gone(buffers, 1000) == [begins]
+
+
 def frozen(world: World, name: str) -> Peer:
     """A peer that reads nothing any more."""
     peer = world.peer(name)
@@ -130,6 +198,16 @@ class TestLinks:
         assert [other.aborted for other in others] == ["slow-consumer"] + [""] * 6
         assert alice.hears()["to"] == "bob0"
 
+    def test_some_at_a_time_once_the_limit_is_kept(self) -> None:
+        world = World(buffer_bytes_total=1024 * KIB, messages_per_second=0, bytes_per_second=0)
+        alice, others = world.peer("alice"), [frozen(world, f"bob{number}") for number in range(15)]
+        for other in others:
+            alice.says({"type": "message", "to": other.id, "data": "x" * 60 * KIB})
+        world.router.limits = msgspec.structs.replace(world.router.limits, buffer_bytes_total=800 * KIB)
+        assert shed(world.router, world.now + 2, world.failed, lambda: True) == 2
+        assert shed(world.router, world.now + 2, world.failed, lambda: True) == 1
+        assert [bool(bob.aborted) for bob in others] == [True] * 3 + [False] * 12
+
     def test_a_claim_counts_while_it_waits(self) -> None:
         world = World()
         bob = world.peer("bob")
@@ -153,7 +231,10 @@ class TestLinks:
         monkeypatch.setattr(bob, "abort", fails)
         carol.says({"type": "message", "to": "bob", "data": "x" * 38 * KIB})
         faults: list[tuple[object, type[Exception]]] = []
-        bob.stalled_since -= 2
-        assert shed(world.router, world.now, lambda link, fault: faults.append((link, type(fault)))) == 1
+
+        def failed(link: object, fault: Exception) -> None:
+            faults.append((link, type(fault)))
+
+        assert shed(world.router, world.now + 2, failed, lambda: False) == 1
         assert faults == [(bob, ZeroDivisionError)]
         assert world.router.buffers.total == 0

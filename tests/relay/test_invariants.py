@@ -189,7 +189,12 @@ class Relay(RuleBasedStateMachine):
         }
         assert router.buffers.held == {peer: held for peer in self.peers if (held := holds(peer))}
         assert router.buffers.total == sum(router.buffers.held.values())
-        assert not is_crowded(router) or all(peer.kind is Kind.MESSAGES for peer in router.buffers.held)
+        # After a look at all links in vain, a sixteenth more may come before the next one.
+        assert (
+            not is_crowded(router)
+            or router.buffers.total <= router.limits.buffer_bytes_total * 17 / 16
+            or all(peer.kind is Kind.MESSAGES for peer in router.buffers.held)
+        )
 
     def teardown(self) -> None:
         for peer in self.peers:

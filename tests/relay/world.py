@@ -277,7 +277,7 @@ class World:
                 link.attend(self.now)
             self.router.due.clear()
             if is_crowded(self.router):
-                shed(self.router, self.now, self.failed)
+                shed(self.router, self.now, self.failed, lambda: False)
             busy, self.busy = self.busy, []
             for peer in busy:
                 peer.read()
