@@ -34,9 +34,7 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 _DEAF_SECONDS: Final = 1.0
 """How long a listener is left alone when not even a refusal is possible."""
 
-_FULL: Final = ProtocolError(
-    ErrorCode.SERVER_FULL, "the server has as many links as it may: try again later", limit="max_connections"
-)
+_FULL: Final = ProtocolError(ErrorCode.SERVER_FULL, "the server is full: try again later", limit="max_connections")
 
 
 class Entrance:

@@ -114,7 +114,7 @@ class Admission:
         """
         limits = self._router.limits
         if self.origins.udp_links >= limits.udp_links:
-            text = "the server has as many links over UDP as it may: try again later"
+            text = "the server is full over UDP: try again later"
             raise ProtocolError(ErrorCode.SERVER_FULL, text, limit="udp_links")
         if self.excess_by_datagram(origin) >= 0:
             raise too_many_datagram_links()

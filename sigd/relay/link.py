@@ -255,7 +255,7 @@ class Link(Transport):
             self.router.limits_hit[limit] += 1
             return
         offences.noticed_at = now
-        text = "too much in too short a time: what you send waits, nothing of it is lost"
+        text = "rate limit exceeded: further messages are delayed, none is lost"
         fault = ProtocolError(ErrorCode.RATE_LIMITED, text, retry_after_ms=math.ceil(wait * 1000), limit=limit)
         self.router.refuse(self, fault, now)
 

@@ -353,7 +353,7 @@ class Router:
             link.abort(link.reason)
         elif now >= link.stalled_since + limits.stall_timeout_ms / 1000:
             link.drop_unsent(now, keep=link.committed)
-            text = "what was due was not read in time"
+            text = "the client did not read its messages in time"
             link.refuse(ProtocolError(ErrorCode.SLOW_CONSUMER, text, limit="stall_timeout_ms"))
         elif link.state is State.NEW and now >= link.opened + register_timeout_ms(link, limits) / 1000:
             text = f"no register came within {register_timeout_ms(link, limits) / 1000:g} s"

@@ -48,5 +48,5 @@ def _end(router: "Router", link: "Link", now: float) -> None:
         router.count(fault)
         link.abort(fault.code)  # it does not read: nothing can be said to it
     else:
-        text = "the server has no memory left for what is begun and not finished: try again later"
+        text = "no memory left for unfinished frames: try again later"
         router.refuse(link, ProtocolError(ErrorCode.SERVER_FULL, text, limit=LIMIT), now, link.begun)
