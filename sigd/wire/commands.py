@@ -48,11 +48,14 @@ def parse(line: bytes, max_depth: int) -> ClientMessage | None:
 
 
 def _on_one_line(typed: str) -> str:
-    """Return the command on one line: each line of SDP ends in CR LF (RFC 8866), other text LF between its own."""
+    """Return the command on one line: each line of SDP ends in CR LF (RFC 8866), other text LF between its own.
+
+    SDP has no empty line, and no stack reads one. A terminal makes one of each CR LF that is pasted into it.
+    """
     command, _, text = typed.replace("\r\n", "\n").replace("\\", "\\\\").partition("\n")
     command = command.rstrip().removesuffix("<<")
     if not command.startswith("send") and text:
-        text = f"{text}\n".replace("\n", "\r\n")
+        text = "".join(f"{line}\r\n" for line in text.split("\n") if line)
     return command + text.replace("\r", r"\r").replace("\n", r"\n")
 
 

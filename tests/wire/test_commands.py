@@ -37,6 +37,7 @@ TYPED: list[tuple[str, ClientMessage]] = [
     ("offer bob <<\nv=0", Offer(to="bob", sdp="v=0\r\n")),
     ("offer bob <<\nv=0\ns=-\n", Offer(to="bob", sdp="v=0\r\ns=-\r\n")),
     ('answer bob << \r\nv=0\r\na=x:\\r "\r\n', Answer(to="bob", sdp='v=0\r\na=x:\\r "\r\n')),
+    ("offer bob <<\nv=0\r\n\r\ns=-\n\n", Offer(to="bob", sdp="v=0\r\ns=-\r\n")),  # CR LF, pasted into a terminal
     (" send  bob  << \nhello\n\n  there\n", Message(to="bob", data=Raw(b'"hello\\n\\n  there"'))),
     ("who", Peers()),
     ("who cam", Peers(prefix="cam")),
