@@ -67,10 +67,12 @@ class Units(NamedTuple):
     @property
     def why_down(self) -> str:
         """Why the service does not serve, in a line for people; nothing where it does, or may yet."""
-        if self.substate == "auto-restart" or self.state == "failed" or (self.state == "activating" and self.restarts):
+        reason = self.status.partition("cannot start: ")[2]
+        # A new attempt has taken the reason of the last one away, and may serve.
+        tried = self.state == "activating" and self.restarts and reason
+        if tried or self.substate == "auto-restart" or self.state == "failed":
             again = ", and is tried again each second" if self.state == "activating" else ""
-            reason = self.status.partition("cannot start: ")[2] or "its log says why"
-            return f"the service does not start{again}: {reason}; see `journalctl -u sigd -n 20`"
+            return f"the service does not start{again}: {reason or 'its log says why'}; see `journalctl -u sigd -n 20`"
         return ""
 
 

@@ -72,6 +72,12 @@ def test_why_nothing_serves(state: tuple[str, str, int], why: str) -> None:
     assert said.partition("; see ")[0] == why
 
 
+def test_an_attempt_that_has_not_failed_yet_may_serve() -> None:
+    assert Units(None, None, "listening", "activating", "start", 3).why_down == ""
+    for state in (("activating", "auto-restart", 3), ("failed", "failed", 3)):
+        assert "its log says why" in Units(None, None, "listening", *state).why_down
+
+
 def test_sockets_that_fit_are_no_finding() -> None:
     listen = ["tcp://0.0.0.0:7337", "udp://[::1]:7337", "unix:/run/sigd/sigd.sock?mode=0660", "tcp://127.0.0.1:0"]
     assert found(listen, ["tcp://0.0.0.0:7337", "udp://[::1]:7337", "unix:/run/sigd/sigd.sock"]) == []
