@@ -106,11 +106,19 @@ def parse_host_and_port(written: str, start: str, usual: int, hint: str = "") ->
     match = _HOST_AND_PORT.fullmatch(written)
     if not match or int(match["port"] or 0) > LARGEST_PORT:
         raise ValueError(f"behind {start} come HOST:PORT, the port from 0 to {LARGEST_PORT}, and nothing else")
-    return _parse_host(match["host"], hint), int(match["port"]) if match["port"] else None
+    return parse_host(match["host"], hint), int(match["port"]) if match["port"] else None
 
 
-def _parse_host(written: str, hint: str) -> str:
-    """Return the host in the one form that compares: addresses at their shortest, names in small letters."""
+def parse_host(written: str, hint: str) -> str:
+    """Return the host in the one form that compares: addresses at their shortest, names in small letters.
+
+    Args:
+        written: the host; an IPv6 address in brackets.
+        hint: what the message says behind "no host name or address".
+
+    Raises:
+        ValueError: it is neither; the text says so.
+    """
     try:
         if written.startswith("["):
             return str(ipaddress.IPv6Address(written[1:-1]))

@@ -58,7 +58,7 @@ CERTBOT: Final = "/etc/letsencrypt/live"
 HOOK: Final = "/etc/letsencrypt/renewal-hooks/deploy/sigd"
 
 BEFORE: Final = ".before-setup"
-"""Behind the name of a configuration: what it was before."""
+"""Behind the name of a configuration: what it was before; .2 and so on where somebody's edits lie there already."""
 
 SYSTEMCTL_SECONDS: Final = 90.0
 """A stop takes `drain_ms` and some seconds, at most what systemd waits for it."""
@@ -83,11 +83,18 @@ def describe(commands: Commands) -> None:
 
 
 def _name(written: str) -> str:
-    from sigd.config.listen import parse_host_and_port
+    from sigd.config.listen import parse_host
+    from sigd.toml_places import shown
 
-    host, port = parse_host_and_port(f"[{written}]" if ":" in written else written, "tls://", 7337)
-    if not host or port is not None:
-        raise argparse.ArgumentTypeError(f'"{written}" is no host name or address')
+    # With the dot of the root no certificate names a host.
+    name = written.removesuffix(".")
+    try:
+        host = parse_host(f"[{name}]" if name.count(":") > 1 else name, "")
+    except ValueError:
+        host = ""
+    if host in {"", "0.0.0.0", "::"}:
+        hint = "it goes by its name alone, as in sigd.example.net, or by an address; --port is for the port"
+        raise argparse.ArgumentTypeError(f'"{shown(written)}" is no host name or address of a server: {hint}')
     return host
 
 
@@ -103,6 +110,8 @@ def _setup(options: argparse.Namespace) -> int:
     _check_options(options)
     if options.root == "/" and not options.dry_run and os.geteuid() != 0:
         raise EndedError(EXIT_REFUSED, "needs root: sudo sigctl setup, or --dry-run to see what it would do")
+    if not os.path.isdir(options.root):
+        raise EndedError(EXIT_FAULT, f"{options.root}: no such directory")
     steps = _Setup(options, Folder(options.root))
     steps.take()
     if options.json:
@@ -178,18 +187,20 @@ class _Setup:
         urls = _urls(options.port or 7337, udp=options.udp)
         wanted = setup_files.configuration(urls, certificate, key, SECRET)
         if not options.force and config != wanted and not setup_files.is_unedited(config):
+            kept = folder.place_for(DEFAULT_CONFIG + BEFORE, config)
             raise EndedError(
                 EXIT_REFUSED,
                 f"{DEFAULT_CONFIG} has been edited: nothing was changed",
                 "either change its [[listen]] yourself, then run: sudo sigctl setup",
-                f"or have it written anew, the old one being kept as {DEFAULT_CONFIG}{BEFORE}: --force",
+                f"or have it written anew, the old one being kept as {kept}: --force",
             )
         yield from self._certificate(certificate, key)
         if folder.content(SECRET) is None:
             yield File(SECRET, setup_files.secret(), setup_files.PRIVATE)
         if config not in {None, wanted}:
-            yield File(DEFAULT_CONFIG + BEFORE, config, setup_files.PRIVATE)
-            self._undo = f"sudo mv {DEFAULT_CONFIG}{BEFORE} {DEFAULT_CONFIG} && sudo sigctl setup"
+            before = folder.place_for(DEFAULT_CONFIG + BEFORE, config)
+            yield File(before, config, setup_files.PRIVATE)
+            self._undo = f"sudo mv {before} {DEFAULT_CONFIG} && sudo sigctl setup"
         yield File(DEFAULT_CONFIG, wanted)
 
     def _certificate(self, certificate: str, key: str) -> "Iterator[File]":

@@ -116,6 +116,14 @@ class Folder:
         except OSError as fault:
             raise EndedError(EXIT_REFUSED, f"{path}: {fault.strerror}") from None
 
+    def place_for(self, path: str, content: bytes | None) -> str:
+        """Return the path, or one like it, where a content can be kept without another that somebody has edited."""
+        place, number = path, 1
+        while not is_unedited(there := self.content(place)) and there != content:
+            number += 1
+            place = f"{path}.{number}"
+        return place
+
     def is_as(self, file: File) -> bool:
         """Return whether a file is as it is to be, its permissions included."""
         if self.content(file.path) != file.content:

@@ -94,6 +94,20 @@ def test_a_configuration_that_was_edited_is_kept(image: Path, sigctl: Sigctl) ->
     assert sigctl("setup", "--root", str(image), "--tls", NAME, "--force")[0] == 0
     assert Path(f"{file}.before-setup").read_bytes() == before["/etc/sigd/sigd.toml"]
     assert is_unedited(file.read_bytes())
+    assert sigctl("setup", "--root", str(image), "--tls", NAME, "--port", "7443")[0] == 0
+    assert Path(f"{file}.before-setup").read_bytes() == before["/etc/sigd/sigd.toml"], "what somebody has edited stays"
+    file.write_text('listen = ["tcp://127.0.0.1:7338"]\n')
+    assert f"{file.name}.before-setup.2: --force" in sigctl("setup", "--root", str(image), "--tls", NAME)[2]
+
+
+def test_the_dot_of_the_root_is_no_part_of_a_name(image: Path, sigctl: Sigctl) -> None:
+    assert sigctl("setup", "--root", str(image), "--tls", f"{NAME}.")[0] == 0
+    assert f"/etc/sigd/{NAME}.pem" in files(image)
+
+
+def test_an_image_that_is_not_there_is_not_made(tmp_path: Path, sigctl: Sigctl) -> None:
+    assert sigctl("setup", "--root", str(tmp_path / "x"), "--tls", NAME)[2].endswith("x: no such directory\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_name_the_sockets_are_made_to_fit_what_is_there(image: Path, sigctl: Sigctl) -> None:
@@ -149,7 +163,10 @@ def test_a_certificate_without_its_key_changes_nothing(image: Path, sigctl: Sigc
         (["--udp"], "--udp goes with --tls NAME"),
         (["--tls", NAME, "--key", "k"], "--certificate and --key go together"),
         (["--tls", NAME, "--key", "/nowhere", "--certificate", "/nowhere"], "/nowhere: no such file"),
-        (["--tls", "a b"], "argument --tls"),
+        *(
+            (["--tls", name], f'argument --tls: "{name}" is no host name or address of a server: it goes by')
+            for name in ("", "a b", "https://x", "x:443", "*.example.net", "../x", "0.0.0.0", "::", "1.2.3")
+        ),
         (["--tls", NAME, "--port", "70000"], "argument --port"),
     ],
 )
