@@ -1,11 +1,24 @@
 """sigd, a WebRTC signaling daemon.
 
-Reading order: wire/errors, wire/messages and wire/said (the map of the protocol), wire/framing, wire/commands;
-relay/link, relay/registry, relay/router (the rules), relay/access (who may be whom), relay/limits; net/stream,
-net/reactor, net/turns (sockets), net/clock and relay/wall (time); server (puts it together), config, cli. Datagrams:
-wire/datagram with wire/sending and wire/receiving, wire/greeting, net/udp, net/datagram_link, and net/dtls beside them.
-As a service: systemd, server/service, server/restarting with net/handover; relay/record and why (why a call failed),
-control (what is asked), ctl (sigctl, who asks), metrics, log.
+Reading order, after wire/errors, wire/messages and wire/said (the map of the protocol):
+
+1. Frames: wire/framing, wire/commands, wire/telnet; wire/salvage (faulty frames), text (characters that do not show).
+2. Rules: relay/link with relay/transport, relay/registry, relay/router; relay/access and relay/credentials (identity),
+   relay/objections (their faults); relay/admission and relay/limits.
+3. Strangers and memory: relay/strangers and relay/room (places), relay/buffers and relay/shedding (bytes), memory
+   (limits against the control group).
+4. Time: wire/awake and net/clock (sleep), relay/deadlines, relay/wall and relay/expiry (wall clock),
+   server/timekeeping.
+5. Sockets: net/stream, net/reactor, net/turns (fairness), net/entrance, net/opening, net/kernel.
+6. Datagrams: wire/datagram with wire/sending and wire/receiving, wire/greeting, net/udp with net/used_cookies,
+   net/datagram_link, and net/dtls beside them.
+7. The daemon: server (puts it together), config, rules, cli. As a service: systemd, server/service, server/restarting
+   with net/handover.
+8. Failed calls: relay/record with relay/refusals and relay/noting; why (sdp, candidates and addresses read; flaws,
+   rules, described and trickling judge).
+9. Questions: control (the admin socket), ctl (sigctl; setup, check and units for servers), metrics, log.
+10. client, for programs in Python.
+
 Imports go one way: wire <- relay <- net <- server <- cli; client uses wire alone, and config uses none of them.
 """
 
