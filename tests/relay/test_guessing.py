@@ -4,6 +4,7 @@ import pytest
 
 from sigd.relay import limits
 from sigd.relay.credentials import Caller, Proof, StaticToken
+from sigd.wire.errors import Objection
 from sigd.wire.messages import Register
 from tests.relay.issued import expiring, rule, static, unix, user
 from tests.relay.world import World
@@ -32,8 +33,8 @@ def test_after_five_in_a_minute_nothing_is_looked_at_for_30_s_row_16():
     assert world.connects("192.0.2.7").registers("alice", token="t")["type"] == "registered"
 
 
-class Counted(StaticToken):
-    """A credential that counts how often it was looked at."""
+class Watched(StaticToken):
+    """A credential that counts how often anything about what is shown was computed."""
 
     looked_at = 0
 
@@ -41,14 +42,24 @@ class Counted(StaticToken):
         self.looked_at += 1
         return super().prove(register, caller, unix_now)
 
+    def objection(self, register: Register, caller: Caller | None, unix_now: float) -> Objection:
+        self.looked_at += 1
+        return super().objection(register, caller, unix_now)
 
-def test_while_locked_a_credential_is_not_even_looked_at():
-    entry = Counted("file", rule(), [b"t"])
+
+@pytest.mark.parametrize("token", ["t", "t ", "guessed"])
+def test_while_locked_a_credential_is_not_even_looked_at(token):
+    """Neither to judge it nor to find out for the operator what is wrong with it: both tell by the time they take."""
+    entry = Watched("file", rule(), [b"t"])
     world = World(credentials=[entry])
-    for _ in range(9):
+    for _ in range(5):
+        before = entry.looked_at
         guesses(world, "alice")
-    assert world.connects("192.0.2.7").registers("alice", token="t")["retryAfterMs"] == 30_000
-    assert entry.looked_at == 5
+        assert entry.looked_at > before, "each guess is looked at until then"
+    before = entry.looked_at
+    for _ in range(4):
+        assert world.connects("192.0.2.7").registers("alice", token=token)["retryAfterMs"] == 30_000
+    assert entry.looked_at == before
 
 
 @pytest.mark.parametrize(
