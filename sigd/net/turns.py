@@ -33,7 +33,7 @@ LINKS_AT_ONCE: Final = 16
 """Links between two looks at the clock, each of which costs a tenth of a message: 0.1 ms with one message each."""
 
 SHED_SECONDS: Final = 0.001
-"""Budget of a round for ending links while buffers are nearly full. What is above the limit goes at once."""
+"""Budget of a round for ending links while buffers are nearly full. Above the limit itself they end at once."""
 
 DUE_PER_ROUND: Final = 64
 """Maximum number of expired deadlines per round: 10 000 at once, each a ping, are spread over 0.3 s."""
