@@ -388,8 +388,7 @@ class Reactor:
     def shake_hands(self, link: Stream, context: ssl.SSLContext, scope: trio.CancelScope) -> None:
         """Have a link speak TLS, and read it again when it does; unless it ends before, which cancels the scope."""
         self.router.admission.begin(link, self.now)
-        self.watch_for(link.fd, link.interest, 0)
-        link.interest = 0
+        link.rearm()
         self._nursery.start_soon(self._shake_hands, link, context, scope)
 
     async def _shake_hands(self, link: Stream, context: ssl.SSLContext, scope: trio.CancelScope) -> None:
@@ -410,8 +409,7 @@ class Reactor:
             link.abort(why_not)
         else:
             link.opening = None
-            self.watch_for(link.fd, 0, IN)
-            link.interest = IN
+            link.rearm()
             link.readable(self.now)  # it may have come with the last of the handshake
 
     def receive_first_line(self, link: Link, line: bytes, now: float) -> None:

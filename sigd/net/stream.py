@@ -352,7 +352,8 @@ class Stream(ClosingLink):
 
     def rearm(self) -> None:
         """Have epoll watch for what this link can make use of now."""
-        interest = 0 if self._ended or self.busy or (self.held and not self.closing) else IN
+        shaking = self.opening is not None and self.opening.shaking is not None  # the handshake waits by itself
+        interest = 0 if self._ended or self.busy or shaking or (self.held and not self.closing) else IN
         if self.stuck:
             interest |= OUT
         if interest != self.interest and not self.over:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from trio.testing import wait_all_tasks_blocked
 
 from sigd.net.reactor import Reactor
+from sigd.net.turns import LINKS_AT_ONCE
 from sigd.relay.strangers import BEGUN_SECONDS
 from sigd.wire.framing import TLS_ALERT
 from tests import certificates
@@ -192,6 +193,19 @@ class TestHandshake:
             assert len(daemon.reactor) == 40
             assert daemon.router.limits_hit["tls_handshakes"] > 0
             assert daemon.router.limits_hit["tls_handshake_timeout_ms"] == 0
+
+    async def test_those_whose_first_byte_waits_for_its_turn(self, daemon: Daemon) -> None:
+        """More at once than a round has time for: they are read in later ones, and shake hands like the others."""
+        raw = [await daemon.connect("lines", url=daemon.tls_url) for _ in range(3 * LINKS_AT_ONCE)]
+        daemon.reactor.clock = itertools.count(0.0, 1.0).__next__  # each look is behind the end of each budget
+        hellos = [Handshake() for _ in raw]
+        for client, hello in zip(raw, hellos, strict=True):
+            sends_at_once(client, hello.says())
+        for client, hello in zip(raw, hellos, strict=True):
+            while not hello.done:
+                await client.sends(hello.says(await client.sock.recv(65_536)))
+        assert len(daemon.reactor) == len(raw)
+        assert daemon.router.closed.total() == 0
 
     async def test_a_crowd_does_not_evict_itself(self, serving: Serving) -> None:
         """More at once than may be unregistered: nobody is taken in while those before have not shaken hands."""
