@@ -301,12 +301,15 @@ class Lines:
             chunk = bytes(self.rest[-begun:]) + chunk
             self.rest = self.rest[:-begun]
         text, said = telnet.untangle(chunk)
+        end = len(text) - telnet.begun(text)
         try:
-            return [*self._lines(text, most), *said]
+            return [*self._lines(text[:end], most), *said]
         except ProtocolError:
             if not said:
                 raise
             return said  # a telnet program that waits for its answer would not show the error
+        finally:
+            self.rest += text[end:]  # even where the line that it is in is passed over
 
     def _kept(self, frames: list[bytes], rest: bytes) -> Sequence[bytes]:
         if len(rest) > self.limit + 1:  # + 1: a CR that may belong to the line's end

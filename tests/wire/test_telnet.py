@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sigd.wire import telnet
-from sigd.wire.framing import Lines
+from sigd.wire.framing import Lines, TooLong
 
 CTRL_C = b"\xff\xf4\xff\xfd\x06"
 """Bytes that telnet sends: interrupt process, and a request for a timing mark. It shows nothing until the answer."""
@@ -86,3 +86,13 @@ def test_an_interrupt_in_a_text_of_several_lines_is_heard():
     assert all_frames(split, b"send bob <<\nhel\xff", b"\xf1lo\n") == []
     assert all_frames(split, CTRL_C) == [b"\xff\xfd\x06", b"quit"]
     assert all_frames(split, b".\n") == [b"send bob <<\nhello\n"]
+
+
+@pytest.mark.parametrize("before", [b"x" * 200, b"send b <<\n" + b"x" * 200], ids=["line", "text"])
+def test_a_sequence_in_two_chunks_of_what_is_passed_over(before: bytes):
+    """Telnet shows nothing until it is answered, whatever its person has pasted before."""
+    split = Lines(100)
+    with pytest.raises(TooLong):
+        all_frames(split, before)
+    assert all_frames(split, b"x\xff", b"\xf4\xff", b"\xfd", b"\x06") == [b"quit", b"\xff\xfd\x06"]
+    assert all_frames(split, b"x\n.\n", b"who\n")[-1:] == [b"who"]
