@@ -1,6 +1,7 @@
 """One connection to the admin socket: frames in, frames out, and how long either may take. It knows no question."""
 
 from collections import deque
+from collections.abc import Callable, Hashable
 from typing import Final
 
 import trio
@@ -40,8 +41,12 @@ class Asker:
         lines: whether it speaks lines; None: it has said nothing yet.
     """
 
-    def __init__(self, sock: trio.socket.SocketType, process: Process) -> None:
+    # `reserve`: is told how many bytes of an answer wait for it, see `Buffers.reserve`.
+    def __init__(
+        self, sock: trio.socket.SocketType, process: Process, reserve: Callable[[Hashable, int], None]
+    ) -> None:
         self.process = process
+        self._reserve = reserve
         self.lines: bool | None = None
         self._sock = sock
         self._split: Splitter | None = None
@@ -116,6 +121,13 @@ class Asker:
         Raises:
             Gone: they were not read.
         """
+        self._reserve(self, len(data))
+        try:
+            await self._send(data)
+        finally:
+            self._reserve(self, 0)
+
+    async def _send(self, data: bytes) -> None:
         with memoryview(data) as rest:
             sent = 0
             while sent < len(rest):

@@ -93,7 +93,8 @@ class Desk:
             try:
                 sock.setblocking(False)
                 process = process_of(sock)
-                await self._serve_one(Asker(trio.socket.from_stdlib_socket(sock), process))
+                reserve = self._server.router.buffers.reserve
+                await self._serve_one(Asker(trio.socket.from_stdlib_socket(sock), process, reserve))
             except Gone as gone:
                 log.debug("admin left", reason=gone)
             except Exception as fault:

@@ -76,9 +76,13 @@ class Tap:
             self._due.clear()
             self._scope.cancel()
         else:
-            self._size += size
+            self._account(size)
             self._due.append(passed)
             self._came.set()
+
+    def _account(self, more: int) -> None:
+        self._size += more
+        self._router.buffers.reserve(self, self._size)
 
     async def run(self) -> None:
         """Tell of what passes until the reader leaves, or is cut."""
@@ -103,6 +107,7 @@ class Tap:
         finally:
             if self.take in router.taps:
                 router.taps.remove(self.take)
+            router.buffers.reserve(self, 0)
             log.info("tap ended", reason="does not read" if self.is_cut else why, uid=process.uid, pid=process.pid)
 
     async def _see_it_leave(self) -> None:
@@ -123,7 +128,7 @@ class Tap:
             await self._came.wait()
             some, size = self._next()
             await self._send(some)
-            self._size -= size
+            self._account(-size)
 
     def _next(self) -> tuple[list[Passed], int]:
         """The first that are due, and how much of the outbox is theirs until they are sent."""

@@ -1,7 +1,7 @@
 """HTTP on loopback for who watches the daemon: as little of it as that takes, and nothing in it hurts the relay."""
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from email.utils import formatdate
 from typing import Final
 
@@ -103,7 +103,8 @@ class _Service:
                 continue
             if len(self._open) >= MOST_CONNECTIONS:
                 self._make_room()
-            conversation = _Conversation(trio.SocketStream(sock), self._answers, self.note_progress)
+            reserve = self._reactor.router.buffers.reserve
+            conversation = _Conversation(trio.SocketStream(sock), self._answers, self.note_progress, reserve)
             self._open[conversation] = None
             nursery.start_soon(self._converse, sock, conversation)
 
@@ -139,9 +140,14 @@ class _Conversation:
     """
 
     def __init__(
-        self, stream: trio.SocketStream, answers: Answers, note_progress: "Callable[[_Conversation], None]"
+        self,
+        stream: trio.SocketStream,
+        answers: Answers,
+        note_progress: "Callable[[_Conversation], None]",
+        reserve: Callable[[Hashable, int], None],
     ) -> None:
         self.idle = True
+        self._reserve = reserve
         self._note_progress = note_progress
         self._stream = stream
         self._answers = answers
@@ -221,7 +227,11 @@ class _Conversation:
         if self._asked_with != b"HEAD":
             data += self._http.send(h11.Data(data=answer.body)) or b""
         data += self._http.send(h11.EndOfMessage()) or b""
-        await self._stream.send_all(data)
+        self._reserve(self, len(data))
+        try:
+            await self._stream.send_all(data)
+        finally:
+            self._reserve(self, 0)
 
     async def _part(self) -> None:
         await self._stream.send_eof()

@@ -198,10 +198,22 @@ async def test_who_is_silent_may_stay_for_ten_minutes(desk: Asking) -> None:
     assert within(trio.current_time() - began, IDLE_SECONDS)
 
 
-async def test_who_does_not_read_an_answer_is_cut(desk: Asking) -> None:
+async def test_who_does_not_read_an_answer_is_cut(desk: Asking, daemon: Daemon) -> None:
     operator = await desk.operator()
-    with pytest.raises((BrokenPipeError, ConnectionResetError)):
-        await operator.says(*[STATUS] * 100_000)
+    waiting: list[int] = []
+    async with trio.open_nursery() as nursery:
+
+        async def looks() -> None:
+            while True:
+                await trio.sleep(1.0)
+                waiting.append(daemon.router.buffers.total)
+
+        nursery.start_soon(looks)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            await operator.says(*[STATUS] * 100_000)
+        nursery.cancel_scope.cancel()
+    assert max(waiting) > 500, "it counts among all buffers"
+    assert daemon.router.buffers.total == 0
     assert (await desk.asks("closed"))["type"] == "closed"
 
 
