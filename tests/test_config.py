@@ -397,7 +397,8 @@ def test_render_explains_every_key() -> None:
     assert text.startswith("# Allow listening beyond loopback without credentials:")
     assert "\n# Where clients connect. A plain URL may stand for a table," in text
     assert (
-        "\n[limits]\n\n# Most connections; never above RLIMIT_NOFILE - 64. Past it: server-full,\n# close.\n"
+        "\n[limits]\n\n# Maximum number of connections; never above RLIMIT_NOFILE - 64. Beyond it:\n"
+        "# server-full, close.\n"
         "# Takes an integer from 1 to 1073741824; default 10000. A change needs a\n# restart.\n"
         "max_connections = 10000\n\n"
     ) in text

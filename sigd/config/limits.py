@@ -56,7 +56,7 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=MOST_CONNECTIONS,
-            description="Most connections; never above RLIMIT_NOFILE - 64. Past it: server-full, close.",
+            description="Maximum number of connections; never above RLIMIT_NOFILE - 64. Beyond it: server-full, close.",
             extra={"restart": True},  # descriptors are asked for once
         ),
     ] = 10_000
@@ -75,7 +75,7 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=0,
             le=MOST_CONNECTIONS,
-            description="Maximum number of them from one address (IPv6: one /64); at most max_unregistered; 0: no"
+            description="Maximum number of those from one address (IPv6: one /64); at most max_unregistered; 0: no"
             " limit. Beyond it one of that address makes room, as above.",
         ),
     ] = 256
@@ -100,13 +100,13 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=MOST_CONNECTIONS,
-            description="Most TLS handshakes that are computed before everybody else has a turn; the others wait. One"
+            description="Maximum number of TLS handshakes computed before others have a turn; further ones wait. One"
             " that waits for its client does not count.",
         ),
     ] = 1
     tls_handshake_timeout_ms: Annotated[
         Milliseconds,
-        msgspec.Meta(ge=1, le=DAY_MS, description="How long a TLS or DTLS handshake may take. Past it: close."),
+        msgspec.Meta(ge=1, le=DAY_MS, description="Timeout for a TLS or DTLS handshake. Beyond it: close."),
     ] = 5_000
     register_timeout_ms: Annotated[
         Milliseconds,
@@ -114,7 +114,7 @@ class Limits(Table, frozen=True):
             ge=1,
             le=DAY_MS,
             description="From the accept until a client that speaks length-prefixed has registered."
-            " Past it: register-timeout, close.",
+            " Beyond it: register-timeout, close.",
         ),
     ] = 10_000
     register_timeout_lines_ms: Annotated[
@@ -130,7 +130,7 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=DAY_MS,
-            description="First to last byte of a length-prefixed frame; lines have 60 s. Past it: close.",
+            description="First to last byte of a length-prefixed frame; lines have 60 s. Beyond it: close.",
         ),
     ] = 10_000
     max_frame_unregistered: Annotated[
@@ -138,7 +138,7 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=LEAST_FRAME,
             le=LARGEST_FRAME,
-            description="Largest frame before registration; at most max_frame. Past it: bad-frame, close.",
+            description="Largest frame before registration; at most max_frame. Beyond it: bad-frame, close.",
         ),
     ] = 4_096
     max_frame: Annotated[
@@ -146,21 +146,21 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=LEAST_FRAME,
             le=LARGEST_FRAME,
-            description="Largest frame; at most outbox_bytes - 4. Past it: the frame is skipped, too-large, and the"
+            description="Largest frame; at most outbox_bytes - 4. Beyond it: the frame is skipped, too-large, and the"
             " connection goes on; a length-prefixed one above 16 times as much: bad-frame, close.",
         ),
     ] = 65_536
     max_depth: Annotated[
         int,
-        msgspec.Meta(ge=1, le=512, description="Deepest nesting of what is relayed. Past it: bad-message."),
+        msgspec.Meta(ge=1, le=512, description="Deepest nesting of what is relayed. Beyond it: bad-message."),
     ] = 16
     outbox_bytes: Annotated[
         Bytes,
         msgspec.Meta(
             ge=1,
             le=LARGEST_SIZE,
-            description="Most that may wait for one client; at most buffer_bytes_total. Past it: peer-busy to"
-            " the sender. A message that the recipient takes at all always fits an empty outbox.",
+            description="Maximum size of one client's outbox; at most buffer_bytes_total. Beyond it: peer-busy to the"
+            " sender. A message that the recipient takes at all always fits an empty outbox.",
         ),
     ] = 262_144
     outbox_bytes_per_sender: Annotated[
@@ -168,7 +168,7 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=LARGEST_SIZE,
-            description="Most of it from one sender; at most outbox_bytes. Past it: peer-busy to the sender.",
+            description="Maximum part of it from one sender; at most outbox_bytes. Beyond it: peer-busy to the sender.",
         ),
     ] = 65_536
     outbox_bytes_own: Annotated[
@@ -176,8 +176,8 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=LARGEST_SIZE,
-            description="Most that may wait for one client of the server's own replies to it."
-            " Past it: the client is not read until it has taken them.",
+            description="Maximum size of the server's own replies in one outbox. Beyond it: the"
+            " client is not read until it has taken them.",
         ),
     ] = 65_536
     buffer_bytes_total: Annotated[
@@ -195,7 +195,7 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=DAY_MS,
-            description="How long a client may take nothing of its outbox. Past it: slow-consumer, close.",
+            description="Timeout for a client that takes nothing of its outbox. Beyond it: slow-consumer, close.",
         ),
     ] = 10_000
     messages_per_second: Annotated[
@@ -221,22 +221,22 @@ class Limits(Table, frozen=True):
     auth_failures_per_minute: Annotated[
         Rate,
         msgspec.Meta(
-            description="Wrong credentials from one address for one ID in a minute; 0: no limit. Past it:"
+            description="Wrong credentials from one address for one ID in a minute; 0: no limit. Beyond it:"
             " auth-failed without a look at them, for 30 s."
         ),
     ] = 5
     takeovers_per_minute: Annotated[
         Rate,
         msgspec.Meta(
-            description="How often one ID may be taken over in a minute, or its holder be asked whether it"
-            " still lives; 0: no limit. Past it: id-taken, for 30 s."
+            description="Maximum number of take-overs of one ID in a minute, pings to its holder for a claim"
+            " included; 0: no limit. Beyond it: id-taken, for 30 s."
         ),
     ] = 5
     misses_per_minute: Annotated[
         Rate,
         msgspec.Meta(
-            description="Messages to absent peers that one peer may send in a minute; 0: no limit."
-            " Past it: rate-limited instead of peer-unavailable."
+            description="Maximum number of messages from one peer to absent ones in a minute; 0: no limit."
+            " Beyond it: rate-limited instead of peer-unavailable."
         ),
     ] = 60
     keepalive_ms: Annotated[
@@ -254,7 +254,7 @@ class Limits(Table, frozen=True):
             ge=1,
             le=DAY_MS,
             description="After a client's end of file, to send what is due; after a closing error, to let it"
-            " be read. Past it: close.",
+            " be read. Beyond it: close.",
         ),
     ] = 5_000
     drain_ms: Annotated[
@@ -268,13 +268,15 @@ class Limits(Table, frozen=True):
     ] = 0
     udp_links: Annotated[
         int,
-        msgspec.Meta(ge=1, le=MOST_CONNECTIONS, description="Most links over UDP and DTLS. Past it: server-full."),
+        msgspec.Meta(
+            ge=1, le=MOST_CONNECTIONS, description="Maximum number of links over UDP and DTLS. Beyond it: server-full."
+        ),
     ] = 65_536
     udp_links_per_address: Annotated[
         Rate,
         msgspec.Meta(
-            description="Most of them from one address (IPv6: one /64); 0: no limit. Not from `trusted`. Past it:"
-            " server-full."
+            description="Maximum number of links over UDP and DTLS from one address (IPv6: one /64); 0: no limit. Not"
+            " from `trusted`. Beyond it: server-full."
         ),
     ] = 256
     dtls_sessions: Annotated[
@@ -282,7 +284,7 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=MOST_CONNECTIONS,
-            description="Most conversations in DTLS, each of which has links of its own. Past it: silence.",
+            description="Maximum number of DTLS sessions, each of which has links of its own. Beyond it: silence.",
         ),
     ] = 1_024
     dtls_handshakes: Annotated[
@@ -290,8 +292,9 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=MOST_CONNECTIONS,
-            description="Most of them that have not registered, of one address at most max_unregistered_per_address."
-            " Past it the oldest of them ends, or, if that is younger than 1 s, the newest gets silence.",
+            description="Maximum number of DTLS sessions without a registered peer (per address:"
+            " max_unregistered_per_address). Beyond it the oldest is closed, or, if it is younger than 1 s, the new one"
+            " is ignored.",
         ),
     ] = 64
     udp_reassembly_bytes: Annotated[
@@ -299,20 +302,20 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=LARGEST_DATAGRAM_MESSAGE,
             le=LARGEST_SIZE,
-            description="Most that is kept, over all links, of messages that have come over UDP in part. Past it:"
-            " slices of further ones are not acknowledged, and so are sent again, until there is room.",
+            description="Maximum memory for incomplete messages over UDP, of all links together. Beyond it: slices of"
+            " further messages are not acknowledged, and so are sent again, until there is room.",
         ),
     ] = 8_388_608
     udp_unproven_per_second: Annotated[
         Rate,
         msgspec.Meta(
             description="Datagrams a second that are answered although their sender has not shown that it receives"
-            " where they come from; 0: no limit. Past it: silence."
+            " where they come from; 0: no limit. Beyond it: silence."
         ),
     ] = 20_000
     udp_unproven_per_second_per_address: Annotated[
         Rate,
-        msgspec.Meta(description="The same for one address (IPv6: one /64); 0: no limit. Past it: silence."),
+        msgspec.Meta(description="The same for one address (IPv6: one /64); 0: no limit. Beyond it: silence."),
     ] = 10
     udp_registers_per_second_per_address: Annotated[
         Rate,

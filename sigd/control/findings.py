@@ -164,10 +164,10 @@ def _not_reloaded(facts: Facts) -> Iterator[Finding]:
 
 def _not_restarted(facts: Facts) -> Iterator[Finding]:
     if facts.needs_restart:
-        text = f"a restart is needed for this to hold: {_some(facts.needs_restart)}"
+        text = f"a restart is needed to apply: {_some(facts.needs_restart)}"
         advice = "systemctl restart sigd: those who are connected stay, but for TLS and DTLS"
         if any(what.startswith("listen") for what in facts.needs_restart) and _by_systemd(facts):
-            advice = "sudo sigctl setup: it has sigd.socket open what the configuration names, and starts both anew"
+            advice = "sudo sigctl setup: it sets the addresses of sigd.socket, and restarts both units"
         yield Finding(code="needs-restart", severity="warn", text=text, advice=advice)
 
 

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 TEXT = """\
 Sets up the service, as root. With --tls it writes /etc/sigd/sigd.toml: a
-tls:// listener on all addresses, and a secret of which `sigctl token` makes
-tokens. The certificate is the one that is given, that of certbot for NAME
-(/etc/letsencrypt/live/NAME), or one that it makes, which clients have to be
-given. A copy of it lies in /etc/sigd, where the service may read it; certbot
-gets a hook that renews the copy. A configuration that somebody has edited is
-not overwritten without --force.
+tls:// listener on all addresses, and a secret for `sigctl token`. The
+certificate is that of --certificate, or certbot's for NAME
+(/etc/letsencrypt/live/NAME). Otherwise it makes one, which clients must be
+given. A copy lies in /etc/sigd, where the service may read it; certbot gets a
+hook that renews the copy. An edited configuration is kept, unless --force is
+given.
 
-With and without --tls it has sigd.socket open what [[listen]] names, gives the
-service its files to read, restarts both where that is needed, and tries the
-listener. Run it after each change of [[listen]]. A second time it changes
-nothing. It says what it does, and how to undo it; --dry-run does nothing else.
+In any case it sets the addresses of sigd.socket to those of [[listen]], lets
+the service read its files, restarts both units if needed, and tries the
+listener. Run it after each change of [[listen]]; without a change it does
+nothing. It prints each step and how to undo it; with --dry-run it only prints.
 """
 
 EXAMPLES = """\
@@ -77,8 +77,8 @@ def describe(commands: Commands) -> None:
     setup.add_argument("--key", metavar="FILE", help="private key (PEM) of the certificate")
     setup.add_argument("--port", metavar="PORT", type=_port, help="port to listen on (7337)")
     setup.add_argument("--udp", action="store_true", help="listen on udp:// as well, for devices")
-    setup.add_argument("--force", action="store_true", help="overwrite a configuration that somebody has edited")
-    setup.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    setup.add_argument("--force", action="store_true", help="overwrite an edited configuration")
+    setup.add_argument("--dry-run", action="store_true", help="print the steps, and do nothing")
     setup.add_argument("--root", metavar="DIR", default="/", help="set up an image that is mounted there")
 
 
@@ -279,7 +279,7 @@ class _Setup:
         from sigd.config import ConfigError, load
 
         if self._dry and DEFAULT_CONFIG in self._changed:
-            self.did.append("would have sigd.socket open what it names, and start both anew")
+            self.did.append("would set the addresses of sigd.socket, and restart both units")
             return None
         try:
             return load(self._folder.at(DEFAULT_CONFIG))

@@ -23,7 +23,7 @@ READABLE: Final = 0o644
 PRIVATE: Final = 0o640
 
 SELF_MADE_DAYS: Final = 825
-"""Some clients refuse certificates that are valid for longer, whoever has signed them."""
+"""Some clients refuse certificates that are valid for longer, from any authority."""
 
 OPENSSL_SECONDS: Final = 30.0
 
@@ -32,7 +32,7 @@ _MARK: Final = "# Not edited since it was written, if this is the SHA-256 of all
 CONFIG: Final = """\
 # Configuration of sigd, written by `sigctl setup`. All keys: man sigd.toml, or sigd --print-config.
 #   sudo sigctl check     finds faults
-#   sudo sigctl setup     has sigd.socket open what [[listen]] names
+#   sudo sigctl setup     sets the addresses of sigd.socket after a change of [[listen]]
 #   sudo sigctl reload    applies all other changes
 """
 
@@ -58,7 +58,7 @@ register = ["*"]
 """
 
 DROP_IN: Final = """\
-# Written by `sigctl setup`: what [[listen]] of the configuration names. Run it again after a change of [[listen]].
+# Written by `sigctl setup`: the addresses of [[listen]]. Run it again after a change of [[listen]].
 [Socket]
 ListenStream=
 ListenDatagram=
@@ -81,11 +81,11 @@ systemctl try-reload-or-restart sigd.service
 
 
 class File(NamedTuple):
-    """A file as it is to be.
+    """The intended state of a file.
 
     Attributes:
         path: where.
-        content: what is in it; None: it is to be away.
+        content: its content; None: it must not exist.
         mode: its permissions; with PRIVATE it belongs to the group.
         keeps: another content is only replaced when the operator says so.
     """

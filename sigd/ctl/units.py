@@ -142,7 +142,7 @@ def running_findings(status: "StatusReply", found: Units) -> Iterator[Finding]:
     had = handed_over(status)
     if had and found.sockets is not None and found.socket_state == "active" and had != found.sockets:
         text = f"{SOCKET} was changed, and the daemon has the sockets from before"
-        yield Finding(code="sockets-before", severity="warn", text=text, advice=f"{SETUP}: it starts both anew")
+        yield Finding(code="sockets-before", severity="warn", text=text, advice=f"{SETUP}: it restarts both units")
 
 
 def memory_findings(config: "Config", found: Units) -> "Iterator[Finding]":
@@ -162,7 +162,7 @@ def socket_findings(config: "Config", found: Units) -> Iterator[Finding]:
     how = fit(config.listen, found.sockets)
     for listener, keys in how.narrowed:
         only = ", ".join(url_of_key(key).partition("//")[2] for key in keys)
-        text = f"{listener.url} would be open on {only} alone: {SOCKET} has nothing else of it"
+        text = f"{listener.url} would be open on {only} alone: {SOCKET} opens no other address of it"
         yield Finding(code="socket-unit", severity="fail", text=text, advice=f"{SETUP}: it changes {SOCKET}")
     for listener, key in how.blocked:
         text = f"{listener.url} cannot be opened: {SOCKET} has {url_of_key(key)}"

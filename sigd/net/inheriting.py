@@ -120,6 +120,6 @@ def narrowed(config: Config, inherited: Iterable[Key]) -> list[str]:
     """Say which listeners on all addresses have only some, since systemd has opened no more."""
     return [
         f"{listener.url} is open on {', '.join(url_of_key(key).partition('//')[2] for key in keys)} alone,"
-        " since sigd.socket has nothing else of it"
+        " since sigd.socket opens no other address of it"
         for listener, keys in fit(config.listen, list(inherited)).narrowed
     ]

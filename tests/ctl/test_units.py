@@ -89,7 +89,7 @@ def test_sockets_that_fit_are_no_finding() -> None:
     [
         (
             *("tcp://0.0.0.0:7337", "tcp://127.0.0.1:7337", "fail"),
-            "tcp://0.0.0.0:7337 would be open on 127.0.0.1:7337 alone: sigd.socket has nothing else of it",
+            "tcp://0.0.0.0:7337 would be open on 127.0.0.1:7337 alone: sigd.socket opens no other address of it",
         ),
         (
             *("tcp://[::1]:7337", "tcp://[::]:7337", "fail"),

@@ -122,8 +122,8 @@ def test_those_on_a_part_of_a_listener_on_all_addresses_are_its_own() -> None:
     inherited = keys("tcp://127.0.0.1:7337", "tcp://127.0.0.2:7337", "udp://[::1]:7337")
     assert with_inherited(wide, inherited) is wide
     assert [what.partition(" is open on ")[::2] for what in narrowed(wide, inherited)] == [
-        ("tcp://0.0.0.0:7337", "127.0.0.1:7337, 127.0.0.2:7337 alone, since sigd.socket has nothing else of it"),
-        ("udp://[::]:7337", "[::1]:7337 alone, since sigd.socket has nothing else of it"),
+        ("tcp://0.0.0.0:7337", "127.0.0.1:7337, 127.0.0.2:7337 alone, since sigd.socket opens no other address of it"),
+        ("udp://[::]:7337", "[::1]:7337 alone, since sigd.socket opens no other address of it"),
     ]
     others = keys("tcp://[::1]:7337", "udp://127.0.0.1:7337", "tcp://127.0.0.1:1", "unix:/x")
     assert len(with_inherited(wide, others).listen) == 2 + len(others)
