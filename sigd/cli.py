@@ -107,7 +107,7 @@ def _serve(config: Config, load_again: Callable[[], Config], path: str | None) -
 
 
 def _tell_systemd(fault: object) -> None:
-    """Have `systemctl status`, and `sigctl status` by it, say why the service does not start."""
+    """Show in `systemctl status`, and so in `sigctl status`, why the service does not start."""
     from sigd.systemd import Notifier
 
     notifier = Notifier(os.environ)

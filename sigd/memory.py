@@ -13,7 +13,7 @@ from sigd.config import Config
 OWN: Final = Path("/proc/self/cgroup")
 
 GROUPS: Final = Path("/sys/fs/cgroup")
-"""Where control groups are mounted (cgroups(7)): those of version 1 by controller below it."""
+"""Mount point of control groups (cgroups(7)); those of version 1 lie below it, by controller."""
 
 MIB: Final = 1 << 20
 
@@ -68,7 +68,7 @@ def peak(config: Config) -> int:
 
 
 def shortage(config: Config, most: int | None) -> tuple[str, str] | None:
-    """Say what does not fit into `most` bytes, and what to change; None if all does, or there is no bound."""
+    """Return the excess over `most` bytes as text, and the remedy; None if all fits, or there is no bound."""
     needed = peak(config)
     if most is None or needed <= most:
         return None

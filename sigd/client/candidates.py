@@ -20,7 +20,7 @@ LARGEST_PORT: Final = 65_535
 """The ranges of RFC 8839, section 5.1."""
 
 ADDRESS_PART: Final = 4
-"""Where the address stands among the parts of a candidate that spaces separate."""
+"""Index of the address among the parts of a candidate that spaces separate."""
 
 _TOKEN: Final = r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+"
 

@@ -130,5 +130,5 @@ class DatagramLink:
         self._plan(now)
 
     def _plan(self, now: float) -> None:
-        """Take it that nobody looks here before the deadline: a gap beyond it was slept."""
+        """Note that the caller waits until the deadline: a gap beyond it was slept."""
         self._awake.wait(self.deadline - self._awake.slept, now)

@@ -1,4 +1,4 @@
-"""How long the machine was suspended: seconds that its monotonic clock does not have, and credentials do."""
+"""Suspensions of the machine: seconds that its monotonic clock does not count, and credentials do."""
 
 import time
 from typing import TYPE_CHECKING, Final

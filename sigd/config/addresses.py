@@ -42,7 +42,7 @@ def is_part_of(key: Key, whole: Key) -> bool:
 
 
 class Fit(NamedTuple):
-    """How the sockets of a unit fit the listeners.
+    """The fit between the sockets of a unit and the listeners.
 
     Attributes:
         narrowed: listeners on all addresses for which the unit has only some of these, each with those.

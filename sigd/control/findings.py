@@ -33,7 +33,7 @@ RECORD_SECONDS: Final = 60.0
 """How far back the record should reach at least: so long it takes to notice that a call has failed, and to ask why."""
 
 CLOCKS_SECONDS: Final = 3_600.0
-"""How long a moved clock is told: after the default hour of TURN credentials, no peer has any from before."""
+"""Time for which a moved clock is a finding: the default lifetime of TURN credentials, so that none is older."""
 
 _LISTED: Final = 5
 """Things that a text names; there may be hundreds."""

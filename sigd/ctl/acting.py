@@ -130,7 +130,7 @@ def _reload(options: argparse.Namespace) -> int:
 
 
 def _agreed(reply: "ReloadReply") -> bool:
-    """Say which links would end, and return whether the person at the terminal agrees."""
+    """Print which links would end, and return whether the person at the terminal agrees."""
     if not (sys.stdin and sys.stdin.isatty()):
         return False
     say(escaped(_would_end(reply)))

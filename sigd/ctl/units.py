@@ -66,7 +66,7 @@ class Units(NamedTuple):
 
     @property
     def why_down(self) -> str:
-        """Why the service does not serve, in a line for people; nothing where it does, or may yet."""
+        """The reason why the service does not serve, in a line for people; empty where it does, or may yet."""
         reason = self.status.partition("cannot start: ")[2]
         # A new attempt has taken the reason of the last one away, and may serve.
         tried = self.state == "activating" and self.restarts and reason

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 GONE: Final = frozenset({"left", "connection lost"})
-"""How links end that the client, or something on the way, has ended."""
+"""Reasons of links that the client, or something on the way, has ended."""
 
 PERSON_LEAVES_SECONDS: Final = 0.25
 """For the end of file of a client in lines that has left: a program closes at once, netcat waits for its user to."""
@@ -45,7 +45,7 @@ class ClosingLink(Link):
 
     @property
     def linger_seconds(self) -> float:
-        """How long the client has for its own end, from that of the conversation on."""
+        """The time that the client has for its own end, from the end of the conversation on."""
         leaves = self.patient and self.reason == UNREGISTERED
         return PERSON_LEAVES_SECONDS if leaves else self.reactor.linger_seconds
 

@@ -111,13 +111,13 @@ def take_inherited(key: Key, inherited: dict[Key, socket.socket]) -> list[socket
 
 
 def in_the_way(listen: Listen, inherited: Iterable[Key]) -> str:
-    """Say which inherited socket keeps this listener from being opened; nothing if none does."""
+    """Return the inherited socket that keeps this listener from being opened, as text; empty if none does."""
     wholes = [key for key in inherited for address in addresses_of(listen) if is_part_of(address, key)]
     return url_of_key(wholes[0]) if wholes else ""
 
 
 def narrowed(config: Config, inherited: Iterable[Key]) -> list[str]:
-    """Say which listeners on all addresses have only some, since systemd has opened no more."""
+    """Return the listeners on all addresses that have only some, since systemd has opened no more."""
     return [
         f"{listener.url} is open on {', '.join(url_of_key(key).partition('//')[2] for key in keys)} alone,"
         " since sigd.socket opens no other address of it"

@@ -278,7 +278,7 @@ class Stream(ClosingLink):
         self.rearm()
 
     def wait_for_turn(self) -> None:
-        """Be read later: something has come for which there is no time now. Those with little to say come first."""
+        """Queue the link to be read in a later round. Links with little to read come first."""
         if not self.busy:
             self.busy = True
             queue = self._reactor.busy if unread_bytes(self.fd) > SHORT_BYTES else self._reactor.unread

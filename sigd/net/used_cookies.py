@@ -84,7 +84,7 @@ class UsedCookies:
 
     @property
     def state(self) -> UsedCookiesState:
-        """All of it, its times on this clock."""
+        """The state for another process, with times on this clock."""
         current, previous = (
             {address: list(keys) for address, keys in generation.items()}
             for generation in (self._current, self._previous)

@@ -143,7 +143,7 @@ _ENTRIES: Final[dict[type[Credential], str]] = {
     ClientCertificate: "certificate",
     UnixCaller: "unix",
 }
-"""Where in the configuration each kind is."""
+"""Places of the kinds in the configuration."""
 
 
 def _kind(register: Register, caller: Caller | None) -> type[Credential] | None:

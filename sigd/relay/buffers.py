@@ -25,7 +25,7 @@ AGAIN_SECONDS: Final = 0.25
 A look at 10 000 links takes 30 ms, so looks in vain take an eighth of the time."""
 
 PATIENCE_SECONDS: Final = 1.0
-"""How long a client may take nothing of what *others* have sent to it, before that counts as not reading: five round
+"""Time for which a client may take nothing of the messages of *others* before it counts as not reading: five round
 trips of a slow path. Senders to it get `peer-busy` in the meantime."""
 
 

@@ -52,7 +52,7 @@ def next_deadline(link: "Link", limits: "Limits") -> float:
 
 
 def _silent_at(link: "Link") -> float:
-    """When the link is to be pinged or, once it has been, ended."""
+    """The time at which the link is pinged or, once it has been, ended."""
     if not link.pinged:
         return link.last_seen + link.keepalive
     return max(link.last_seen + link.keepalive * GONE_AFTER, link.pinged_at + link.keepalive * ANSWER_WITHIN)

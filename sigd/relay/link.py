@@ -337,7 +337,7 @@ class Link(Transport):
             self.reply(messages.error_of(fault))
 
     def _make_room(self, size: int, sender: "Link") -> ErrorCode | None:
-        """Have `size` bytes more from a sender fit, or say why not; they are to be queued next."""
+        """Make room for `size` more bytes from a sender, or return why they do not fit; they are queued next."""
         router, limits = self.router, self.router.limits
         if not self.stuck:
             self.push()

@@ -38,7 +38,7 @@ EXIT_HANDED_OVER: Final = 75
 """EX_TEMPFAIL of sysexits.h. The unit starts us again whenever it sees that: what nobody takes up would be lost."""
 
 SWITCH_SECONDS: Final = 0.0002
-"""How long a thread that computes, as for `sigctl why`, keeps the interpreter from the reactor, which lets go of it at
+"""Time for which a thread that computes, as for `sigctl why`, keeps the interpreter from the reactor, which lets go at
 each system call: with Python's 5 ms a message would take 15 ms."""
 
 ADMIN_AFTER_SECONDS: Final = 2.0

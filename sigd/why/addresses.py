@@ -1,4 +1,4 @@
-"""Where an address can be reached from, by IANA's special-purpose registries.
+"""Reach of an address, by IANA's special-purpose registries.
 
 `ipaddress.is_global` and `is_private` are of no use here: their tables differ between Python versions, and lag behind
 the registries. Python 3.11.7 calls 192.0.0.8, 3fff::/20 and 5f00::/16 global, and 2001:20::/28, which is, not.

@@ -23,7 +23,7 @@ DEAD_SECONDS: Final = 30.0
 """libdatachannel closes itself so long after its answer, if no check came."""
 
 ATTEMPT_SECONDS: Final = 3_600.0
-"""How far back a refused `register` says something of why a peer is not here."""
+"""Age up to which a refused `register` counts as the reason why a peer is not here."""
 
 
 class Finding(NamedTuple):
@@ -148,7 +148,7 @@ def _last_refused(call: Call) -> list[tuple[Heard, str]]:
 
 
 def _refused_register(case: Case, peer: str) -> Finding | None:
-    """Say why the `register` of somebody who claimed to be a peer was refused, if one was."""
+    """Return the reason why the last `register` for a peer was refused, if one was."""
     claims = [
         each
         for each in case.attempts
@@ -197,7 +197,7 @@ def no_offer(case: Case) -> Finding | None:
 
 
 def _unnamed(case: Case) -> Finding | None:
-    """Say that something was refused that may have been the offer: it named no recipient that could be read."""
+    """Return a note on a refused message that may have been the offer: it named no readable recipient."""
     for each in reversed(case.heard):
         if each.named or each.refusal is None or each.body.kind not in {"", "offer"}:
             continue

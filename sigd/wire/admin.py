@@ -355,7 +355,7 @@ class TappedReply(Reply, kw_only=True, tag="tapped"):
     why: str = ""
     """Its fault, for the operator."""
     times: int = 1
-    """How many of the same were refused in a row, as far as the record counts them."""
+    """Number of equal ones refused in a row, as far as the record counts them."""
     summary: str = ""
     body: Raw | UnsetType = UNSET
     """The message as it was delivered; with `full` alone."""

@@ -277,7 +277,7 @@ class Channel(Generic[Place]):
 
     @property
     def unacknowledged_since(self) -> float:
-        """When the oldest datagram that is not acknowledged was sent first; `math.inf`: there is none."""
+        """Time at which the oldest unacknowledged datagram was first sent; `math.inf`: there is none."""
         return math.inf if self._flight is None else self._flight.oldest_at
 
     def give(self, message: bytes) -> None:

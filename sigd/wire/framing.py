@@ -114,7 +114,7 @@ class Splitter(Protocol):
     more: bool
     """Whether `take(b"")` may find something."""
     skipping: int
-    """How many bytes are passed over still; 1 of a line, whose length nobody knows."""
+    """Number of bytes still to be skipped; 1 for a line, whose length is unknown."""
 
     def take(self, chunk: bytes, most: int) -> Sequence[bytes]:
         """The next whole frames, at most `most`, `chunk` being what came after all that was given before.

@@ -243,7 +243,7 @@ class Flight:
 
     @property
     def oldest_at(self) -> float:
-        """When the oldest datagram was sent first; `math.inf`: none is on its way."""
+        """Time at which the oldest datagram was first sent; `math.inf`: none is on its way."""
         oldest = next(iter(self.sent.values()), None)
         return math.inf if oldest is None else oldest.first_at
 
