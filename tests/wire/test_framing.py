@@ -257,6 +257,23 @@ class TestWork:
         assert caught.value.code is ErrorCode.BAD_FRAME
 
 
+class TestClear:
+    @pytest.mark.parametrize("begun", [b"", b"\0", b"\0\0\0\x05hel", b"\0\0\0\x01x\0\0\0\x01y", b"\0\0\0\x01x\0"])
+    def test_prefixed_keeps_nothing_of_what_has_come(self, begun: bytes) -> None:
+        splitter = Prefixed(100)
+        splitter.take(begun, 1)
+        splitter.clear()
+        assert (bytes(splitter.rest), splitter.more) == (b"", False)
+
+    @pytest.mark.parametrize("begun", [b"", b"hel", b"x\ny\n", b"x\nsend b <<\nhel", b"x\n\xff"])
+    def test_lines_keep_nothing_of_what_has_come(self, begun: bytes) -> None:
+        splitter = Lines(100)
+        splitter.take(begun, 1)
+        splitter.clear()
+        assert (bytes(splitter.rest), splitter.more) == (b"", False)
+        assert splitter.take(b"", MANY) == []
+
+
 class TestFirstByte:
     def test_chooses(self) -> None:
         chosen = {first: framing_of(first) for first in range(256)}
