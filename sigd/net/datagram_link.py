@@ -145,6 +145,11 @@ class DatagramLink(ClosingLink):
         return self.max_frame if self.greeted is None else min(self.max_frame, MAX_DATAGRAM - GREETING_EXTRAS)
 
     @property
+    def attempt(self) -> bytes:
+        """The name of the link that the `register` asks for: that of its copies, too."""
+        return b"" if self.greeted is None else self.greeted.cid
+
+    @property
     def asked_late(self) -> bool:
         """Never: pings do not wait for messages."""
         return False

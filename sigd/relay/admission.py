@@ -12,7 +12,7 @@ from sigd.relay import objections
 from sigd.relay.credentials import LEEWAY_SECONDS, Grant
 from sigd.relay.expiry import Renewals
 from sigd.relay.ice import RENEW_SECONDS, IceServer, Vendor
-from sigd.relay.limits import Origins, Strikes
+from sigd.relay.limits import Counted, Origins, Strikes
 from sigd.relay.link import NEVER
 from sigd.relay.noting import note_register
 from sigd.relay.room import make_room, too_many_datagram_links
@@ -42,8 +42,8 @@ FEATURES: Final = ["iceServers", "peers"]
 class StrikesState(Struct, array_like=True):
     """Failures by who tried and as whom, and takeovers by the ID: see `limits.Strikes`."""
 
-    failures: list[tuple[tuple[str, str], list[float], float]]
-    takeovers: list[tuple[str, list[float], float]]
+    failures: list[tuple[tuple[str, str], list[Counted], float]]
+    takeovers: list[tuple[str, list[Counted], float]]
 
 
 class Claim:
@@ -187,7 +187,7 @@ class Admission:
                 raise fault
             grant = self._proved(message, caller, peer, now)
             if grant is None:
-                self._failures.add(name, now, self._router.limits.auth_failures_per_minute)
+                self._failures.add(name, now, self._router.limits.auth_failures_per_minute, link.attempt)
         if grant is None:
             text = "nobody may have this ID" if self.access.open else "the credential is not accepted for this ID"
             fault = _auth_failed(message, text)

@@ -149,6 +149,11 @@ class Link(Transport):
         return self.max_frame
 
     @property
+    def attempt(self) -> bytes:
+        """The same for each copy of a `register` that opens a link; empty where none comes twice."""
+        return b""
+
+    @property
     def asked_late(self) -> bool:
         """Whether a ping would stand behind much else, so that no answer in time would mean nothing."""
         return self.stuck

@@ -501,6 +501,21 @@ class TestCredentials:
                 )
             await trio.sleep(100)
 
+    async def test_copies_of_a_register_that_fails_lock_nobody_out(self, serving: Serving, auth: Auth) -> None:
+        """As 13.2 and 13.8 have a client repeat it, whose token is wrong or whose operator has to renew it."""
+        async with serving(auth=auth, auth_failures_per_minute=2) as daemon:
+            with by_hand(daemon) as hand:
+                for token, members in ((b"wrong", {"user": USER}), (b"", {"token": "a-wrong-long-token"})):
+                    name = f"cam{len(token)}"
+                    shown = await hand.shows(token, id=name, **members)
+                    for pause in (1, 2, 4, 4):
+                        answer = answer_of(await hand.asks(shown))
+                        assert (answer["code"], answer.get("retryAfterMs")) == ("auth-failed", None)
+                        await trio.sleep(pause)
+                    await hand.asks(await hand.shows(b"wrong too", id=name, user=USER))
+                    answer = answer_of(await hand.asks(shown))
+                    assert (answer["code"], answer["retryAfterMs"]) == ("auth-failed", 30_000)
+
     async def test_a_mac_where_there_are_no_credentials(self, daemon: Daemon) -> None:
         with by_hand(daemon) as hand:
             answer = answer_of(await hand.asks(await hand.shows(TOKEN, id="cam", user=USER)))

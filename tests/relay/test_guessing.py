@@ -7,7 +7,7 @@ from sigd.relay.credentials import Caller, Proof, StaticToken
 from sigd.wire.errors import Objection
 from sigd.wire.messages import Register
 from tests.relay.issued import expiring, rule, static, unix, user
-from tests.relay.world import World
+from tests.relay.world import Peer, World
 
 
 def guesses(world, name, address="192.0.2.7"):
@@ -60,6 +60,19 @@ def test_while_locked_a_credential_is_not_even_looked_at(token):
     for _ in range(4):
         assert world.connects("192.0.2.7").registers("alice", token=token)["retryAfterMs"] == 30_000
     assert entry.looked_at == before
+
+
+def test_copies_of_one_register_are_one_guess(monkeypatch):
+    """In datagrams a client repeats what was not answered, or only by an error that anybody could have sent."""
+    world = World(credentials=[static("t")])
+    monkeypatch.setattr(Peer, "attempt", b"the same")
+    for seconds in (1, 2, 4, 4, 4, 4):
+        assert "retryAfterMs" not in guesses(world, "alice")
+        world.passes(seconds)
+    for number in range(4):
+        monkeypatch.setattr(Peer, "attempt", b"%d" % number)
+        assert "retryAfterMs" not in guesses(world, "alice")
+    assert world.connects("192.0.2.7").registers("alice", token="t")["retryAfterMs"] == 30_000
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,27 @@ def test_one_may_be_all_that_is_allowed():
     assert strikes.locked("mallory", 0)
 
 
+def test_repetitions_of_one_attempt_count_once_in_a_minute():
+    strikes: Strikes[str] = Strikes()
+    for second in (0.0, 1.0, 3.0, 7.0, 11.0):
+        strikes.add("slips", second, 3, b"first")
+    strikes.add("slips", 12, 3, b"second")
+    for second in (13.0, 59.5):
+        strikes.add("slips", second, 3, b"first")
+        assert not strikes.locked("slips", second)
+    strikes.add("slips", 60, 3, b"first")
+    assert not strikes.locked("slips", 60), "the first one is forgotten"
+    strikes.add("slips", 61, 3, b"third")
+    assert strikes.locked("slips", 61)
+
+
+def test_what_cannot_be_repeated_counts_each_time():
+    strikes: Strikes[str] = Strikes()
+    strikes.add("mallory", 0, 2)
+    strikes.add("mallory", 0, 2)
+    assert strikes.locked("mallory", 0)
+
+
 def test_without_a_limit_nobody_is_locked_or_kept():
     strikes: Strikes[str] = Strikes()
     for _ in range(100):

@@ -284,6 +284,16 @@ class TestStrikes:
         again.add("bob", 111.0 + STRIKES_SECONDS / 2, 2)
         assert again.locked("bob", 111.0 + STRIKES_SECONDS / 2) > 0
 
+    def test_a_repetition_is_known_to_the_next_process(self) -> None:
+        strikes: Strikes[str] = Strikes()
+        strikes.add("alice", 10.0, 2, b"attempt")
+        again: Strikes[str] = Strikes()
+        again.restore(strikes.state, 100.0)
+        again.add("alice", 112.0, 2, b"attempt")
+        assert again.locked("alice", 112.0) == 0
+        again.add("alice", 112.0, 2, b"another")
+        assert again.locked("alice", 112.0) > 0
+
     def test_no_more_than_there_may_be(self) -> None:
         strikes: Strikes[str] = Strikes()
         strikes.restore([(str(number), [], 0.0) for number in range(STRIKES_KEPT + 5)], 0.0)
