@@ -2,8 +2,9 @@
 # Question: an SDP has got a blank line on its way, pasted or joined from parts. Which stack minds?
 # Obvious guess: all of them or none: a blank line is no line of SDP (RFC 8866).
 # What happens: Firefox takes the offer without an error and stops to read at the blank line: the answer has no media
-# section at all, and signaling goes on as if all were well. Chromium throws, libdatachannel and aiortc read on
-# and answer. A fingerprint in lower case is the other way round: Firefox alone throws (RFC 8122 wants upper case).
+# section at all, and signaling goes on as if all were well. libdatachannel reads on and answers (so does aiortc, and
+# Chromium throws; neither is shown here). A fingerprint in lower case is the other way round: Firefox throws,
+# libdatachannel reads it (RFC 8122 wants upper case).
 # Packages: Firefox ESR (Debian's firefox-esr, seen with 153.8.0), puppeteer-core 24.43.1, node-datachannel 0.33.4 (npm).
 # Who meets it: people who paste SDP, and authors of devices whose fingerprints come from a library that prints lower case.
 set -eu
