@@ -13,9 +13,9 @@ from sigd.terminal import EXIT_FAULT
 from sigd.text import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from sigd.config import Config
+    from sigd.config import Config, Listener
     from sigd.ctl.setup_files import File, Folder
     from sigd.ctl.units import Units
     from sigd.wire.admin import StatusReply
@@ -30,9 +30,10 @@ hook that renews the copy. An edited configuration is kept, unless --force is
 given.
 
 In any case it sets the addresses of sigd.socket to those of [[listen]], lets
-the service read its files, restarts both units if needed, and tries the
-listener. Run it after each change of [[listen]]; without a change it does
-nothing. It prints each step and how to undo it; with --dry-run it only prints.
+the service read its files, and restarts both units if needed; with --tls it
+tries the listener. Run it after each change of [[listen]]; without a change it
+does nothing. It prints each step and how to undo it; with --dry-run it only
+prints.
 """
 
 EXAMPLES = """\
@@ -84,7 +85,6 @@ def describe(commands: Commands) -> None:
 
 def _name(written: str) -> str:
     from sigd.config.listen import parse_host
-    from sigd.toml_places import shown
 
     # With the dot of the root no certificate names a host.
     name = written.removesuffix(".")
@@ -94,7 +94,7 @@ def _name(written: str) -> str:
         host = ""
     if host in {"", "0.0.0.0", "::"}:
         hint = "it goes by its name alone, as in sigd.example.net, or by an address; --port is for the port"
-        raise argparse.ArgumentTypeError(f'"{shown(written)}" is no host name or address of a server: {hint}')
+        raise argparse.ArgumentTypeError(f'"{written}" is no host name or address of a server: {hint}')
     return host
 
 
@@ -113,7 +113,13 @@ def _setup(options: argparse.Namespace) -> int:
     if not os.path.isdir(options.root):
         raise EndedError(EXIT_FAULT, f"{options.root}: no such directory")
     steps = _Setup(options, Folder(options.root))
-    steps.take()
+    try:
+        steps.take()
+    except EndedError as ended:
+        # What is done by then is told, and how to undo it.
+        put(map(escaped, [] if options.json else steps.did))
+        undo = [f"to undo it: {steps.undo}"] if steps.undo and not options.dry_run else []
+        raise EndedError(ended.status, *ended.lines, *undo) from None
     if options.json:
         document = {"type": "setup", "dryRun": options.dry_run, "did": steps.did, "next": steps.hints}
         return put_json(document) or steps.status
@@ -135,6 +141,7 @@ class _Setup:
     Attributes:
         did: what was done, or would be.
         hints: what the operator may want to do next.
+        undo: how to have all as it was, once something has changed.
         status: what it exits with.
     """
 
@@ -145,7 +152,7 @@ class _Setup:
         self._options = options
         self._folder = folder
         self._changed: set[str] = set()
-        self._undo = ""
+        self.undo = ""
         self._dry = bool(options.dry_run)
         self._own_certificate: str | None = None
 
@@ -160,6 +167,8 @@ class _Setup:
         config = self._config()
         if config is None:  # a dry run, before there is one
             return
+        if self._options.tls is None:
+            self._see_ports(config.listen)
         self._write_all(self._unreadable(config))
         self._write_all(self._drop_ins(config))
         if self._options.root != "/":
@@ -178,6 +187,7 @@ class _Setup:
     # -- files
 
     def _files_of_tls(self) -> "Iterator[File]":
+        from sigd.config import Listener
         from sigd.ctl import setup_files
         from sigd.ctl.setup_files import File
 
@@ -194,14 +204,38 @@ class _Setup:
                 "either change its [[listen]] yourself, then run: sudo sigctl setup",
                 f"or have it written anew, the old one being kept as {kept}: --force",
             )
+        self._see_ports([Listener(url) for url in urls])
         yield from self._certificate(certificate, key)
         if folder.content(SECRET) is None:
             yield File(SECRET, setup_files.secret(), setup_files.PRIVATE)
         if config not in {None, wanted}:
             before = folder.place_for(DEFAULT_CONFIG + BEFORE, config)
             yield File(before, config, setup_files.PRIVATE)
-            self._undo = f"sudo mv {before} {DEFAULT_CONFIG} && sudo sigctl setup"
+            self.undo = f"sudo mv {before} {DEFAULT_CONFIG} && sudo sigctl setup"
         yield File(DEFAULT_CONFIG, wanted)
+
+    def _see_ports(self, listeners: "Iterable[Listener]") -> None:
+        """See that nobody else has a port that is to be opened, before the sockets that serve now are closed.
+
+        Raises:
+            EndedError: somebody has one.
+        """
+        from sigd.config import Config
+        from sigd.ctl import surroundings, units
+
+        found = units.units() if self._options.root == "/" else None
+        if found is None or found.sockets is None:
+            return
+        status = _status() if found.state == "active" else None
+        # A connection to a Unix socket would have systemd start the service.
+        ports = Config(listen=tuple(each for each in listeners if each.address.scheme != "unix"))
+        taken = [
+            f"{each.text}: {each.advice}: nothing was changed"
+            for each in surroundings.port_findings(ports, None if status is None else status.pid)
+            if each.severity == "fail"
+        ]
+        if taken:
+            raise EndedError(EXIT_REFUSED, *taken)
 
     def _certificate(self, certificate: str, key: str) -> "Iterator[File]":
         from sigd.ctl import setup_files
@@ -265,8 +299,8 @@ class _Setup:
             done, would = ("changed", "change") if was_there and file.content is not None else (done, would)
             self._say(done, would, file.path)
             self._changed.add(file.path)
-            if not was_there and file.path == SOCKET_DROP_IN and not self._undo:
-                self._undo = UNDO_SOCKETS
+            if not was_there and file.path == SOCKET_DROP_IN and not self.undo:
+                self.undo = UNDO_SOCKETS
             if not self._dry:
                 self._folder.write(file)
 
@@ -333,8 +367,8 @@ class _Setup:
         # Without a daemon nobody knows whether the sockets are those of the unit as it is now.
         has_others = status is None or handed_over(status) != wanted
         if SOCKET_DROP_IN in self._changed or found.socket_state != "active" or has_others:
-            if status is not None:
-                self._say("told", "tell", f"{_links(status)} to reconnect, since {SOCKET} starts anew")
+            if status is not None and _links(status):
+                self._say("told", "tell", f"{plural(_links(status), 'link')} to reconnect, since {SOCKET} starts anew")
             # The service first of all, and its control socket with it: whoever asked there would start it again.
             self._systemctl("stop", SOCKET, ADMIN_SOCKET, SERVICE)
             self._systemctl("start", SOCKET, ADMIN_SOCKET)
@@ -401,8 +435,8 @@ class _Setup:
         name, port = self._options.tls, self._options.port or 7337
         if not self._changed:
             self.did.insert(0, "nothing to write: all is set up already")
-        if self._undo:
-            self.hints.append(f"to undo it: {self._undo}")
+        if self.undo:
+            self.hints.append(f"to undo it: {self.undo}")
         if name is None:
             return
         trust = ""
@@ -438,5 +472,5 @@ def _status() -> "StatusReply | None":
         return None
 
 
-def _links(status: "StatusReply") -> str:
-    return plural(sum(number for name, number in status.links.items() if name != "lines"), "link")
+def _links(status: "StatusReply") -> int:
+    return sum(number for name, number in status.links.items() if name != "lines")

@@ -134,14 +134,19 @@ def admin_findings(config: Config, path: str) -> Iterator[Finding]:
         yield Finding(code="admin-socket", severity="warn", text=text, advice=advice)
 
 
-def port_findings(config: Config) -> Iterator[Finding]:
-    """Whether the addresses can be had: while no daemon runs."""
+def port_findings(config: Config, daemon: int | None = None) -> Iterator[Finding]:
+    """Find out whether the addresses can be had.
+
+    Args:
+        config: what names them.
+        daemon: the process of a daemon that runs, which may have them.
+    """
     for listener in config.listen:
         address = listener.address
         if address.scheme == "unix":
             yield from _unix_findings(address)
         elif address.port:
-            yield from _address_findings(address)
+            yield from _address_findings(address, daemon)
 
 
 def _unix_findings(address: Listen) -> Iterator[Finding]:
@@ -155,7 +160,7 @@ def _unix_findings(address: Listen) -> Iterator[Finding]:
     yield Finding(code="address-in-use", severity="fail", text=text, advice=f"see who: sudo fuser {address.path}")
 
 
-def _address_findings(address: Listen) -> Iterator[Finding]:
+def _address_findings(address: Listen, daemon: int | None) -> Iterator[Finding]:
     kind = socket.SOCK_DGRAM if address.scheme in DATAGRAM_SCHEMES else socket.SOCK_STREAM
     try:
         found = socket.getaddrinfo(
@@ -176,11 +181,11 @@ def _address_findings(address: Listen) -> Iterator[Finding]:
             except PermissionError:
                 continue  # a low port, which the service may have and we may not
             except OSError as fault:
-                yield from _why_not(address, kind, fault)
+                yield from _why_not(address, kind, fault, daemon)
                 return
 
 
-def _why_not(address: Listen, kind: socket.SocketKind, fault: OSError) -> Iterator[Finding]:
+def _why_not(address: Listen, kind: socket.SocketKind, fault: OSError, daemon: int | None) -> Iterator[Finding]:
     import errno
 
     if fault.errno == errno.EADDRNOTAVAIL:
@@ -191,8 +196,8 @@ def _why_not(address: Listen, kind: socket.SocketKind, fault: OSError) -> Iterat
     if fault.errno != errno.EADDRINUSE:
         return
     pid, name = holder(address.port, kind)
-    if pid == 1:
-        return  # systemd's: sigd.socket waits for the first client
+    if pid in {1, daemon} and pid is not None:
+        return  # systemd's: sigd.socket waits for the first client; or sigd's own
     if pid is not None:
         text, advice = f"{address.url}: pid {pid} ({name}) has that port", "stop it, or choose another port"
         yield Finding(code="address-in-use", severity="fail", text=text, advice=advice)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import ssl
 import time
 from pathlib import Path
@@ -162,6 +163,23 @@ def shows_a_unit_that_was_changed_under_a_running_daemon() -> None:
     assert not any(each["code"] in {"sockets-before", "socket-unit"} for each in _check()[1])
     configure(wide + "[limits]\nmax_depth = 7\n")
     assert "sudo sigctl reload" in run(SIGCTL, "setup").stdout
+
+
+def shows_a_port_that_somebody_else_has() -> None:
+    """Nothing is changed, and what served goes on to serve."""
+    systemctl("start", "sigd.service")
+    pid, shipped = main_pid(), CONFIG.read_text()
+    with socket.create_server(("127.0.0.1", 7443)):
+        for command in (["--tls", NAME, "--port", "7443"], ["--tls", NAME, "--port", "7443", "--dry-run"]):
+            refused = run(SIGCTL, "setup", *command, check=False)
+            assert refused.returncode == 1
+            assert f"7443: pid {os.getpid()} (" in refused.stderr
+        configure('listen = ["tcp://127.0.0.1:7443"]\n')
+        assert run(SIGCTL, "setup", check=False).returncode == 1
+    configure(shipped)
+    assert main_pid() == pid
+    assert serves()
+    assert not Path(f"/etc/sigd/{NAME}.pem").exists()
 
 
 def shows_a_drop_in_of_somebody_else() -> None:
