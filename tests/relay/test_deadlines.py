@@ -25,6 +25,18 @@ def test_a_link_is_due_at_most_one_tick_late_and_never_early():
     assert deadlines.earliest == NEVER
 
 
+def test_what_is_due_at_once_is_looked_at_in_parts():
+    deadlines, links = Deadlines(), [unwatched() for _ in range(5)]
+    for link in links:
+        deadlines.watch(link, 1003)
+    found = deadlines.due(1003, 2)
+    assert (len(found), len(deadlines), deadlines.earliest) == (2, 3, 1003)
+    found += deadlines.due(1003, 2)
+    found += deadlines.due(1003, 2)
+    assert {*found} == {*links}
+    assert deadlines.earliest == NEVER
+
+
 def test_a_later_deadline_moves_nothing_and_an_earlier_one_does():
     deadlines, link = Deadlines(), unwatched()
     deadlines.watch(link, 1010)

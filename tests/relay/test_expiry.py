@@ -3,6 +3,7 @@
 import pytest
 
 from sigd.relay.credentials import Caller
+from sigd.relay.expiry import Renewals, follow_wall
 from sigd.relay.link import NEVER
 from tests.relay.issued import (
     EACH_KIND,
@@ -261,3 +262,16 @@ def test_between_its_end_and_the_tick_that_ends_it_nothing_is_negative():
     assert alice.registers("alice")["expiresMs"] == 0
     world.passes(0.25)
     assert alice.hears()["code"] == "auth-expired"
+
+
+def test_a_link_that_ends_before_it_is_judged_is_left_alone():
+    """Links are judged some at a time, between messages of others."""
+    world = World(credentials=[expiring()])
+    alice = world.peer("alice", lines=True, **user("alice", seconds=60))
+    stranger = world.connects("bob", lines=True)
+    before = alice.expires_at
+    alice.close("left")
+    world.unix_ahead += 1000
+    follow_wall(world.router, [alice, stranger], 1000.0, Renewals(world.now), world.now)
+    assert (alice.expires_at, stranger.expires_at) == (before, NEVER)
+    assert alice.hears_nothing()

@@ -7,6 +7,7 @@ import pytest
 from sigd.relay.credentials import Caller
 from sigd.relay.ice import Vendor
 from sigd.wire.errors import ErrorCode
+from sigd.wire.messages import Register
 from tests.relay.issued import (
     EACH_KIND,
     EVERY_KIND,
@@ -274,3 +275,16 @@ def test_whose_credential_is_gone_hears_no_news():
     world.passes(1)
     assert alice.hears()["code"] == "auth-failed"
     assert alice.hears_nothing()
+
+
+def test_a_claim_over_datagrams_is_refused_by_rules_that_forbid_it():
+    """Its link is not counted as one that has not registered until it waits: rules have to find it all the same."""
+    world = World()
+    alice, claims = world.peer("alice"), Peer(world, "192.0.2.7", lines=False)
+    world.router.admission.origins.join(claims.origin)
+    claims.router.admission.register(claims, Register(id="alice"), world.now)
+    assert [*world.router.admission.unregistered] == [claims]
+    assert claims.hears_nothing()
+    world.changes(credentials=[static("t")])
+    assert claims.hears()["code"] == "id-taken"
+    assert alice.closing

@@ -98,6 +98,14 @@ def test_the_same_attempt_again_is_counted() -> None:
     assert attempts.charge == 2 * ATTEMPT_BYTES
 
 
+def test_those_of_others_are_not_told() -> None:
+    attempts = Attempts(10 * ATTEMPT_BYTES)
+    for name in ("cam", "door", "cam"):
+        attempts.add(attempt(name), "192.0.2.7")
+    assert [each.claimed for each in attempts.of("cam", "desk")] == ["cam"]
+    assert list(attempts.of("desk")) == []
+
+
 def test_an_address_has_a_part_of_them() -> None:
     attempts = Attempts(40 * ATTEMPT_BYTES)
     attempts.add(attempt("cam"), "192.0.2.7")
@@ -152,6 +160,19 @@ def test_they_count_within_the_record() -> None:
         record.attempt(attempt(f"cam{number}"), f"10.{number}.0.1")
         assert record.charge <= 1 << 20
     assert record.attempts.charge == (1 << 20) // 16
+
+
+def test_in_a_full_record_an_attempt_takes_the_place_of_what_was_said() -> None:
+    record = Record(size=1 << 20)
+    sender = 0
+    while record.charge + ATTEMPT_BYTES <= 1 << 20:
+        told(record, float(sender), f"a{sender}", "b", bytes(300))
+        sender += 1
+    record.attempt(attempt("cam"), "192.0.2.7")
+    record.attempt(attempt("door"), "192.0.2.7")
+    assert kept(record.attempts) == ["cam", "door"]
+    assert record.charge <= 1 << 20
+    assert record.partners("a0") == []
 
 
 @pytest.mark.parametrize("size", [0, 1_000, 20_000])

@@ -272,6 +272,19 @@ class TestCredentials:
         assert again.messages_left == pytest.approx(2 * left, abs=2)
 
 
+class TestStrangers:
+    @pytest.mark.parametrize("overhead", [0, 1, 4])
+    def test_a_client_that_has_sent_nothing_is_silent_there_too(self, overhead: int) -> None:
+        world = World()
+        guest = Peer(world, "192.0.2.1", lines=False)
+        guest.overhead = overhead
+        admission = world.router.admission
+        admission.origins.join(guest.origin)
+        assert admission.take_up(guest, world.now)
+        assert [*admission.unregistered] == [guest]
+        assert admission.unregistered.has_begun(guest) is (overhead > 0)
+
+
 class TestStrikes:
     def test_they_are_kept(self) -> None:
         strikes: Strikes[str] = Strikes()

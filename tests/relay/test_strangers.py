@@ -275,3 +275,14 @@ class TestFleets:
             fleet.joins(HERE, 0.05, 1)
         fleet.runs(30)
         assert len(fleet.done) == 20
+
+
+def test_a_client_that_is_not_here_leaves_nothing_changed() -> None:
+    """One that was made to go leaves, and then ends: that counts once."""
+    world = World()
+    stays, leaves = crowd_of(world, 2)
+    strangers = world.router.admission.unregistered
+    for _ in range(2):
+        strangers.leave(leaves, leaves.origin)
+    assert [*strangers] == [stays]
+    assert strangers.count(stays.origin) == 1

@@ -551,3 +551,16 @@ def test_an_idle_link_keeps_nothing_of_its_past():
     assert said(server, 60.0) == [b"D 0123456789abcdef 2 2 2 0/1 more"]
     assert server.receive_untrusted(b"A 0123456789abcdef 2 0", HOME, 60.1)
     assert server.finished == 2
+
+
+def test_how_long_something_waits_for_its_acknowledgement() -> None:
+    """What has gone again waits since it went for the first time."""
+    channel = server_end()
+    assert channel.unacknowledged_since == math.inf
+    channel.give(b"{}")
+    said(channel, 3.0)
+    channel.expire(4.5)
+    said(channel, 4.5)
+    assert channel.unacknowledged_since == 3.0
+    channel.receive_untrusted(b"A %b 1 0" % CID, HOME, 5.0)
+    assert channel.unacknowledged_since == math.inf

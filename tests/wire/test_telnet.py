@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sigd.wire import telnet
+from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Lines, TooLong
 
 CTRL_C = b"\xff\xf4\xff\xfd\x06"
@@ -79,6 +80,12 @@ def test_a_sequence_in_two_chunks(beginning: bytes):
 
 def test_an_interrupt_in_a_line_that_is_too_long_is_heard():
     assert all_frames(Lines(10), b"x" * 20 + CTRL_C) == [b"\xff\xfd\x06", b"quit"]
+
+
+def test_a_line_that_is_too_long_is_refused_where_nothing_is_asked():
+    with pytest.raises(ProtocolError) as caught:
+        Lines(10).take(b"x" * 20 + b"\xff\xf1", 1000)
+    assert caught.value.code is ErrorCode.TOO_LARGE
 
 
 def test_an_interrupt_in_a_text_of_several_lines_is_heard():
