@@ -89,7 +89,7 @@ class Config(Table, frozen=True):
     log: Annotated[Log, msgspec.Meta(description="What is logged.")] = msgspec.field(default_factory=Log)
     auth: Annotated[
         Auth,
-        msgspec.Meta(description="Who may be whom. Without any credential in here everybody may be anybody."),
+        msgspec.Meta(description="Credentials and permissions. Without any credential, clients may claim any free ID."),
     ] = msgspec.field(default_factory=Auth)
     ice: Annotated[
         Ice,

@@ -1,4 +1,4 @@
-"""Who may be whom: from what a client shows to what it may be and may do. No I/O, no clock.
+"""Credentials and permissions: from a client's credential to its IDs and rights. No I/O, no clock.
 
 Two steps. `Access.prove` looks at the credential, once, and leaves a `Proof`. `Access.grant` says what a proof is worth
 under the rules in force, at `register` and again whenever the rules change. Times are Unix time, in seconds.
