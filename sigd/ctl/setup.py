@@ -116,7 +116,7 @@ def _setup(options: argparse.Namespace) -> int:
     try:
         steps.take()
     except EndedError as ended:
-        # What is done by then is told, and how to undo it.
+        # The steps done by then are printed, and how to undo them.
         put(map(escaped, [] if options.json else steps.did))
         undo = [f"to undo it: {steps.undo}"] if steps.undo and not options.dry_run else []
         raise EndedError(ended.status, *ended.lines, *undo) from None

@@ -554,7 +554,7 @@ def test_an_idle_link_keeps_nothing_of_its_past():
 
 
 def test_how_long_something_waits_for_its_acknowledgement() -> None:
-    """What has gone again waits since it went for the first time."""
+    """Repeated datagrams wait from the time of their first sending on."""
     channel = server_end()
     assert channel.unacknowledged_since == math.inf
     channel.give(b"{}")
