@@ -37,7 +37,8 @@ RECORD_PART: Final = 1.25
 """The same for the record, which counts what may be added to it, too."""
 
 RESTART_PART: Final = 1.4
-"""Peak memory of a restart in relation to that before it: links are in two processes for a moment."""
+"""Peak memory of a restart in relation to that before it: links are in two processes for a moment. Measured: 1.09 with
+3 000 idle links, 1.35 with 600 full outboxes that make the process 100 MiB."""
 
 _NO_BOUND: Final = 1 << 60
 """Version 1 says that there is no bound by a number near 2^63."""
