@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from sigd.relay.access import Access
 from sigd.relay.credentials import Caller
 from sigd.relay.ice import Vendor
+from sigd.relay.limits import Rates
 from sigd.wire.errors import ErrorCode
 from sigd.wire.messages import Register
 from tests.relay.issued import (
@@ -288,3 +290,15 @@ def test_a_claim_over_datagrams_is_refused_by_rules_that_forbid_it():
     world.changes(credentials=[static("t")])
     assert claims.hears()["code"] == "id-taken"
     assert alice.closing
+
+
+def test_a_link_that_ends_while_others_are_judged_is_not_judged():
+    """Rules hold link by link, between messages of others: one that says goodbye meanwhile is not refused for them."""
+    world = World(credentials=[static("t")])
+    alice, bob = world.peer("alice", token="t"), world.peer("bob", token="t")
+    access = Access([static("other")], (), Rates.of(world.router.limits))
+    judged = world.router.admission.change(access, world.router.admission.vendor, world.now)
+    assert next(judged)
+    bob.close("left")
+    assert [*judged] == []
+    assert (alice.reason, bob.reason) == ("auth-failed", "left")
