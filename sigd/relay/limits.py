@@ -295,6 +295,17 @@ def origin_key(host: str) -> str:
     return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
 
 
+def network_key(key: str) -> str:
+    """The network that one party is likely to have all of, of an origin's key: an IPv4 /16, an IPv6 /32.
+
+    It is cut out of the text: to compute it takes ten times as long, and each stranger is asked for it.
+    """
+    if ":" not in key:
+        return ".".join(key.split(".")[:2])
+    groups = [*key.partition("::")[0].split(":"), "0", "0"][:2]
+    return ":".join(group or "0" for group in groups) + "::/32"
+
+
 def _canonical(host: str) -> "ipaddress.IPv4Address | ipaddress.IPv6Address":
     address = ipaddress.ip_address(host.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None

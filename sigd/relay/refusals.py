@@ -4,10 +4,10 @@ A message of a registered peer stands as a `Refused` among what it has said to t
 a sender that may not be theirs, so what they were refused is kept apart, as an `Attempt`, within bounds of its own.
 """
 
-import ipaddress
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from sigd.relay.limits import network_key
 from sigd.wire.errors import ErrorCode, Objection
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Attempt:
 
 
 _Key = tuple[str, str, str, str, str, ErrorCode, str]
-"""The network and the origin of an attempt first: to make out the network takes as long as to look at a hundred."""
+"""The network and the origin of an attempt first, each made out once: a flood has all that are kept looked at."""
 
 _NETWORK: Final = 0
 _ORIGIN: Final = 1
@@ -182,7 +182,7 @@ class Attempts:
         """Keep an attempt of an origin (see `limits.Origin`); the same again is counted."""
         objection = attempt.objection
         cause = "" if objection is None else objection.cause
-        key = (_network(origin), origin, attempt.claimed, attempt.to, attempt.kind, attempt.code, cause)
+        key = (network_key(origin), origin, attempt.claimed, attempt.to, attempt.kind, attempt.code, cause)
         before = self._kept.pop(key, None)
         if before is not None:
             attempt.times += before.times
@@ -207,11 +207,3 @@ class Attempts:
         for attempt in self._kept.values():
             if not peers or any(attempt.names(peer) for peer in peers):
                 yield attempt
-
-
-def _network(origin: str) -> str:
-    """The network that one party is likely to have all of: an IPv4 /16, an IPv6 /32."""
-    if ":" in origin:
-        address = origin.partition("/")[0].partition("%")[0]
-        return str(ipaddress.ip_network((address, 32), strict=False))
-    return ".".join(origin.split(".")[:2])

@@ -1,6 +1,7 @@
 """Tables of names and addresses: who is locked, who counts as one address, who is trusted."""
 
 import ipaddress
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from sigd.relay.limits import (
     Origins,
     Rates,
     Strikes,
+    network_key,
     origin_key,
 )
 
@@ -360,3 +362,23 @@ def test_links_in_datagrams_are_counted_beside_the_others():
     origins.leave_by_datagram(origin)
     assert (origins.udp_links, len(origins._known)) == (0, 0)
     assert origins.of("192.0.2.1") is not origin
+
+
+@given(st.ip_addresses())
+def test_the_network_of_an_origin(address: IPv4Address | IPv6Address) -> None:
+    key = origin_key(str(address))
+    if ":" in key:
+        assert network_key(key) == f"{':'.join(f'{int(group, 16):x}' for group in _groups(key)[:2])}::/32"
+    else:
+        assert network_key(key) == ".".join(key.split(".")[:2])
+
+
+def _groups(key: str) -> list[str]:
+    return IPv6Network(key).network_address.exploded.split(":")
+
+
+@pytest.mark.parametrize(
+    ("key", "network"), [("::/64", "0:0::/32"), ("2001::/64", "2001:0::/32"), ("2001:db8::1", "2001:db8::/32")]
+)
+def test_the_network_of_an_origin_that_is_written_short(key: str, network: str) -> None:
+    assert network_key(key) == network

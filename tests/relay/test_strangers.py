@@ -113,8 +113,21 @@ class TestAddresses:
     def test_where_all_addresses_have_about_the_same_the_newcomer_goes(self) -> None:
         world = World(max_unregistered=8)
         crowd = [each for number in range(8) for each in crowd_of(world, 1, f"192.0.2.{number}")]
-        assert world.connects(THERE).closing
+        assert world.connects("192.0.3.1").closing
         assert gone(crowd) == []
+
+    @pytest.mark.parametrize(
+        ("address", "there"), [("203.0.{}.1", THERE), ("2001:db8:{}::1", "2001:db9::1"), ("2001:db8:{}::1", THERE)]
+    )
+    def test_a_network_with_many_makes_room_for_one_with_few(self, address: str, there: str) -> None:
+        """However many addresses it has, and even though all of them have begun."""
+        world = World(max_unregistered=8)
+        many = [each for number in range(8) for each in crowd_of(world, 1, address.format(number))]
+        few = world.connects(there)
+        assert gone(many) == [7]
+        for number in range(10, 20):
+            assert world.connects(address.format(number)).closing, "it pushes out nobody of another network"
+        assert not few.closing
 
     @pytest.mark.parametrize("address", ["unix", "10.0.0.1"])
     def test_those_without_a_cap_do_not_pay_for_having_many(self, address: str) -> None:
@@ -244,6 +257,18 @@ class TestFleets:
             fleet.joins(HERE, 1, 1)
         fleet.runs(10)
         assert len(fleet.done) == 100
+
+    @pytest.mark.parametrize("address", ["203.0.{}.{}", "2001:db8:{}:{}::1"])
+    def test_slow_strangers_of_one_network_hold_every_place(self, address: str) -> None:
+        """Each of them has an address of its own."""
+        fleet = Fleet(World())
+        for number in range(1_100):
+            fleet.holds(address.format(number // 250, number % 250), 1, begun=True)
+        fleet.runs(1)
+        for _ in range(20):
+            fleet.joins(HERE, 1, 1)
+        fleet.runs(10)
+        assert len(fleet.done) == 20
 
     def test_silent_strangers_behind_the_same_address(self) -> None:
         """A client that says at once what it has to say gets in at once, however many come again and again."""
