@@ -135,7 +135,7 @@ async def test_what_is_no_question_is_refused_and_the_next_one_answered(
         (b"show\n", "bad-question"),
         (b"kick\n", "bad-question"),
         (b"peers a b\n", "bad-question"),
-        (b"\xff\xfe\n", "bad-question"),
+        (b"\xfe\xfd\n", "bad-question"),
         (b"[1]\n", "unknown-question"),
         (b"x" * (MAX_QUESTION + 1) + b"\n", "bad-question"),
     ],
