@@ -186,9 +186,11 @@ class Source:
 
 
 def _file_content(path: str) -> bytes:
-    # A FIFO would keep us waiting for a writer, and a reload with it everybody who is connected.
+    # A FIFO would keep us waiting for a writer, and a reload with it everybody who is connected. The null device is an
+    # empty file to all who name it.
     with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        found = os.fstat(file.fileno())
+        if not (stat.S_ISREG(found.st_mode) or os.path.samestat(found, os.stat(os.devnull))):
             raise OSError(errno.EINVAL, "not a regular file, which a reload could read again")
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:

@@ -213,6 +213,10 @@ def test_interrupt_leaves_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert capsys.readouterr() == ("", "")
 
 
+def test_the_null_device_is_an_empty_configuration() -> None:
+    assert main(["--config", os.devnull, "--check"]) == 0
+
+
 def test_a_pipe_is_no_configuration(tmp_path: Path) -> None:
     """It would be waited for, and a reload would find nothing in it."""
     os.mkfifo(tmp_path / "sigd.toml")

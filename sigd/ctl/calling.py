@@ -90,7 +90,9 @@ def ended(fault: Exception) -> EndedError:
         case TimeoutError():
             return EndedError(EXIT_TIMED_OUT, f"it took too long: {why(fault)}")
         case _:
-            return EndedError(EXIT_NO_DAEMON, f"no connection: {why(fault)}")
+            text = why(fault)
+            # The client names the server itself where it could not reach any: "no connection to ...".
+            return EndedError(EXIT_NO_DAEMON, text if text.startswith("no ") else f"no connection: {text}")
 
 
 def meaning(code: str) -> str:

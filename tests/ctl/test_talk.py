@@ -158,12 +158,14 @@ def test_no_daemon_is_3_and_silence_4(sigctl: Sigctl, tmp_path: Path):
         mute.bind(("127.0.0.1", 0))
         port = mute.getsockname()[1]
         status, out, err = sigctl("send", f"tcp://127.0.0.1:{port}", "bob", "x")
-        assert (status, out, err) == (3, "", "sigctl: no connection: Connection refused\n")
+        told = f"no connection to tcp://127.0.0.1:{port}: connection refused: start sigd there, or correct the URL"
+        assert (status, out, err) == (3, "", f"sigctl: {told}\n")
         mute.listen()
         status, out, err = sigctl("send", "--timeout", "0.1", f"tcp://127.0.0.1:{port}", "bob", "x")
         assert (status, out, err) == (4, "", "sigctl: it took too long: the server did not answer in time\n")
     status, out, err = sigctl("listen", f"unix:{tmp_path}/none")
-    assert (status, out, err) == (3, "", "sigctl: no connection: No such file or directory\n")
+    told = f"no connection to unix:{tmp_path}/none: no such file or directory: start sigd, or correct the path"
+    assert (status, out, err) == (3, "", f"sigctl: {told}\n")
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def reasons_in_the_source() -> set[str]:
 
 def test_every_reason_is_known() -> None:
     found = reasons_in_the_source()
-    assert {"left", "connection lost", "unregistered"} <= found
+    assert {"left", "connection lost", "http"} <= found
     assert found <= set(REASONS)
 
 
