@@ -18,6 +18,14 @@ class Held:
         self.idle_since = idle_since
 
 
+class Begun(Peer):
+    """A client that has begun a frame of 10 KiB."""
+
+    @property
+    def unacted(self) -> int:
+        return 10 * KIB
+
+
 def gone(buffers: Buffers[Held], most: int, now: float = 10.0) -> list[Held]:
     """Those who have to go, in order."""
     found: list[Held] = []
@@ -219,6 +227,22 @@ class TestLinks:
         bob.says({"type": "pong"})
         assert claimant.hears()["code"] == "id-taken"
         assert world.router.buffers.total == 0
+
+    def test_a_link_counts_as_the_largest_part_of_what_it_holds(self) -> None:
+        world = World()
+        alice, bob = Begun(world, "alice", lines=False), frozen(world, "bob")
+        world.router.welcome(alice)
+        kinds = [alice.kind]
+        alice.registers("alice")
+        kinds.append(alice.kind)
+        alice.says({"type": "message", "to": "bob", "data": "x" * 60 * KIB})
+        alice.takes = 0
+        alice.says(*[{"type": "peers"}] * 3)  # replies that are shorter than the frame that is begun
+        kinds.append(alice.kind)
+        alice.says(*[{"type": "ping", "ref": "r" * 60}] * 300)
+        kinds.append(alice.kind)
+        assert kinds == [Kind.STRANGERS, Kind.FRAMES, Kind.FRAMES, Kind.REPLIES]
+        assert bob.kind is Kind.MESSAGES
 
     def test_a_link_that_cannot_even_end_holds_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         world = World(buffer_bytes_total=100 * KIB)
