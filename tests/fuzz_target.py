@@ -24,6 +24,7 @@ from sigd.relay.limits import Rates
 from sigd.relay.link import NEVER, Link
 from sigd.relay.room import make_room
 from sigd.relay.router import Router
+from sigd.wire import telnet
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import NOT_HTTP, TLS_ALERT, Framing, Lines, Prefixed, Splitter, TooLong, framing_of
 from sigd.wire.messages import decode_said
@@ -479,6 +480,8 @@ class Player:
         elif self.framing is Framing.TLS:
             assert TLS_ALERT.startswith(self._heard)
             return None
+        while self._heard.startswith(telnet.IAC):  # a refusal of an option
+            self._heard = self._heard[3:]
         line, newline, rest = self._heard.partition(b"\n")
         if not newline:
             return None

@@ -412,8 +412,8 @@ class TestLog:
         assert "2026 INFO" not in text
         ends = [line.partition(" closed ")[2] for line in daemon.log if " closed " in line]
         assert [re.sub(r"\d+", "N", end) for end in sorted(ends)] == [
-            "peer=alice reason=left address=N.N.N.N:N seconds=N.N\n",
-            "peer=bob reason=left address=N.N.N.N:N seconds=N.N\n",
+            "peer=alice reason=left address=N.N.N.N:N silent=N.N seconds=N.N\n",
+            "peer=bob reason=left address=N.N.N.N:N silent=N.N seconds=N.N\n",
             "peer=carol reason=unregistered address=N.N.N.N:N seconds=N.N\n",
         ]
 

@@ -18,7 +18,7 @@ from sigd.relay.noting import note_register
 from sigd.relay.room import make_room, too_many_datagram_links
 from sigd.relay.strangers import Strangers
 from sigd.wire import messages, said
-from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.errors import ErrorCode, Objection, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -144,9 +144,8 @@ class Admission:
         grant = self._judge(link, message, now)
         peer = message.id if message.id is not None else self.access.pick(grant)
         if peer is None:
-            fault = _auth_failed(message, "this credential leaves no ID to pick: name one")
-            fault.objection = objections.NO_ID
-            raise fault
+            text = "this credential leaves no ID to pick: name one"
+            raise _auth_failed(message, text, objection=objections.NO_ID)
         holder = self._router.registry.find(peer)
         if holder is None:
             self._settle(link, peer, grant, message, now)
@@ -182,17 +181,15 @@ class Admission:
             # Nobody guesses at a certificate, or at who the kernel says that somebody is. Who is here already is looked
             # at: else those at its address who guess could have its link end. Its own guesses end it, and count.
             if locked and link.id is None and message.shows_credential:
-                fault = _auth_failed(message, "too many failures: wait", locked, "auth_failures_per_minute")
-                fault.objection = objections.LOCKED
-                raise fault
+                text, limit = "too many failures: wait", "auth_failures_per_minute"
+                raise _auth_failed(message, text, locked, limit, objection=objections.LOCKED)
             grant = self._proved(message, caller, peer, now)
             if grant is None:
                 self._failures.add(name, now, self._router.limits.auth_failures_per_minute, link.attempt)
         if grant is None:
             text = "nobody may have this ID" if self.access.open else "the credential is not accepted for this ID"
-            fault = _auth_failed(message, text)
-            fault.objection = self.access.objection(message, link.caller(), peer, self.unix_time())
-            raise fault
+            objection = self.access.objection(message, link.caller(), peer, self.unix_time())
+            raise _auth_failed(message, text, objection=objection)
         return grant
 
     def _proved(self, message: "Register", caller: "Caller | None", peer: str | None, now: float) -> Grant | None:
@@ -462,9 +459,22 @@ def _id_taken(message: "Register", locked: float = 0.0, limit: str | None = None
     return ProtocolError(ErrorCode.ID_TAKEN, text, ref=message.ref, retry_after_ms=_milliseconds(locked), limit=limit)
 
 
-def _auth_failed(message: "Register", text: str, locked: float = 0.0, limit: str | None = None) -> ProtocolError:
+def _auth_failed(
+    message: "Register",
+    text: str,
+    locked: float = 0.0,
+    limit: str | None = None,
+    *,
+    objection: Objection | None = None,
+) -> ProtocolError:
+    retry_after_ms = _milliseconds(locked)
     return ProtocolError(
-        ErrorCode.AUTH_FAILED, text, ref=message.ref, retry_after_ms=_milliseconds(locked), limit=limit
+        ErrorCode.AUTH_FAILED,
+        text,
+        ref=message.ref,
+        retry_after_ms=retry_after_ms,
+        limit=limit,
+        objection=objection,
     )
 
 

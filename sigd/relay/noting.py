@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 _REGISTER: Final = str(Register.__struct_config__.tag)
 
 
-def note_relayed(router: "Router", sender: str, message: "Relayed", fault: "ProtocolError", now: float) -> None:
-    """Note that a message that could be read was not passed on: as it would have been delivered, if it could be."""
+def noted(router: "Router", sender: str, message: "Relayed", fault: "ProtocolError", now: float) -> "ProtocolError":
+    """Note a readable message that is not passed on, as it would have been delivered; return the fault, to be raised.
+
+    A frame that raises what it also has in a variable is a cycle: it, and the message in it, would stay in memory until
+    the collector runs.
+    """
     kind = str(message.__struct_config__.tag)
     try:
         body = message.delivered(sender.encode())
@@ -26,6 +30,7 @@ def note_relayed(router: "Router", sender: str, message: "Relayed", fault: "Prot
         body = b""
     _refused(router, Passed(now, sender, message.to, body, fault.code, kind, message.session, len(body), fault.text))
     fault.is_recorded = True
+    return fault
 
 
 def note(router: "Router", link: "Link", fault: "ProtocolError", now: float, frame: bytes, length: int) -> None:

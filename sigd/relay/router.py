@@ -20,7 +20,7 @@ from sigd.relay.expiry import has_expired
 from sigd.relay.globs import allows
 from sigd.relay.limits import STRIKES_SECONDS, Offences
 from sigd.relay.link import NEVER, State
-from sigd.relay.noting import note, note_relayed
+from sigd.relay.noting import note, noted
 from sigd.relay.record import SMALL_BYTES, Passed, Record
 from sigd.relay.registry import Registry
 from sigd.relay.taps import Taps
@@ -208,11 +208,11 @@ class Router:
         if talk is not None and not allows(talk, message.to):
             # Before the look-up: it says nothing about who is here.
             text = "your credential does not allow this recipient"
-            fault = ProtocolError(ErrorCode.FORBIDDEN, text, ref=message.ref)
-            if messages.is_peer_id(message.to):
-                fault.to = message.to
-                note_relayed(self, sender, message, fault, now)
-            raise fault
+            if not messages.is_peer_id(message.to):
+                raise ProtocolError(ErrorCode.FORBIDDEN, text, ref=message.ref)
+            raise noted(
+                self, sender, message, ProtocolError(ErrorCode.FORBIDDEN, text, ref=message.ref, to=message.to), now
+            )
         to = message.to
         recipient = self.registry.holders.get(to)
         if recipient is None:
@@ -221,9 +221,9 @@ class Router:
             body = message.delivered(sender.encode())
             refusal = recipient.deliver(body, link)
             if refusal is not None:
-                fault = ProtocolError(refusal, _REFUSALS[refusal], ref=message.ref, to=to)
-                note_relayed(self, sender, message, fault, now)
-                raise fault
+                raise noted(
+                    self, sender, message, ProtocolError(refusal, _REFUSALS[refusal], ref=message.ref, to=to), now
+                )
             self.relayed += 1
             if self.taps:
                 self.taps.tell(Passed(now, sender, to, body, None))
@@ -254,9 +254,7 @@ class Router:
         if self.limits.misses_per_minute:
             self._count_miss(link, message, now)
         code = ErrorCode.PEER_UNAVAILABLE
-        fault = ProtocolError(code, _REFUSALS[code], ref=message.ref, to=message.to)
-        note_relayed(self, link.id, message, fault, now)
-        raise fault
+        raise noted(self, link.id, message, ProtocolError(code, _REFUSALS[code], ref=message.ref, to=message.to), now)
 
     def _count_miss(self, link: "Link", message: Relayed, now: float) -> None:
         each = STRIKES_SECONDS / self.limits.misses_per_minute
@@ -265,16 +263,20 @@ class Router:
         wait = until - now - STRIKES_SECONDS
         if wait > _ROUNDING_SECONDS:
             assert link.id is not None
-            fault = ProtocolError(
-                ErrorCode.RATE_LIMITED,
-                "too many messages to peers that are not here",
-                ref=message.ref,
-                to=message.to,
-                retry_after_ms=round(wait * 1000),
-                limit="misses_per_minute",
+            raise noted(
+                self,
+                link.id,
+                message,
+                ProtocolError(
+                    ErrorCode.RATE_LIMITED,
+                    "too many messages to peers that are not here",
+                    ref=message.ref,
+                    to=message.to,
+                    retry_after_ms=round(wait * 1000),
+                    limit="misses_per_minute",
+                ),
+                now,
             )
-            note_relayed(self, link.id, message, fault, now)
-            raise fault
         offences.missed_until = until
 
     def peers(self, link: "Link", message: Peers) -> None:
