@@ -213,6 +213,7 @@ async def test_who_does_not_read_an_answer_is_cut(desk: Asking, daemon: Daemon) 
             await operator.says(*[STATUS] * 100_000)
         nursery.cancel_scope.cancel()
     assert max(waiting) > 500, "it counts among all buffers"
+    await daemon.settles()
     assert daemon.router.buffers.total == 0
     assert (await desk.asks("closed"))["type"] == "closed"
 
