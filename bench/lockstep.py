@@ -66,14 +66,14 @@ class LockstepEpoll:
 
 # Before sigd is imported, and after trio, which keeps its own.
 EPOLL = select.epoll
-select.epoll = LockstepEpoll  # type: ignore[misc, assignment]
+select.epoll = LockstepEpoll  # type: ignore[misc, assignment]  # a class, replaced by its stand-in
 time.perf_counter = itertools.count(0.0, STEP_SECONDS).__next__
 time.thread_time = itertools.count(0.0, STEP_SECONDS).__next__
 
 from sigd.config import load  # noqa: E402 - see above
-from sigd.relay.router import Router  # noqa: E402
-from sigd.rules import Rules  # noqa: E402
-from sigd.server import Server, serve  # noqa: E402
+from sigd.relay.router import Router  # noqa: E402 - see above
+from sigd.rules import Rules  # noqa: E402 - see above
+from sigd.server import Server, serve  # noqa: E402 - see above
 
 
 class Clients:

@@ -14,7 +14,7 @@ GROUPS = Path("/sys/fs/cgroup")
 
 
 def _bounds(size: int) -> None:
-    """Have the service see this bound, also where the kernel of the box has no memory in control groups of version 2.
+    """Show the service this bound, also where the kernel of the box has no memory controller in cgroup v2.
 
     There systemd keeps MemoryMax= and sets nothing: a folder stands in for what the kernel would show of it.
     """
