@@ -4,7 +4,8 @@ Reading order, after wire/errors, wire/messages and wire/said (the map of the pr
 
 1. Frames: wire/framing, wire/commands, wire/telnet; wire/salvage (faulty frames), text (characters that do not show).
 2. Rules: relay/link with relay/transport, relay/registry, relay/router; relay/access and relay/credentials (identity),
-   relay/objections (their faults); relay/admission and relay/limits.
+   relay/objections (their faults); relay/admission,
+   relay/origins, relay/strikes and relay/rates.
 3. Strangers and memory: relay/strangers and relay/room (places), relay/buffers and relay/shedding (bytes), memory
    (limits against the control group).
 4. Time: wire/awake and net/clock (sleep), relay/deadlines, relay/wall and relay/expiry (wall clock),

@@ -22,7 +22,7 @@ from sigd.relay.credentials import (
     WebToken,
 )
 from sigd.relay.ice import Vendor
-from sigd.relay.limits import Rates
+from sigd.relay.rates import Rates
 
 if TYPE_CHECKING:
     from OpenSSL import SSL

@@ -20,8 +20,8 @@ from sigd.relay.access import Access
 from sigd.relay.buffers import MESSAGE_BYTES
 from sigd.relay.credentials import Credential, ExpiringToken, Rule, StaticToken, token_for
 from sigd.relay.ice import Vendor
-from sigd.relay.limits import Rates
-from sigd.relay.link import NEVER, Link
+from sigd.relay.link import Link
+from sigd.relay.rates import Rates
 from sigd.relay.room import make_room
 from sigd.relay.router import Router
 from sigd.wire import telnet
@@ -29,6 +29,7 @@ from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import NOT_HTTP, TLS_ALERT, Framing, Lines, Prefixed, Splitter, TooLong, framing_of
 from sigd.wire.messages import decode_said
 from sigd.wire.said import Error, PingSaid
+from sigd.wire.times import NEVER
 
 TOKEN = b"a token that nobody guesses"
 SECRET = b"a secret that nobody guesses"
@@ -228,7 +229,7 @@ class Memory(Link):
     def attend(self, now: float) -> None:
         if self.queued and not self.stuck:
             self.push()
-        if self.closing and self.ends_at is NEVER and not self.over:
+        if self.closing and self.ends_at == NEVER and not self.over:
             self.ends_at = now + 5
             self.router.deadlines.forget(self)
             self.router.watch(self)
@@ -516,7 +517,7 @@ def check(stage: Stage) -> None:
         assert link.queued == sum(len(data) for data, _ in owned)
         assert link.own == sum(len(data) for data, owner in owned if owner is None)
         assert not link.stuck or link.queued
-        assert (link.stalled_since is NEVER) == (not link.stuck)
+        assert (link.stalled_since == NEVER) == (not link.stuck)
         watched = link.bucket or link in router.deadlines._new
         assert watched or link.closing or link.patient or link.claim or router.due
         if link.challenge is not None:

@@ -14,7 +14,20 @@ import pytest
 import sigd
 from sigd.config import DEFAULT_PORT, LARGEST_FRAME, Auth, ConfigError, Limits, load
 from sigd.net import listeners, reactor
-from sigd.relay import access, admission, credentials, deadlines, ice, limits, link, registry, router, strangers
+from sigd.relay import (
+    access,
+    admission,
+    credentials,
+    deadlines,
+    ice,
+    link,
+    origins,
+    registry,
+    router,
+    strangers,
+    strikes,
+)
+from sigd.relay.rates import Rates
 from sigd.rules import Rules
 from sigd.secret_files import LEAST_SECRET
 from sigd.wire import commands, framing, greeting, messages, said, salvage
@@ -249,7 +262,7 @@ def test_vectors(row: dict[str, str]):
     secret, user, token = (code(cell).encode() for cell in row.values())
     assert base64.b64encode(hmac.digest(secret, user, "sha256")) == token
     assert credentials.token_for(secret, user.decode()) == token
-    rates = limits.Rates.of(Limits())
+    rates = Rates.of(Limits())
     credential = credentials.ExpiringToken("", credentials.Rule(["*"], ["*"], rates=rates), [secret])
     proof = credential.prove(messages.Register(user=user.decode(), token=token.decode()), None, 0)
     assert proof is not None
@@ -273,13 +286,13 @@ def test_the_vectors_are_what_the_examples_say():
         f"handed out, of at least {LEAST_SECRET} characters",
         f"up to {credentials.LEEWAY_SECONDS:g} s after the moment",
         f"in the past, with {credentials.LEEWAY_SECONDS:g} s of leeway",
-        f"for {limits.LOCK_SECONDS:g} s each further claim on it gets `id-taken`",
-        f"for {limits.LOCK_SECONDS:g} s each further `register` for it",
-        f"the next {limits.LOCK_SECONDS:g} s begin",
+        f"for {strikes.LOCK_SECONDS:g} s each further claim on it gets `id-taken`",
+        f"for {strikes.LOCK_SECONDS:g} s each further `register` for it",
+        f"the next {strikes.LOCK_SECONDS:g} s begin",
         f"{ice.RENEW_SECONDS:g} s before the last that it has sent expire",
         f"at most once in {link.NOTICE_SECONDS:g} s",
         f"{2 * access.RANDOM_ID_BYTES} hexadecimal digits",
-        f"one /{limits.IPV6_PREFIX} of IPv6",
+        f"one /{origins.IPV6_PREFIX} of IPv6",
     ],
 )
 def test_numbers_about_trust_in_the_text(claim: str):
@@ -384,7 +397,7 @@ def test_fixed_numbers():
         "how late a time-out may strike": deadlines.TICK * 1_000,
         "peers in one answer, at most": registry.MAX_LISTED,
         "what a link outlives its credential by": credentials.LEEWAY_SECONDS * 1_000,
-        "how long failures and take-overs lock an ID": limits.LOCK_SECONDS * 1_000,
+        "how long failures and take-overs lock an ID": strikes.LOCK_SECONDS * 1_000,
         "from one notice of `rate-limited` to the next, at least": link.NOTICE_SECONDS * 1_000,
         "how long before its TURN credentials expire a peer is sent new ones": ice.RENEW_SECONDS * 1_000,
         "silence after which a new link makes room for others": strangers.SILENT_SECONDS * 1_000,

@@ -20,7 +20,7 @@ from sigd import log
 from sigd.client import OfferFrom, connect
 from sigd.config import Config, Entry, Limits, Listener, load
 from sigd.ladder import verdict_lines
-from sigd.relay import limits
+from sigd.relay import origins, strikes
 from sigd.relay.credentials import LEEWAY_SECONDS, NOBODY, WebToken
 from sigd.rules import Rules
 from sigd.secret_files import LEAST_SECRET
@@ -353,12 +353,12 @@ def test_no_limit_that_a_client_can_meet_is_left_out():
     [
         f"secrets below {LEAST_SECRET} characters are refused, HS256 keys below {WebToken.MIN_SECRET}",
         f"at least {LEAST_SECRET} characters",
-        f"{limits.LOCK_SECONDS:g} s in which nothing is looked at",
-        f"has {limits.STRIKES_KEPT} rows",
+        f"{strikes.LOCK_SECONDS:g} s in which nothing is looked at",
+        f"has {strikes.STRIKES_KEPT} rows",
         f"a link ends {LEEWAY_SECONDS:g} s after its credential expires",
         f"until they say, and {LEEWAY_SECONDS:g} s longer",
         f"{NOBODY}, which is whoever comes from another user namespace",
-        f"one /{limits.IPV6_PREFIX})",
+        f"one /{origins.IPV6_PREFIX})",
         f"at most once in {log.REPEAT_SECONDS:g} s",
         f"after {Limits().misses_per_minute} messages to absent peers in a minute",
         f"After {Limits().auth_failures_per_minute} failures within a minute",

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Final
 from msgspec import UNSET
 
 from sigd.relay.globs import Globs
-from sigd.relay.link import NEVER, Link
+from sigd.relay.link import Link
 from sigd.relay.wall import UnixAhead
 from sigd.wire.admin import ClosedRow, PeerRow, ShowReply
+from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
     from sigd.relay.endings import Ending
@@ -30,7 +31,7 @@ def row_of(link: Link, now: float, unix_ahead: UnixAhead) -> PeerRow:
         received=link.received,
         delivered=link.delivered,
         outbox_bytes=link.queued,
-        rtt=None if link.rtt is NEVER else link.rtt,
+        rtt=None if link.rtt == NEVER else link.rtt,
         errors=0 if link.offences is None else link.offences.errors,
     )
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from sigd import log
 from sigd.relay.endings import Ending
-from sigd.relay.link import NEVER, Link
+from sigd.relay.link import Link
 from sigd.relay.router import UNREGISTERED
 from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
     from sigd.net.reactor import Reactor

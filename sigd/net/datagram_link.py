@@ -8,20 +8,21 @@ from sigd.net.closing import ClosingLink
 from sigd.net.parcel import DatagramLinkState
 from sigd.relay.buffers import MESSAGE_BYTES
 from sigd.relay.credentials import Caller, Seal
-from sigd.relay.link import NEVER, Link
+from sigd.relay.link import Link
 from sigd.relay.room import too_many_datagram_links
 from sigd.wire import macs, messages, said
 from sigd.wire.datagram import MAX_DATAGRAM, MAX_MESSAGE, Channel
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.messages import MIN_FRAME
 from sigd.wire.sending import MOST_WINDOW
+from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
     from sigd.net.ports import Place
     from sigd.net.reactor import Reactor
     from sigd.net.udp import Datagrams
     from sigd.relay.access import Access
-    from sigd.relay.limits import Origin
+    from sigd.relay.origins import Origin
     from sigd.relay.snapshot import LinkState
     from sigd.wire.datagram_state import ChannelState
     from sigd.wire.greeting import Opening
@@ -409,7 +410,7 @@ class DatagramLink(ClosingLink):
             self._finish()  # the daemon stops, while its claim waits
 
     def _wind_up(self, now: float) -> None:
-        if self.ends_at is NEVER:
+        if self.ends_at == NEVER:
             self.ends_at = now + self._datagrams.reactor.linger_seconds
             self.router.deadlines.forget(self)
             self.router.watch(self)

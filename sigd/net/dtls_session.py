@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sigd.net.dtls import DTLSPort
     from sigd.net.ports import Address
     from sigd.net.reactor import Reactor
-    from sigd.relay.limits import Origin
+    from sigd.relay.origins import Origin
 
 QUEUE: Final = 32
 """Datagrams that wait to be encrypted: four windows. What comes on top is lost, as it might be on the way."""

@@ -37,8 +37,8 @@ from sigd.wire import said
 if TYPE_CHECKING:
     from sigd.net.ports import Address, Place
     from sigd.net.reactor import Reactor
-    from sigd.relay.limits import Origin
     from sigd.relay.link import Link
+    from sigd.relay.origins import Origin
     from sigd.wire.datagram import Channel
     from sigd.wire.datagram_state import Where
 

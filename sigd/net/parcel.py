@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from sigd.net.used_cookies import UsedCookiesState
-from sigd.relay.admission import StrikesState
 from sigd.relay.snapshot import LinkState
+from sigd.relay.strikes import StrikesState
 from sigd.wire.cookies import CookiesState
 from sigd.wire.datagram_state import ChannelState, Count
 

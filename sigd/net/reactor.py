@@ -31,8 +31,8 @@ from sigd.relay.access import Access
 from sigd.relay.deadlines import Deadlines
 from sigd.relay.histogram import Histogram, observe_round
 from sigd.relay.ice import Vendor
-from sigd.relay.limits import Origin
 from sigd.relay.link import Link
+from sigd.relay.origins import Origin
 from sigd.relay.router import STOPPING, Router
 from sigd.relay.shedding import is_crowded
 from sigd.wire import framing

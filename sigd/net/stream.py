@@ -13,10 +13,10 @@ from sigd.net.parcel import StreamState
 from sigd.net.tls import RECORD_BYTES, TLSSocket
 from sigd.relay.buffers import MESSAGE_BYTES
 from sigd.relay.deadlines import frame_timeout_ms
-from sigd.relay.link import NEVER, Link
 from sigd.wire import commands, framing, proxy, said
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, TooLong
+from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from sigd.net.opening import Opening
     from sigd.net.reactor import Reactor
     from sigd.relay.credentials import Caller
-    from sigd.relay.limits import Origin
+    from sigd.relay.link import Link
+    from sigd.relay.origins import Origin
     from sigd.relay.snapshot import LinkState
 
 RECEIVE_BYTES: Final = 65_536
@@ -167,7 +168,7 @@ class Stream(ClosingLink):
             or split.rest
             or split.skipping
             or self._backlog
-            or self.frame_since is not NEVER
+            or self.frame_since != NEVER
             or self.held
             or self.tls
         ):
@@ -236,7 +237,7 @@ class Stream(ClosingLink):
         split = self._split
         if split is None or self._is_waiting or self.held or not (split.rest or split.skipping):
             self.frame_since = NEVER
-        elif self.frame_since is NEVER:
+        elif self.frame_since == NEVER:
             self.frame_since = now
             self.router.watch(self)
 
@@ -385,7 +386,7 @@ class Stream(ClosingLink):
             self._wind_up(now)
 
     def _wind_up(self, now: float) -> None:
-        if self.ends_at is NEVER:
+        if self.ends_at == NEVER:
             self.ends_at = now + self.linger_seconds
             self.router.deadlines.forget(self)
             self.router.watch(self)
@@ -475,7 +476,7 @@ class Stream(ClosingLink):
 
     def go_on_here(self, *, busy: bool, now: float) -> None:
         """Be served from now on: what is due to it, and what has come of it; `busy`: it had its turn next."""
-        if self.stuck and self.stalled_since is NEVER:
+        if self.stuck and self.stalled_since == NEVER:
             self.stalled_since = now
         if (busy or self._is_waiting) and not self.held:
             self.resume()

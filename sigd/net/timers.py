@@ -5,13 +5,13 @@ import math
 import sys
 from typing import TYPE_CHECKING, Final
 
+from sigd.wire.times import NEVER
+
 if TYPE_CHECKING:
     from sigd.net.datagram_link import DatagramLink
 
 TICK: Final = 1 / 128
 """Seconds: how late anything is done. A third of the shortest wait, which is that of an acknowledgement."""
-
-NEVER: Final = math.inf
 
 
 class Timers:

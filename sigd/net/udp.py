@@ -9,7 +9,7 @@ from sigd.net.datagram_link import DatagramLink, Greeted
 from sigd.net.parcel import DatagramLinkState, DatagramsLeft, DatagramsState
 from sigd.net.timers import Timers
 from sigd.net.used_cookies import KEY_BYTES, UsedCookies
-from sigd.relay.limits import Meter, origin_key
+from sigd.relay.origins import Meter, origin_key
 from sigd.wire import greeting, messages
 from sigd.wire.cookies import Cookies
 from sigd.wire.datagram import MAX_DATAGRAM, Channel, Reassembly

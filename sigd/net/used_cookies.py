@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from sigd.wire.datagram_state import moved
+from sigd.wire.times import moved
 
 KEPT_SECONDS: Final = 60.0
 """Time for which a cookie counts at most (`wire.cookies`), after which a generation of them becomes the last one."""

@@ -27,7 +27,7 @@ from sigd.wire.messages import Register, is_peer_id
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sigd.relay.limits import Rates
+    from sigd.relay.rates import Rates
 
 RANDOM_ID_BYTES: Final = 8
 """Of an ID that the server picks: nobody guesses 64 bits, and two links never get the same."""

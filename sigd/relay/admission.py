@@ -4,7 +4,7 @@ import functools
 import math
 from typing import TYPE_CHECKING, Final
 
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw
 from msgspec.structs import astuple
 
 from sigd import __version__
@@ -12,21 +12,22 @@ from sigd.relay import objections
 from sigd.relay.credentials import LEEWAY_SECONDS, Grant
 from sigd.relay.expiry import Renewals
 from sigd.relay.ice import RENEW_SECONDS, IceServer, Vendor
-from sigd.relay.limits import Counted, Origins, Strikes
-from sigd.relay.link import NEVER
 from sigd.relay.noting import note_register
+from sigd.relay.origins import Origins
 from sigd.relay.room import make_room, too_many_datagram_links
 from sigd.relay.strangers import Strangers
+from sigd.relay.strikes import Strikes, StrikesState
 from sigd.wire import messages, said
 from sigd.wire.errors import ErrorCode, Objection, ProtocolError
+from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sigd.relay.access import Access
     from sigd.relay.credentials import Caller
-    from sigd.relay.limits import Origin
     from sigd.relay.link import Link
+    from sigd.relay.origins import Origin
     from sigd.relay.router import Router
     from sigd.wire.messages import Register, Request
 
@@ -37,13 +38,6 @@ CLAIM_BYTES: Final = 600
 
 FEATURES: Final = ["iceServers", "peers"]
 """What this server can beyond relaying: both may be asked for."""
-
-
-class StrikesState(Struct, array_like=True):
-    """Failures by who tried and as whom, and takeovers by the ID: see `limits.Strikes`."""
-
-    failures: list[tuple[tuple[str, str], list[Counted], float]]
-    takeovers: list[tuple[str, list[Counted], float]]
 
 
 class Claim:

@@ -6,7 +6,6 @@ Times are Unix time, in seconds.
 import base64
 import hashlib
 import hmac
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -15,15 +14,15 @@ from sigd.relay import objections
 from sigd.relay.globs import Globs, glob_matches
 from sigd.wire.errors import Objection
 from sigd.wire.messages import is_peer_id
+from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
-    from sigd.relay.limits import Rates
+    from sigd.relay.rates import Rates
     from sigd.wire.messages import Register
 
 LEEWAY_SECONDS: Final = 30.0
 """How far clocks may differ: what has expired is taken for so much longer, and its link ends so much later."""
 
-NEVER: Final = math.inf
 
 LATEST: Final = 1e12
 """Of times, Unix time: more digits than `user` may have."""

@@ -9,7 +9,7 @@ import sys
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
 
-from sigd.relay.link import NEVER
+from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
     from sigd.config import Limits
@@ -43,7 +43,7 @@ def next_deadline(link: "Link", limits: "Limits") -> float:
     )
     if link.id is not None:
         when = min(when, link.expires_at, link.renews_at)
-        if link.resumes_at is not NEVER or link.stuck:
+        if link.resumes_at != NEVER or link.stuck:
             return when  # it is not read, or has not been asked yet: its silence says nothing
         return when if link.patient else min(when, _silent_at(link))
     if link.claim is not None:

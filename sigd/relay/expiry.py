@@ -6,7 +6,7 @@ slept or somebody set the wall clock, they are judged again.
 
 from typing import TYPE_CHECKING, Final
 
-from sigd.relay.link import NEVER
+from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

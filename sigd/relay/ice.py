@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from sigd.relay.link import NEVER
+from sigd.wire.times import NEVER
 
 RENEW_SECONDS: Final = 60.0
 """How long before credentials expire a registered peer is sent new ones: a call that begins with the old ones at that

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sigd.relay.buffers import MESSAGE_BYTES, Kind
-from sigd.relay.limits import SETTLE_SECONDS, Offences
+from sigd.relay.rates import SETTLE_SECONDS, Offences
 from sigd.relay.record import NO_TALKS
 from sigd.relay.transport import Transport
 from sigd.wire import framing, messages
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.said import ServerMessage
+from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
     from sigd.relay.admission import Claim
     from sigd.relay.credentials import Grant
     from sigd.relay.deadlines import Bucket
-    from sigd.relay.limits import Origin
+    from sigd.relay.origins import Origin
     from sigd.relay.router import Router
-
-NEVER: Final = math.inf
 
 _NOTHING: Final = cast("list[Any]", ())
 """An empty outbox, the same for all: two lists of its own would be an eighth of what an idle link takes."""
@@ -234,7 +233,7 @@ class Link(Transport):
         self.grant = grant
         self.messages_left = _same_part(self.messages_left, before.messages_burst, rates.messages_burst)
         self.bytes_left = _same_part(self.bytes_left, before.bytes_burst, rates.bytes_burst)
-        if self.resumes_at is not NEVER:
+        if self.resumes_at != NEVER:
             self.resumes_at = now + self._settle(now)
             self.router.watch(self)
 
@@ -266,7 +265,7 @@ class Link(Transport):
 
     def go_on(self) -> None:
         """Act on what it sends again, unless something else still speaks against that."""
-        if self.closing or self.claim is not None or self.resumes_at is not NEVER:
+        if self.closing or self.claim is not None or self.resumes_at != NEVER:
             return
         if self.held and self.own <= self.router.limits.outbox_bytes_own:
             self.held = False

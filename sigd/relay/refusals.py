@@ -7,7 +7,7 @@ a sender that may not be theirs, so what they were refused is kept apart, as an 
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from sigd.relay.limits import network_key
+from sigd.relay.origins import network_key
 from sigd.wire.errors import ErrorCode, Objection
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Attempts:
         return len(self._kept) * ATTEMPT_BYTES
 
     def add(self, attempt: Attempt, origin: str) -> None:
-        """Keep an attempt of an origin (see `limits.Origin`); the same again is counted."""
+        """Keep an attempt of an origin (see `origins.Origin`); the same again is counted."""
         objection = attempt.objection
         cause = "" if objection is None else objection.cause
         key = (network_key(origin), origin, attempt.claimed, attempt.to, attempt.kind, attempt.code, cause)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from sigd.wire.errors import ErrorCode, ProtocolError
 
 if TYPE_CHECKING:
-    from sigd.relay.limits import Origin
     from sigd.relay.link import Link
+    from sigd.relay.origins import Origin
     from sigd.relay.router import Router
 
 

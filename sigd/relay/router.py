@@ -18,11 +18,12 @@ from sigd.relay.deadlines import (
 from sigd.relay.endings import ENDINGS_KEPT, Ending
 from sigd.relay.expiry import has_expired
 from sigd.relay.globs import allows
-from sigd.relay.limits import STRIKES_SECONDS, Offences
-from sigd.relay.link import NEVER, State
+from sigd.relay.link import State
 from sigd.relay.noting import note, noted
+from sigd.relay.rates import Offences
 from sigd.relay.record import SMALL_BYTES, Passed, Record
 from sigd.relay.registry import Registry
+from sigd.relay.strikes import STRIKES_SECONDS
 from sigd.relay.taps import Taps
 from sigd.relay.wall import Wall
 from sigd.wire import commands, messages, said, telnet
@@ -45,6 +46,7 @@ from sigd.wire.messages import (
     Unregister,
 )
 from sigd.wire.said import PeerEntry
+from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 from msgspec import Meta, Raw, Struct
 
 from sigd.relay.credentials import Caller, Credential, Grant, Proof, Rule
-from sigd.relay.limits import Offences, Rates
-from sigd.relay.link import NEVER
-from sigd.wire.datagram_state import Count, moved
+from sigd.relay.rates import Offences, Rates
+from sigd.wire.datagram_state import Count
 from sigd.wire.messages import is_peer_id
+from sigd.wire.times import NEVER, moved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

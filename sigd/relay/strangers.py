@@ -18,12 +18,12 @@ another, and no network those of another, from however many addresses.
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from sigd.relay.limits import network_key
+from sigd.relay.origins import network_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sigd.relay.limits import Origin
+    from sigd.relay.origins import Origin
 
 SILENT_SECONDS: Final = 3.0
 """Time that a silent client has to begin before it makes room. Small devices compute a ClientHello for 1 to 2 s."""

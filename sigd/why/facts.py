@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from sigd.relay.ice import RENEW_SECONDS
-from sigd.relay.link import NEVER
+from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
     from sigd.relay.router import Router

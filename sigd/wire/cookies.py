@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from sigd.wire.datagram_state import moved
+from sigd.wire.times import moved
 
 TICK_SECONDS: Final = 30.0
 """So that a cookie counts for 30 to 60 s: longer than any client waits for its answer, too short to collect many."""

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Final, Generic, cast
 
 from sigd.wire import macs
-from sigd.wire.datagram_state import ChannelState, Where, moved
+from sigd.wire.datagram_state import ChannelState, Where
 from sigd.wire.receiving import MAX_DATAGRAM, MAX_MESSAGE, Held, Reassembly
 from sigd.wire.sending import CHALLENGE_BYTES, CHALLENGE_SECONDS, SLICE_BYTES, Aside, Flight, Place
+from sigd.wire.times import moved
 
 __all__ = ["MAX_DATAGRAM", "MAX_MESSAGE", "MAX_SLICES", "SLICE_BYTES", "Channel", "Reassembly"]
 

@@ -1,37 +1,16 @@
 """What a link of datagrams has in mind, to be given to another process: see `Channel.state`. No I/O, no clock.
 
-Times stand here as the one clock has them; `moved` tells what they are on another.
+Times stand here as the one clock has them; `times.moved` tells what they are on another.
 """
 
-import math
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Meta, Struct
-
-NEVER: Final = math.inf
-
-FARTHEST: Final = 1e12
-"""Seconds from a clock's beginning: no clock shows more, and every number of ticks up to there is one that counts."""
 
 Count = Annotated[int, Meta(ge=0)]
 
 Where = tuple[tuple[str | int, ...], Count, bytes]
 """Where a client is: its address as the socket module has it, which of our sockets, and the address of ours."""
-
-
-def moved(when: float, shift: float) -> float:
-    """A time on another clock, which shows `shift` seconds more; `NEVER` stays what it is, and minus infinity.
-
-    Raises:
-        ValueError: it is no time.
-    """
-    if -FARTHEST < when < FARTHEST:
-        return when + shift
-    if when == NEVER:
-        return NEVER
-    if when == -NEVER:
-        return when
-    raise ValueError(f"{when} is no time")
 
 
 class SentState(Struct, array_like=True):

@@ -6,7 +6,8 @@ What is acknowledged is kept, and what cannot be kept is not acknowledged: so it
 import math
 from typing import Final, Self
 
-from sigd.wire.datagram_state import HeldMessageState, HeldState, moved
+from sigd.wire.datagram_state import HeldMessageState, HeldState
+from sigd.wire.times import moved
 
 MAX_DATAGRAM: Final = 1_200
 """Bytes of a datagram: with the heads of UDP and IPv6 it stays below 1280, which every IPv6 link carries whole."""

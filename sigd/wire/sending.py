@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Final, Generic, Self, TypeVar
 
-from sigd.wire.datagram_state import AsideState, FlightState, SentState, Where, moved
+from sigd.wire.datagram_state import AsideState, FlightState, SentState, Where
+from sigd.wire.times import moved
 
 SLICE_BYTES: Final = 1_060
 """Of all slices of a message but the last. With the longest head and a mac that makes 1 157 bytes, which fit into a

@@ -22,7 +22,7 @@ from sigd.ctl import LONGEST_TTL, token_of, user_name
 from sigd.relay.access import Access
 from sigd.relay.credentials import ExpiringToken, Rule, token_for
 from sigd.relay.globs import glob_matches
-from sigd.relay.limits import Rates
+from sigd.relay.rates import Rates
 from sigd.wire.messages import Register
 from tests.daemon import HANG_SECONDS, running_daemon
 

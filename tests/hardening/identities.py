@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from sigd.config import Auth, JwtEntry, Limits
-from sigd.relay.limits import LOCK_SECONDS, STRIKES_KEPT, Strikes
+from sigd.relay.strikes import LOCK_SECONDS, STRIKES_KEPT, Strikes
 from tests.hardening.credentials import CAMERAS, OTHER_SECRET, RECORDERS, auth, expiring, secret_file
 from tests.hardening.scene import QUIET, Scene, attack, last_words
 from tests.in_process import error, unix_time, within

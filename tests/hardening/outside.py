@@ -18,7 +18,7 @@ import trio
 from sigd.config import Limits
 from sigd.relay.access import Access
 from sigd.relay.credentials import ExpiringToken, Rule, StaticToken
-from sigd.relay.limits import Rates
+from sigd.relay.rates import Rates
 from sigd.wire.messages import Register, decode, encode
 from tests import certificates
 from tests.hardening import credentials

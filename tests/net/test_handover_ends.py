@@ -8,7 +8,7 @@ import trio
 
 from sigd.net import bag, handover
 from sigd.relay.credentials import ExpiringToken, Rule, token_for
-from sigd.relay.limits import Rates
+from sigd.relay.rates import Rates
 from tests.in_process import error, text_message
 from tests.net.datagrams import DatagramClient
 from tests.net.two_reactors import Relay, relaying

@@ -22,7 +22,7 @@ from sigd.net.stream import Stream
 from sigd.relay.access import Access
 from sigd.relay.credentials import Credential
 from sigd.relay.ice import Vendor
-from sigd.relay.limits import Rates
+from sigd.relay.rates import Rates
 from sigd.relay.router import Router
 from tests import certificates
 from tests.at_rest import settles

@@ -25,7 +25,7 @@ from sigd.relay.credentials import (
     UnixCaller,
     WebToken,
 )
-from sigd.relay.limits import Rates
+from sigd.relay.rates import Rates
 from sigd.wire.messages import Register
 
 RATES = Rates.of(Limits())

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigd.relay.credentials import NEVER, Caller, Proof, token_for
+from sigd.relay.credentials import Caller, Proof, token_for
 from sigd.relay.globs import allows
+from sigd.wire.times import NEVER
 from tests.relay.issued import (
     NORTH,
     SOUTH,

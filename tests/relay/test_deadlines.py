@@ -3,7 +3,7 @@ import pytest
 from sigd.config import Limits
 from sigd.relay.deadlines import TICK, Deadlines, next_deadline, register_timeout_ms
 from sigd.relay.ice import Vendor
-from sigd.relay.link import NEVER
+from sigd.wire.times import NEVER
 from tests.relay.issued import expiring, user
 from tests.relay.world import World
 

@@ -4,7 +4,7 @@ import pytest
 
 from sigd.relay.credentials import Caller
 from sigd.relay.expiry import Renewals, follow_wall
-from sigd.relay.link import NEVER
+from sigd.wire.times import NEVER
 from tests.relay.issued import (
     EACH_KIND,
     EVERY_KIND,
@@ -85,7 +85,7 @@ def test_what_does_not_expire_has_no_expires_ms(shown, caller):
     world = World(credentials=EVERY_KIND)
     alice = world.connects("alice", comes_as=caller)
     assert "expiresMs" not in alice.registers("alice", **shown)
-    assert alice.expires_at is NEVER
+    assert alice.expires_at == NEVER
 
 
 def test_the_farthest_expiry_that_can_be_written():

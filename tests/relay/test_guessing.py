@@ -2,7 +2,7 @@
 
 import pytest
 
-from sigd.relay import limits
+from sigd.relay import strikes
 from sigd.relay.credentials import Caller, Proof, StaticToken
 from sigd.wire.errors import Objection
 from sigd.wire.messages import Register
@@ -157,7 +157,7 @@ def test_without_credentials_nothing_is_a_guess():
 
 
 def test_guessing_costs_no_memory(monkeypatch):
-    monkeypatch.setattr(limits, "STRIKES_KEPT", 64)
+    monkeypatch.setattr(strikes, "STRIKES_KEPT", 64)
     world = World(credentials=[static("t")])
     for number in range(500):
         mallory = world.connects("192.0.2.7")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sigd.relay.ice import RENEW_SECONDS, IceServer, Vendor
-from sigd.relay.link import NEVER
+from sigd.wire.times import NEVER
 
 STUN = ["stun:stun.example.org:3478", "stun:192.0.2.1"]
 TURN = ["turn:turn.example.org?transport=udp", "turns:turn.example.org:443?transport=tcp"]
@@ -27,18 +27,18 @@ class TestServers:
         vendor = Vendor([], [], None, 3600.0)
         assert vendor.empty
         assert vendor.for_peer("alice", NOW) == []
-        assert vendor.ttl_seconds is NEVER
+        assert vendor.ttl_seconds == NEVER
 
     def test_stun_alone_never_expires(self) -> None:
         vendor = Vendor(STUN, [], None, 3600.0)
         assert not vendor.empty
         assert as_json(vendor.for_peer("alice", NOW)) == [{"urls": STUN}]
-        assert vendor.ttl_seconds is NEVER
+        assert vendor.ttl_seconds == NEVER
 
     def test_a_secret_without_turn_is_of_no_use(self) -> None:
         vendor = Vendor(STUN, [], SECRET, 3600.0)
         assert as_json(vendor.for_peer("alice", NOW)) == [{"urls": STUN}]
-        assert vendor.ttl_seconds is NEVER
+        assert vendor.ttl_seconds == NEVER
 
     def test_turn_alone(self) -> None:
         vendor = Vendor([], TURN, SECRET, 3600.0)

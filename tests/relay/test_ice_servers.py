@@ -3,7 +3,7 @@
 import pytest
 
 from sigd.relay.ice import Vendor
-from sigd.relay.link import NEVER
+from sigd.wire.times import NEVER
 from tests.relay.issued import UNIX_NOW, expiring, user
 from tests.relay.world import World
 
@@ -134,7 +134,7 @@ def test_where_new_ones_do_not_fit_either_none_come():
     alice = world.peer("alice", lines=True, maxFrame=1024)
     world.passes(1200)
     assert alice.hears_nothing()
-    assert alice.renews_at is NEVER
+    assert alice.renews_at == NEVER
     assert alice.registers("alice", maxFrame=65_536)["iceServers"]
     world.passes(540.25)
     assert alice.hears()["type"] == "iceServers"

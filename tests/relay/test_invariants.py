@@ -12,8 +12,9 @@ from sigd.relay.buffers import MESSAGE_BYTES, Kind
 from sigd.relay.credentials import Credential
 from sigd.relay.deadlines import TICK, next_deadline
 from sigd.relay.ice import Vendor
-from sigd.relay.link import NEVER, State
+from sigd.relay.link import State
 from sigd.relay.shedding import is_crowded
+from sigd.wire.times import NEVER
 from tests.relay.issued import NORTH, SOUTH, expiring, signed, static
 from tests.relay.world import Peer, World
 
@@ -162,7 +163,7 @@ class Relay(RuleBasedStateMachine):
     def nobody_is_held_without_a_reason(self) -> None:
         for peer in self.peers:
             full = peer.own > self.world.router.limits.outbox_bytes_own
-            reasons = (peer.closing, peer.claim is not None, peer.resumes_at is not NEVER, full)
+            reasons = (peer.closing, peer.claim is not None, peer.resumes_at != NEVER, full)
             assert peer.held is any(reasons)
             assert peer.held or not peer.waiting
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sigd.relay.link import NEVER
 from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.times import NEVER
 from tests.relay.world import World
 
 KIB = 1024

@@ -7,7 +7,7 @@ import pytest
 from sigd.relay.access import Access
 from sigd.relay.credentials import Caller
 from sigd.relay.ice import Vendor
-from sigd.relay.limits import Rates
+from sigd.relay.rates import Rates
 from sigd.wire.errors import ErrorCode
 from sigd.wire.messages import Register
 from tests.relay.issued import (

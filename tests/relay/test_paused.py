@@ -1,6 +1,6 @@
 """A link that sends too fast is not read for a while: what goes on meanwhile, and when it is held for two reasons."""
 
-from sigd.relay.link import NEVER
+from sigd.wire.times import NEVER
 from tests.relay.world import World
 
 PING = {"type": "ping"}
@@ -96,7 +96,7 @@ def test_who_closes_in_what_was_read_is_not_told():
     alice = world.peer("alice")
     alice.says(*[PING] * 20, {"type": "unregister"}, *[PING] * 5)
     assert [message["type"] for message in alice.hears_all()] == ["pong"] * 20
-    assert alice.resumes_at is NEVER
+    assert alice.resumes_at == NEVER
     assert world.router.limits_hit == {}
     world.passes(5.25)
     assert alice.aborted == "unregistered"
@@ -144,7 +144,7 @@ def test_who_reads_again_and_still_sent_too_much_waits():
 def test_who_has_waited_and_still_does_not_read_is_not_read():
     world, alice = frozen_asker()
     world.passes(2)
-    assert alice.resumes_at is NEVER
+    assert alice.resumes_at == NEVER
     assert alice.held
     assert alice.resumed == 0
     alice.takes_more(10**9)
@@ -181,7 +181,7 @@ def test_a_claim_waits_when_what_was_sent_is_paid_for():
     world = World(messages_per_second=16, messages_burst=10)
     alice, claimant = claiming(world)
     world.passes(2)
-    assert claimant.resumes_at is NEVER
+    assert claimant.resumes_at == NEVER
     assert claimant.held
     assert claimant.resumed == 0
     assert claimant.state.name == "CLAIMING"

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sigd.relay.limits import Rates
-from sigd.relay.link import NEVER
+from sigd.config import Limits
+from sigd.relay.rates import Rates
+from sigd.wire.times import NEVER
 from tests.relay.issued import static
 from tests.relay.world import AT_ONCE, World
 
@@ -36,7 +37,7 @@ def test_past_the_burst_it_is_not_read_until_it_may():
     world.passes(5)
     assert len(alice.hears_all("pong")) == 600 - 512 - 32
     assert not alice.held
-    assert alice.resumes_at is NEVER
+    assert alice.resumes_at == NEVER
 
 
 @pytest.mark.parametrize(
@@ -349,3 +350,9 @@ def test_the_same_rates_again_change_nothing():
     bob.says(*[PING] * 100)
     assert len(bob.hears_all("pong")) == 450 + 2 * AT_ONCE
     assert bob.held
+
+
+def test_rates_are_those_of_the_limits():
+    rates = Rates.of(Limits(messages_per_second=7, messages_burst=8, bytes_per_second=9, bytes_burst=70_000))
+    assert (rates.messages_per_second, rates.messages_burst) == (7, 8)
+    assert (rates.bytes_per_second, rates.bytes_burst) == (9, 70_000)

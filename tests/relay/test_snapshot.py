@@ -7,11 +7,12 @@ import msgspec
 import pytest
 
 from sigd.relay import snapshot
-from sigd.relay.admission import StrikesState
 from sigd.relay.credentials import Caller, ClientCertificate, Rule, StaticToken, UnixCaller
-from sigd.relay.limits import STRIKES_KEPT, STRIKES_SECONDS, Rates, Strikes
-from sigd.relay.link import NEVER, Link, State
+from sigd.relay.link import Link, State
+from sigd.relay.rates import Rates
 from sigd.relay.snapshot import LinkState
+from sigd.relay.strikes import STRIKES_KEPT, STRIKES_SECONDS, Strikes, StrikesState
+from sigd.wire.times import NEVER
 from tests.relay.world import Peer, World
 
 AHEAD = 5_000.0
@@ -113,7 +114,7 @@ class TestLinks:
         _, (one, another) = handed_over(world, *peers)
         assert one.keepalive is another.keepalive
         assert one.max_frame is another.max_frame
-        assert one.resumes_at is one.ends_at is NEVER
+        assert one.resumes_at is one.ends_at == NEVER
         assert one.pinged_at is another.pinged_at
 
     def test_whose_message_it_is_who_has_left(self) -> None:
@@ -241,7 +242,7 @@ class TestCredentials:
         alice = world.peer("alice", token="secret")
         alice.expires_at = world.now + 10
         _, [again] = handed_over(world, alice)
-        assert again.expires_at is NEVER
+        assert again.expires_at == NEVER
 
     def test_who_the_kernel_says_that_one_is(self) -> None:
         rule = Rule(("*",), ("*",), rates=Rates(0, 0, 0, 0))

@@ -10,8 +10,8 @@ from sigd.relay.access import Access
 from sigd.relay.credentials import Caller, Credential
 from sigd.relay.expiry import Renewals, follow_wall
 from sigd.relay.ice import Vendor
-from sigd.relay.limits import Rates
 from sigd.relay.link import Link
+from sigd.relay.rates import Rates
 from sigd.relay.room import make_room
 from sigd.relay.router import Router
 from sigd.relay.shedding import is_crowded, shed

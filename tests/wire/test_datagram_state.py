@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sigd.wire.cookies import TICK_SECONDS, Cookies, CookiesState
 from sigd.wire.datagram import Channel, Reassembly
-from sigd.wire.datagram_state import FARTHEST, ChannelState, FlightState, Where, moved
+from sigd.wire.datagram_state import ChannelState, FlightState, Where
 from sigd.wire.sending import Flight
 from tests.wire.lossy import CID, SERVER, Conversation, End, any_conversation, check
 
@@ -112,15 +112,7 @@ class TestOnAnotherClock:
         channel = handed_over(Channel(CID, 0, server=True), 5.0, None, Random(0))
         new = Channel(CID, 0, server=True)
         assert channel.whole is new.whole
-        assert channel.next_deadline() is math.inf
-
-    def test_nothing_is_no_time(self) -> None:
-        assert moved(math.inf, 5.0) == math.inf
-        assert moved(-math.inf, 5.0) == -math.inf
-        assert moved(1.0, 5.0) == 6.0
-        for when in (math.nan, FARTHEST, -FARTHEST):
-            with pytest.raises(ValueError, match="no time"):
-                moved(when, 0.0)
+        assert channel.next_deadline() == math.inf
 
     def test_what_was_cut_is_a_part(self) -> None:
         flight = Flight(0, 0)

@@ -1,153 +1,22 @@
-"""How much is too much: rates of one link, links of one address, strikes against one name. No clock, no sockets.
+"""Origins: the addresses and networks that links come from, and the work that is done for each. No sockets, no clock.
 
 Times are seconds on the caller's clock.
 """
 
 import ipaddress
-import math
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
-
-from sigd.wire.datagram_state import moved
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from ipaddress import IPv4Network, IPv6Network
 
-    from sigd.config import Limits
-
     Network = IPv4Network | IPv6Network
-
-STRIKES_KEPT: Final = 4_096
-"""Names in one table of strikes, the oldest making room: some 4 MiB, however many names an attacker thinks of."""
-
-STRIKES_SECONDS: Final = 60.0
-"""What `..._per_minute` counts over."""
-
-SETTLE_SECONDS: Final = 0.25
-"""How often at most a link is credited with what its rates allow: on every read it would cost as much as the read. A
-burst may be larger by one read."""
 
 IPV6_PREFIX: Final = 64
 """Bits of an IPv6 address that one subscriber cannot change."""
 
-LOCK_SECONDS: Final = 30.0
-"""How long a name is locked: whoever guesses gets through 10 guesses in a minute, whoever slipped waits half of one."""
-
-
-class Rates:
-    """How fast a link may send; a rate of 0 is no limit.
-
-    Attributes:
-        messages_per_second, bytes_per_second: in the long run.
-        messages_burst, bytes_burst: at once, after a pause; infinite where there is no limit.
-    """
-
-    __slots__ = ("bytes_burst", "bytes_per_second", "messages_burst", "messages_per_second")
-
-    def __init__(self, messages_per_second: int, messages_burst: int, bytes_per_second: int, bytes_burst: int) -> None:
-        self.messages_per_second = messages_per_second
-        self.messages_burst: float = messages_burst if messages_per_second else math.inf
-        self.bytes_per_second = bytes_per_second
-        self.bytes_burst: float = bytes_burst if bytes_per_second else math.inf
-
-    @classmethod
-    def of(cls, limits: "Limits") -> "Rates":
-        """The rates of everybody whose credential has none of its own."""
-        return cls(limits.messages_per_second, limits.messages_burst, limits.bytes_per_second, limits.bytes_burst)
-
-
-class Offences:
-    """What is kept of a link only once it has been refused something.
-
-    Attributes:
-        errors: how often it was.
-        noticed_at: when it was last told that it sends too fast.
-        missed_until: up to when the messages that it has sent to absent peers are paid for.
-    """
-
-    __slots__ = ("errors", "missed_until", "noticed_at")
-
-    def __init__(self) -> None:
-        self.errors = 0
-        self.noticed_at = -math.inf
-        self.missed_until = 0.0
-
-
 HOSTS_METERED: Final = 20_000
 """Addresses that are told apart within one second: as many as are answered in it, unless the bound was raised."""
-
-Name = TypeVar("Name")
-
-Counted = tuple[float, bytes]
-"""When something was done, and which attempt that was; empty: one that cannot be repeated."""
-
-
-class Strikes(Generic[Name]):
-    """Who has done something too often within a minute, and is locked for a while. Of a fixed size."""
-
-    __slots__ = ("_kept",)
-
-    def __init__(self) -> None:
-        self._kept: dict[Name, _Strike] = {}
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def locked(self, name: Name, now: float) -> float:
-        """For how many seconds more a name is locked; 0: not at all."""
-        strike = self._kept.get(name)
-        return max(0.0, strike.locked_until - now) if strike is not None else 0.0
-
-    def add(self, name: Name, now: float, per_minute: int, attempt: bytes = b"") -> None:
-        """Count one more, the last that is allowed within a minute locking the name.
-
-        Args:
-            name: that of the offender.
-            now: seconds.
-            per_minute: how many are allowed; 0: any number.
-            attempt: the same for repetitions of one attempt, which count once in a minute; empty: it is no repetition.
-        """
-        if not per_minute:
-            return
-        strike = self._kept.pop(name, None)
-        if strike is None:
-            strike = _Strike()
-        if len(self._kept) >= STRIKES_KEPT:
-            del self._kept[next(iter(self._kept))]
-        self._kept[name] = strike  # last: those that nobody adds to are forgotten first
-        strike.counted = [each for each in strike.counted if each[0] > now - STRIKES_SECONDS]
-        if attempt and any(attempt == before for _, before in strike.counted):
-            return
-        strike.counted.append((now, attempt))
-        if len(strike.counted) >= per_minute:
-            strike.counted.clear()
-            strike.locked_until = now + LOCK_SECONDS
-
-    # -- handing over
-
-    @property
-    def state(self) -> "list[tuple[Name, list[Counted], float]]":
-        """Each name, when it has done that, and until when it is locked: those first that are forgotten first."""
-        return [(name, strike.counted, strike.locked_until) for name, strike in self._kept.items()]
-
-    def restore(self, state: "Sequence[tuple[Name, list[Counted], float]]", shift: float) -> None:
-        """Keep these, of a clock that shows `shift` seconds less.
-
-        Raises:
-            ValueError: there is no such state.
-        """
-        for name, counted, locked_until in state[-STRIKES_KEPT:]:
-            strike = self._kept[name] = _Strike()
-            strike.counted = [(moved(when, shift), attempt) for when, attempt in counted]
-            strike.locked_until = moved(locked_until, shift)
-
-
-class _Strike:
-    __slots__ = ("counted", "locked_until")
-
-    def __init__(self) -> None:
-        self.counted: list[Counted] = []
-        self.locked_until = 0.0
 
 
 class Meter:
