@@ -28,6 +28,12 @@ def authority(name: str) -> trustme.CA:
     return made
 
 
+def authority_file(name: str) -> str:
+    """The certificate of the CA of this name, to trust it alone: all those of the system take 50 ms to read."""
+    authority(name)
+    return str(folder() / f"{name}-ca.pem")
+
+
 @functools.cache
 def files(*names: str, of: str = "servers", common_name: str | None = None) -> tuple[str, str]:
     """A certificate with these names, signed by the CA `of`: paths of its chain and of its key."""
@@ -43,16 +49,13 @@ def files(*names: str, of: str = "servers", common_name: str | None = None) -> t
 def listener(url: str, *, client_ca: str | None = None, plaintext: bool = False, **more: object) -> Listener:
     """A listener with a certificate for localhost, which takes client certificates of the CA named `client_ca`."""
     chain, key = files("localhost", "127.0.0.1")
-    if client_ca is not None:
-        authority(client_ca)
-    ca = None if client_ca is None else str(folder() / f"{client_ca}-ca.pem")
+    ca = None if client_ca is None else authority_file(client_ca)
     return Listener(url, certificate=chain, key=key, client_ca=ca, plaintext=plaintext, **more)  # type: ignore[arg-type]  # strings
 
 
 def client_context(*names: str, of: str = "clients", common_name: str | None = None) -> ssl.SSLContext:
     """What a client needs that trusts the servers' CA, with a certificate of its own if that has names."""
-    context = ssl.create_default_context()
-    authority("servers").configure_trust(context)
+    context = ssl.create_default_context(cafile=authority_file("servers"))
     if names or common_name:
         chain, key = files(*names, of=of, common_name=common_name)
         context.load_cert_chain(chain, key)

@@ -326,6 +326,9 @@ FRAMINGS = tuple(CLIENTS)
 PLAIN = ("prefixed", "lines")
 """Those that need no listener with a certificate."""
 
+WITH_LENGTH = ("prefixed", "tls")
+"""Those with a length in front, in the clear and inside TLS."""
+
 
 def as_json(message: type_of_message | bytes) -> bytes:
     """A message as it travels; bytes stand for themselves."""

@@ -2,7 +2,7 @@
 
 import ssl
 
-from tests.certificates import authority
+from tests.certificates import authority, authority_file
 
 LOCAL = ("127.0.0.1", "localhost")
 
@@ -20,9 +20,8 @@ def server(*names: str, of: str = "servers", clients: str | None = None) -> ssl.
 
 def client(*names: str, trusts: str = "servers") -> ssl.SSLContext:
     """A client that trusts a CA, with a certificate of its own if that has names."""
-    context = ssl.create_default_context()
+    context = ssl.create_default_context(cafile=authority_file(trusts))
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
-    authority(trusts).configure_trust(context)
     if names:
         authority("clients").issue_cert(*names).configure_cert(context)
     return context

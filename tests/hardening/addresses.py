@@ -6,7 +6,7 @@ from typing import Any
 from tests.hardening.credentials import CAMERAS, auth
 from tests.hardening.identities import FAILURES, NO, WRONG
 from tests.hardening.scene import Scene, alert_at_most, attack, last_words
-from tests.in_process import error
+from tests.in_process import WITH_LENGTH, error
 
 
 def proxied(address: str) -> bytes:
@@ -24,7 +24,7 @@ SAME: list[tuple[str, ...]] = [
 """Addresses that one subscriber may have."""
 
 
-@attack("one subscriber with many addresses", limits={"trusted": (f"{PROXY}/32",), "max_per_address": 3})
+@attack("one subscriber with many addresses", *WITH_LENGTH, limits={"trusted": (f"{PROXY}/32",), "max_per_address": 3})
 async def many_addresses(scene: Scene) -> None:
     for same in SAME:
         peers = [await scene.behind(proxied(address), PROXY) for address in same[:3]]
@@ -48,7 +48,6 @@ async def _refused(scene: Scene, address: str) -> bool:
 
 @attack(
     "unregistered ones under many addresses",
-    *("prefixed", "lines"),  # over TLS nothing can be said before a handshake, which a full house does not begin
     limits={"trusted": (f"{PROXY}/32",), "max_unregistered_per_address": 4},
 )
 async def many_strangers(scene: Scene) -> None:
@@ -83,7 +82,7 @@ async def guesses_from_everywhere(scene: Scene) -> None:
     await (await scene.behind(proxied("192.0.2.8"), PROXY)).registers("cam1", token=CAMERAS)
 
 
-@attack("a proxy's word from whom nobody trusts")
+@attack("a proxy's word from whom nobody trusts", *WITH_LENGTH)
 async def untrusted_proxy(scene: Scene) -> None:
     if scene.framing == "tls":
         assert await alert_at_most(await scene.unencrypted(proxied("192.0.2.7")))

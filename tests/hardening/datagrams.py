@@ -104,7 +104,7 @@ def kilobytes_of(process: Process) -> int:
     return int(line.split()[1])
 
 
-@trial("registers from everywhere to a program of its own, and how much memory they take", UDP)
+@trial("registers from everywhere to a program of its own, and how much memory they take", UDP, alone=True)
 async def forged_without_end(ground: Ground) -> None:
     ground.write('[[listen]]\nurl = "udp://127.0.0.1:0"\n')
     async with ground.daemon() as process:

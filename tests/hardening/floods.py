@@ -16,7 +16,7 @@ from sigd.relay.router import Router
 from sigd.wire.errors import ErrorCode
 from sigd.wire.messages import ClientMessage
 from tests.hardening.scene import QUIET, Scene, attack, message
-from tests.in_process import Client, error
+from tests.in_process import WITH_LENGTH, Client, error
 
 DEFAULTS = Limits()
 
@@ -29,7 +29,7 @@ RATES = {
 # -- row 24
 
 
-@attack("a peer that never reads what is sent to it")
+@attack("a peer that never reads what is sent to it", *WITH_LENGTH)
 async def slow_reader(scene: Scene) -> None:
     """What waits for it is bounded, whoever sends how much; it goes once it has taken nothing for 10 s."""
     limits = scene.daemon.router.limits
@@ -65,7 +65,7 @@ async def slow_reader(scene: Scene) -> None:
     assert scene.daemon.router.buffers.total < limits.outbox_bytes_own
 
 
-@attack("a peer that asks, and never reads the answers", "prefixed", "lines", limits=RATES)
+@attack("a peer that asks, and never reads the answers", limits=RATES)
 async def deaf_asker(scene: Scene) -> None:
     mallory = await scene.slow_reader("mallory")
     asked = mallory.framed(b'{"type":"peers","ref":"' + b"x" * 64 + b'"}') * 1_000

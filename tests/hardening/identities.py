@@ -90,7 +90,7 @@ async def guesses_beside_renewal(scene: Scene) -> None:
     await camera.is_served()
 
 
-@attack("more names than the table of failures holds", "prefixed", auth=auth, limits=GUESSES, warnings=FAILURES)
+@attack("more names than the table of failures holds", auth=auth, limits=GUESSES, warnings=FAILURES)
 async def many_names(scene: Scene) -> None:
     """The table is of a fixed size; what it forgets first is the oldest."""
     strikes = Strikes[int]()
@@ -175,7 +175,6 @@ async def strange_credentials(scene: Scene) -> None:
 
 @attack(
     "claims that are none, in a token that is signed",
-    "prefixed",
     auth=auth_of_all,
     limits=ANY_GUESSES,
     warnings=FAILURES,

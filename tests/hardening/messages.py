@@ -4,14 +4,14 @@ import json
 import re
 from typing import Any
 
-from tests.hardening.scene import BAD, LINES, PREFIXED, Scene, attack, message, says
-from tests.in_process import error
+from tests.hardening.scene import BAD, LINES, Scene, attack, message, says
+from tests.in_process import PLAIN, error
 
 # -- row 9
 
 OPEN, OBJECTS = b"[" * 30_000, b'{"":' * 10_000
 
-ARRAYS = says("a bomb of arrays", OPEN, OPEN * 2, b"[" * 65_000, hears=[BAD], framings=PREFIXED)
+ARRAYS = says("a bomb of arrays", OPEN, OPEN * 2, b"[" * 65_000, hears=[BAD])
 ARRAYS_TYPED = says("a bomb of arrays that is a command", OPEN, hears=[error("unknown-type")], framings=LINES)
 RELAYED_BOMBS = says(
     "a bomb in what is relayed",
@@ -40,7 +40,12 @@ async def sixteen_deep(scene: Scene) -> None:
 
 INVALID = (b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", b"\xfe\xff")
 
-RELAYED_UTF8 = says("bad UTF-8 in what is relayed", *(message(b'"' + bad + b'"') for bad in INVALID), hears=[BAD])
+RELAYED_UTF8 = says(
+    "bad UTF-8 in what is relayed",
+    *(message(b'"' + bad + b'"') for bad in INVALID),
+    hears=[BAD],
+    framings=PLAIN,
+)
 OTHER_UTF8 = says(
     "bad UTF-8 elsewhere",
     *(b'{"type":"ping","' + bad + b'":1}' for bad in INVALID),
@@ -141,9 +146,8 @@ async def one_line(scene: Scene) -> None:
 async def forged_address(scene: Scene) -> None:
     """What it says is checked by form; the log has addresses of its own making."""
     for address in (b"a\x1b[31m", b"::1%2026", b"127.0.0.1 2026", b"0x7f.1"):
-        if scene.framing != "tls":
-            stranger = await scene.behind(b"PROXY TCP4 " + address + b" 192.0.2.1 1 2\r\n", "127.0.0.2")
-            assert json.loads(await stranger.hears_bytes()) == error("bad-frame")
+        stranger = await scene.behind(b"PROXY TCP4 " + address + b" 192.0.2.1 1 2\r\n", "127.0.0.2")
+        assert json.loads(await stranger.hears_bytes()) == error("bad-frame")
     behind = await scene.behind(b"PROXY TCP6 2001:DB8:0:0::1 2001:db8::2 1 2\r\n", "127.0.0.2")
     await behind.registers("behind")
     assert scene.daemon.link("behind").address == "[2001:db8::1]:1"
@@ -186,6 +190,7 @@ NULS = says(
     b'{"type":"offer","to":"alice","sdp":"\0"}',
     b"{\0}",
     hears=[BAD],
+    framings=PLAIN,
 )
 TYPED_NULS = says("NUL in a command", rb"offer alice \u0000", rb"bye alice \u0000", hears=[BAD], framings=LINES)
 
@@ -221,5 +226,4 @@ NOT_JSON = says(
     b'{"type":"ping"}{"type":"ping"}',
     b'{"type":"ping"} x',
     hears=[BAD],
-    framings=PREFIXED,
 )

@@ -8,8 +8,8 @@ import trio
 
 from sigd.wire.framing import NOT_HTTP, TLS_ALERT
 from tests import certificates
-from tests.hardening.scene import BAD, LINES, PREFIXED, Scene, alert_at_most, attack, says
-from tests.in_process import Client, PrefixedClient, TLSClient, error, within
+from tests.hardening.scene import BAD, LINES, Scene, alert_at_most, attack, says
+from tests.in_process import FRAMINGS, PLAIN, WITH_LENGTH, Client, PrefixedClient, TLSClient, error, within
 
 CLIENT_HELLO = bytes.fromhex("160301020001 0001fc0303") + bytes(502)
 """The head of one, and zeros."""
@@ -24,7 +24,7 @@ def as_line(data: bytes) -> object:
 # -- row 1
 
 
-@attack("huge length prefix", *PREFIXED)
+@attack("huge length prefix")
 async def huge_prefix(scene: Scene) -> None:
     for prefix in ("00ffffff", "00010001", "00001001"):
         stranger = await scene.stranger()
@@ -36,7 +36,7 @@ async def huge_prefix(scene: Scene) -> None:
         assert await mallory.hears_all() == [error("bad-frame")]
 
 
-@attack("nothing is set aside for a frame that was only announced", *PREFIXED)
+@attack("nothing is set aside for a frame that was only announced")
 async def nothing_set_aside(scene: Scene) -> None:
     peers = [await scene.mallory(f"mallory-{number}") for number in range(20)]
     tracemalloc.start()
@@ -62,14 +62,14 @@ async def line_without_end(scene: Scene) -> None:
 # -- row 2
 
 
-@attack("zero length a hundred thousand times", *PREFIXED)
+@attack("zero length a hundred thousand times")
 async def zeros(scene: Scene) -> None:
     for client in (await scene.stranger(), await scene.mallory()):
         await client.sends(bytes(400_000))
         assert await client.hears_all() == [error("bad-frame")]
 
 
-FRAGMENTS = says("frames of one byte", b"x", b"{", b"\xff", hears=[BAD], framings=PREFIXED)
+FRAGMENTS = says("frames of one byte", b"x", b"{", b"\xff", hears=[BAD])
 
 
 @attack("a hundred empty lines", *LINES)
@@ -101,7 +101,7 @@ async def https(scene: Scene) -> None:
     assert await stranger.hears_bytes() == NOT_HTTP
 
 
-@attack("TLS where none is spoken")
+@attack("TLS where none is spoken", *FRAMINGS)
 async def unwanted_tls(scene: Scene) -> None:
     stranger = await scene.stranger()
     await stranger.sends(CLIENT_HELLO)
@@ -118,7 +118,7 @@ async def unwanted_text(scene: Scene) -> None:
         assert await alert_at_most(await scene.unencrypted(said))
 
 
-@attack("plain text and TLS on one port", *PREFIXED, listen=(certificates.listener("tcp://127.0.0.1:0"),))
+@attack("plain text and TLS on one port", listen=(certificates.listener("tcp://127.0.0.1:0"),))
 async def both_on_one_port(scene: Scene) -> None:
     """The first byte decides, for each link anew."""
     url = scene.daemon.urls[0]
@@ -145,7 +145,7 @@ async def other_protocols(scene: Scene) -> None:
 # -- row 4
 
 
-@attack("slowloris")
+@attack("slowloris", *PLAIN)
 async def slowloris(scene: Scene) -> None:
     mallory = await scene.mallory()
     frame = mallory.framed(b'{"type":"ping","x":"' + b"x" * 100)
@@ -159,7 +159,7 @@ async def slowloris(scene: Scene) -> None:
     assert within(trio.current_time() - began, scene.seconds)
 
 
-@attack("slowloris before register")
+@attack("slowloris before register", *PLAIN)
 async def slow_register(scene: Scene) -> None:
     stranger = await scene.stranger()
     frame = stranger.framed(b'{"type":"register","x":"' + b"x" * 100)
@@ -182,7 +182,7 @@ async def slow_handshake(scene: Scene) -> None:
     assert within(trio.current_time() - began, 5)
 
 
-@attack("slowloris in what a proxy says", limits={"trusted": ("127.0.0.2/32",)})
+@attack("slowloris in what a proxy says", *WITH_LENGTH, limits={"trusted": ("127.0.0.2/32",)})
 async def slow_proxy(scene: Scene) -> None:
     stranger = await scene.daemon.connect(
         "prefixed", source="127.0.0.2", url=scene.daemon.tls_url if scene.framing == "tls" else None
@@ -230,7 +230,7 @@ async def late_handshake(scene: Scene) -> None:
     assert within(trio.current_time() - began, 60)
 
 
-@attack("anything but a register")
+@attack("anything but a register", *PLAIN)
 async def anything_but_register(scene: Scene) -> None:
     """Nothing that is answered, and nothing that is refused, buys time."""
     stranger = await scene.stranger()
@@ -248,11 +248,7 @@ async def anything_but_register(scene: Scene) -> None:
 # -- row 6
 
 
-@attack(
-    "the 17th from one address that does not register",
-    *("prefixed", "lines"),  # over TLS nothing can be said before a handshake, which a full house does not begin
-    limits={"max_unregistered_per_address": 16},
-)
+@attack("the 17th from one address that does not register", limits={"max_unregistered_per_address": 16})
 async def crowd_of_one_address(scene: Scene) -> None:
     """The newcomer goes where all have begun; nobody from elsewhere does, nor who has registered."""
     strangers = [await scene.stranger("127.0.0.2")]
@@ -268,7 +264,7 @@ async def crowd_of_one_address(scene: Scene) -> None:
     await (await scene.stranger()).is_served()
 
 
-@attack("silent ones from one address", "prefixed", "lines", limits={"max_unregistered_per_address": 16})
+@attack("silent ones from one address", limits={"max_unregistered_per_address": 16})
 async def silent_crowd(scene: Scene) -> None:
     strangers = [await scene.stranger() for _ in range(17)]
     await strangers[16].is_served()
@@ -282,7 +278,7 @@ async def crowd_before_tls(scene: Scene) -> None:
     assert await strangers[6].hears_bytes() == b""
 
 
-@attack("from everywhere", "prefixed", "lines", limits={"max_unregistered": 24, "max_unregistered_per_address": 16})
+@attack("from everywhere", limits={"max_unregistered": 24, "max_unregistered_per_address": 16})
 async def crowd_of_all(scene: Scene) -> None:
     strangers = [await scene.stranger(f"127.0.1.{number}") for number in range(24)]
     for each in strangers:
@@ -350,7 +346,7 @@ async def no_tickets(scene: Scene) -> None:
 # -- row 8
 
 
-@attack("more than there is room for", limits={"max_connections": 12}, warnings=("server-full",))
+@attack("more than there is room for", *WITH_LENGTH, limits={"max_connections": 12}, warnings=("server-full",))
 async def more_than_fit(scene: Scene) -> None:
     """All others are told, which an operator hears once in ten seconds; those who were there notice nothing."""
     peers = [await scene.mallory(f"mallory-{number}") for number in range(9)]
@@ -377,7 +373,7 @@ async def more_than_fit(scene: Scene) -> None:
         await each.is_served()
 
 
-@attack("more than may come from one address", limits={"max_per_address": 8})
+@attack("more than may come from one address", *WITH_LENGTH, limits={"max_per_address": 8})
 async def more_than_one_address_may(scene: Scene) -> None:
     peers = []
     for number in range(8):

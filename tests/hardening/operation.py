@@ -22,7 +22,7 @@ from tests import certificates
 from tests.hardening import credentials, flooder
 from tests.hardening.processes import Ground, Pair, Process, started, trial
 from tests.hardening.scene import last_words
-from tests.in_process import CLIENTS, Client, error
+from tests.in_process import CLIENTS, WITH_LENGTH, Client, error
 
 # -- row 8
 
@@ -70,13 +70,11 @@ async def _more_than_fit(ground: Ground, process: Process, many: int, most: int)
 
 async def _first(client: Client) -> object:
     """The first message, which is a line where the client was refused before it was asked for its framing."""
-    data = await client.sock.recv(65_536) if client.framing != "tls" else None
-    if data is None:
-        return await client.hears()
+    data = await client.sock.recv(65_536)
     return json.loads(data if data.startswith(b"{") else data[4:])
 
 
-@trial("more clients than descriptors at the start", "prefixed", "lines")
+@trial("more clients than descriptors at the start")
 async def few_descriptors(ground: Ground) -> None:
     ground.write(max_unregistered_per_address=0, max_per_address=0)
     async with ground.daemon(shell='ulimit -n 128; exec "$@"') as process:
@@ -84,7 +82,7 @@ async def few_descriptors(ground: Ground) -> None:
         await _more_than_fit(ground, process, 200, 62)
 
 
-@trial("descriptors that run out later", "prefixed", "lines")
+@trial("descriptors that run out later")
 async def fewer_descriptors(ground: Ground) -> None:
     ground.write(max_unregistered_per_address=0, max_per_address=0)
     async with ground.daemon() as process:
@@ -157,27 +155,27 @@ TO_FROZEN = b'{"type":"message","to":"frozen","data":"' + b"x" * 8_000 + b'"}'
 BOMB = b'{"type":"message","to":"bob","data":' + b"[" * 1_000 + b"]" * 1_000 + b"}"
 
 
-@trial("a flood of pings, and how long others wait")
+@trial("a flood of pings, and how long others wait", alone=True)
 async def latency_beside_pings(ground: Ground) -> None:
     await stays_fast(ground, PING)
 
 
-@trial("a flood of pings without any rates, and how long others wait")
+@trial("a flood of pings without any rates, and how long others wait", *WITH_LENGTH, alone=True)
 async def latency_without_rates(ground: Ground) -> None:
     await stays_fast(ground, PING, **RATES_OFF)
 
 
-@trial("a flood of bombs without any rates, and how long others wait")
+@trial("a flood of bombs without any rates, and how long others wait", alone=True)
 async def latency_beside_bombs(ground: Ground) -> None:
     await stays_fast(ground, BOMB, **RATES_OFF)
 
 
-@trial("a flood of somebody who never reads, and how long others wait")
+@trial("a flood of somebody who never reads, and how long others wait", alone=True)
 async def latency_beside_frozen(ground: Ground) -> None:
     await stays_fast(ground, TO_FROZEN)
 
 
-@trial("the same without any rates, and how long others wait")
+@trial("the same without any rates, and how long others wait", alone=True)
 async def latency_beside_frozen_without_rates(ground: Ground) -> None:
     await stays_fast(ground, TO_FROZEN, **RATES_OFF)
 
@@ -303,11 +301,11 @@ async def revoked(ground: Ground) -> None:
 # -- row 44
 
 
-@trial("a thousand peers told to come back later")
+@trial("three hundred peers told to come back later", *WITH_LENGTH, alone=True)
 async def stop(ground: Ground) -> None:
     """All are told, spread over `drain_ms`, and the process has ended within two seconds more."""
     ground.write(max_per_address=0, max_unregistered_per_address=0, drain_ms=2_000)
-    count = 150 if ground.framing == "tls" else 1_000
+    count = 100 if ground.framing == "tls" else 300
     async with ground.daemon() as process:
         peers = [await process.peer(f"peer-{number}", ground.framing) for number in range(count)]
         heard: list[Any] = []
@@ -349,7 +347,7 @@ async def stop_at_once(ground: Ground) -> None:
 async def killed(ground: Ground) -> None:
     """Nothing of those who were there is left: each has its ID again at once."""
     ground.write()
-    for _ in range(5):
+    for _ in range(2):
         async with ground.daemon() as process:
             for scheme, url in zip(("tcp", "tls"), process.urls, strict=True):
                 text = re.sub(rf'"{scheme}://127.0.0.1:\d+"', f'"{url}"', ground.config.read_text())

@@ -13,8 +13,8 @@ import trio
 from sigd.config import parse_listen
 from tests import certificates
 from tests.daemon import HANG_SECONDS, Daemon
-from tests.hardening.scene import DEFINED, QUIET
-from tests.in_process import CLIENTS, FRAMINGS, Client
+from tests.hardening.scene import DEFINED, PREFIXED, QUIET
+from tests.in_process import CLIENTS, Client
 
 SECONDS = HANG_SECONDS
 
@@ -160,12 +160,14 @@ class Trial:
         name: in a few words.
         run: does it, and sees what comes of it.
         framings: what the attacker speaks.
+        alone: whether it measures time or memory, and so has the machine to itself.
     """
 
-    def __init__(self, name: str, run: Run, framings: tuple[str, ...]) -> None:
+    def __init__(self, name: str, run: Run, framings: tuple[str, ...], alone: bool) -> None:
         self.name = name
         self.run = run
         self.framings = framings
+        self.alone = alone
         DEFINED.append(self)
 
     async def on(self, ground: Ground) -> None:
@@ -174,9 +176,9 @@ class Trial:
             await self.run(ground)
 
 
-def trial(name: str, *framings: str) -> Callable[[Run], Trial]:
-    """Make a trial of a function, in all framings unless some are named."""
-    return lambda run: Trial(name, run, framings or FRAMINGS)
+def trial(name: str, *framings: str, alone: bool = False) -> Callable[[Run], Trial]:
+    """Make a trial of a function, in the framings in which it differs, if any are named."""
+    return lambda run: Trial(name, run, framings or PREFIXED, alone)
 
 
 @contextlib.contextmanager

@@ -11,11 +11,12 @@ import trio
 from sigd.config import Auth, Listener
 from sigd.wire.framing import TLS_ALERT
 from tests.hardening import credentials
-from tests.in_process import CLIENTS, FRAMINGS, Client, Daemon, error
+from tests.in_process import CLIENTS, Client, Daemon, error
+
+PREFIXED = ("prefixed",)
+"""The framing of an attack that is about no framing: whatever comes is the same to all that looks at messages."""
 
 LINES = ("lines",)
-PREFIXED = ("prefixed", "tls")
-"""Framings with a length in front, in the clear and inside TLS."""
 
 QUIET = 300_000
 """The longest `keepaliveMs`: nobody is pinged while a scene lasts."""
@@ -145,7 +146,7 @@ class Attack:
         name: str,
         act: Act,
         *,
-        framings: tuple[str, ...] = FRAMINGS,
+        framings: tuple[str, ...] = PREFIXED,
         limits: Mapping[str, Any] | None = None,
         auth: Callable[[], Auth] | None = None,
         listen: tuple[str | Listener, ...] = (),
@@ -166,11 +167,11 @@ DEFINED: list[Any] = []
 
 
 def attack(name: str, *framings: str, **options: Any) -> Callable[[Act], Attack]:
-    """Make an attack of a function, in all framings unless some are named."""
-    return lambda act: Attack(name, act, framings=framings or FRAMINGS, **options)
+    """Make an attack of a function, in the framings in which it differs, if any are named."""
+    return lambda act: Attack(name, act, framings=framings or PREFIXED, **options)
 
 
-def says(name: str, *messages: bytes, hears: list[Any], framings: tuple[str, ...] = FRAMINGS) -> Attack:
+def says(name: str, *messages: bytes, hears: list[Any], framings: tuple[str, ...] = PREFIXED) -> Attack:
     """An attack that is messages of a registered peer: each gets this answer, and the link goes on."""
 
     async def act(scene: Scene) -> None:

@@ -18,7 +18,9 @@ from tests import certificates
 from tests.conftest import Serving
 from tests.in_process import (
     FRAMINGS,
+    PLAIN,
     UNCAPPED,
+    WITH_LENGTH,
     Client,
     Daemon,
     PrefixedClient,
@@ -39,7 +41,7 @@ FULL = error("server-full")
 pytestmark = pytest.mark.usefixtures("no_bug_is_logged")
 
 
-async def connects(daemon: Daemon, framing: str, **options: Any) -> Client:
+async def connects(daemon: Daemon, framing: str = "prefixed", **options: Any) -> Client:
     """A client that has said something, so that it is known how it speaks."""
     client = await daemon.connect(framing, **options)
     await client.is_served()
@@ -59,10 +61,10 @@ def crowd_of(daemon: Daemon, many: int, first: bytes, url: str = "") -> list[Cli
     return clients
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
 class TestUnregistered:
     """Silent ones go before those that have begun; those who have registered never notice."""
 
+    @pytest.mark.parametrize("framing", WITH_LENGTH)
     async def test_in_all(self, serving: Serving, framing: str) -> None:
         async with serving(max_unregistered=3) as daemon:
             peers = [await daemon.peer(f"peer-{number}", framing) for number in range(5)]
@@ -81,34 +83,34 @@ class TestUnregistered:
                 await client.is_served()
             assert daemon.router.limits_hit["max_unregistered"] == 2
 
-    async def test_from_one_address(self, serving: Serving, framing: str) -> None:
+    async def test_from_one_address(self, serving: Serving) -> None:
         async with serving(max_unregistered_per_address=2) as daemon:
-            peers = [await daemon.peer(f"peer-{number}", framing) for number in range(5)]
-            elsewhere = [await connects(daemon, framing, source="127.0.0.2") for _ in range(2)]
+            peers = [await daemon.peer(f"peer-{number}") for number in range(5)]
+            elsewhere = [await connects(daemon, source="127.0.0.2") for _ in range(2)]
             silent = [await daemon.connect("lines") for _ in range(2)]
             await daemon.settles()
-            begun = [await connects(daemon, framing) for _ in range(2)]
+            begun = [await connects(daemon) for _ in range(2)]
             for client in (*silent, await daemon.connect("lines")):
                 assert await client.hears_all() == [FULL]
             for client in (*begun, *elsewhere, *peers):
                 await client.is_served()
             assert daemon.router.limits_hit["max_unregistered_per_address"] == 3
 
-    async def test_by_default_256_from_one_address(self, serving: Serving, framing: str) -> None:
+    async def test_by_default_256_from_one_address(self, serving: Serving) -> None:
         async with serving(**DEFAULTS) as daemon:
             silent = [await daemon.connect("lines") for _ in range(250)]
-            waiting = [await connects(daemon, framing) for _ in range(6)]
-            newcomer = await connects(daemon, framing)
+            waiting = [await connects(daemon) for _ in range(6)]
+            newcomer = await connects(daemon)
             assert daemon.router.limits_hit["max_unregistered_per_address"] == 1
             for client in (*waiting, newcomer):
                 await client.is_served()
             assert len(daemon.router.admission.unregistered) == len(silent) + 6
 
-    async def test_who_is_gone_does_not_count(self, serving: Serving, framing: str) -> None:
+    async def test_who_is_gone_does_not_count(self, serving: Serving) -> None:
         async with serving(max_unregistered=2) as daemon:
-            stays = await connects(daemon, framing)
+            stays = await connects(daemon)
             for end in ("leaves", "breaks_off", "finishes"):
-                client = await connects(daemon, framing)
+                client = await connects(daemon)
                 getattr(client, end)()
                 await daemon.settles()
             await stays.is_served()
@@ -138,8 +140,8 @@ class TestCrowds:
             assert daemon.router.limits_hit["max_unregistered"] == 84
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
 class TestPerAddress:
+    @pytest.mark.parametrize("framing", WITH_LENGTH)
     async def test_one_too_many_is_told(self, serving: Serving, framing: str) -> None:
         async with serving(certificates.listener("tcp://127.0.0.1:0"), max_per_address=2) as daemon:
             url = daemon.urls[0]
@@ -158,39 +160,37 @@ class TestPerAddress:
             await daemon.settles()
             await daemon.peer("next", framing, url=url)
 
-    async def test_ipv6(self, serving: Serving, framing: str) -> None:
+    async def test_ipv6(self, serving: Serving) -> None:
         need_ipv6()
         async with serving(certificates.listener("tcp://[::1]:0"), max_per_address=2) as daemon:
             for number in range(2):
-                await daemon.peer(f"peer-{number}", framing, url=daemon.urls[0])
+                await daemon.peer(f"peer-{number}", url=daemon.urls[0])
             assert daemon.link("peer-0").origin.key == "::/64"
             client = await daemon.connect("lines")
             assert await client.hears_all() == [FULL]
 
-    async def test_unix_and_trusted_have_none(self, serving: Serving, framing: str, tmp_path: Path) -> None:
+    async def test_unix_and_trusted_have_none(self, serving: Serving, tmp_path: Path) -> None:
         caps = {"max_per_address": 1, "max_unregistered_per_address": 1}
         door = certificates.listener("tcp://127.0.0.1:0")
         async with serving(door, f"unix:{tmp_path}/s", trusted=("127.0.0.0/8",), **caps) as daemon:
             for number in range(5):
-                if framing != "tls":
-                    await connects(daemon, framing, url=daemon.urls[1])
-                    await daemon.peer(f"unix-{number}", framing, url=daemon.urls[1])
-                await connects(daemon, framing, url=daemon.urls[0])
-                await daemon.peer(f"trusted-{number}", framing, url=daemon.urls[0])
+                for url in daemon.urls:
+                    await connects(daemon, url=url)
+                    await daemon.peer(f"{url[:4].strip(':')}-{number}", url=url)
             assert not daemon.router.limits_hit
 
-    async def test_a_crowd(self, serving: Serving, framing: str) -> None:
+    async def test_a_crowd(self, serving: Serving) -> None:
         """Those above the cap may linger to read why, but not without end: further ones get a line and a close."""
         async with serving(max_per_address=2) as daemon:
             for number in range(2):
-                await daemon.peer(f"peer-{number}", framing)
+                await daemon.peer(f"peer-{number}")
             crowd = [await daemon.connect("lines") for _ in range(REFUSALS + 20)]
             for client in crowd:
                 assert await client.hears_all() == [FULL]
             assert len(daemon.reactor) <= 2 + REFUSALS
             assert daemon.router.limits_hit["max_per_address"] == REFUSALS + 20
 
-    async def test_a_crowd_behind_a_proxy(self, serving: Serving, framing: str) -> None:
+    async def test_a_crowd_behind_a_proxy(self, serving: Serving) -> None:
         async with serving(trusted=("127.0.0.0/8",), max_per_address=2) as daemon:
             header = b"PROXY TCP4 198.51.100.7 192.0.2.1 5000 7337\r\n"
             peers = []
@@ -246,10 +246,10 @@ async def notices_and_answers(client: Client, count: int) -> tuple[list[Any], li
     return notices, answers
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
 class TestRates:
     """Past them a link is not read for a while: nothing is lost, and the order stays."""
 
+    @pytest.mark.parametrize("framing", FRAMINGS)
     async def test_messages(self, serving: Serving, framing: str) -> None:
         async with serving(messages_per_second=10, messages_burst=20) as daemon:
             alice, bob = await daemon.peer("alice", framing), await daemon.peer("bob", framing)
@@ -273,9 +273,9 @@ class TestRates:
             assert not daemon.router.limits_hit["bytes_per_second"]
             await all_leave(daemon)
 
-    async def test_bytes(self, serving: Serving, framing: str) -> None:
+    async def test_bytes(self, serving: Serving) -> None:
         async with serving(bytes_per_second=10_000, bytes_burst=65_540) as daemon:
-            alice, bob = await daemon.peer("alice", framing), await daemon.peer("bob", framing, keepaliveMs=300_000)
+            alice, bob = await daemon.peer("alice"), await daemon.peer("bob", keepaliveMs=300_000)
             began = trio.current_time()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(
@@ -288,9 +288,9 @@ class TestRates:
             assert not daemon.router.limits_hit["messages_per_second"]
             await all_leave(daemon)
 
-    async def test_who_stays_below_hears_nothing_of_them(self, serving: Serving, framing: str) -> None:
+    async def test_who_stays_below_hears_nothing_of_them(self, serving: Serving) -> None:
         async with serving(messages_per_second=10, messages_burst=20) as daemon:
-            alice = await daemon.peer("alice", framing)
+            alice = await daemon.peer("alice")
             for _ in range(5):
                 await alice.says(*[{"type": "ping"}] * 19)
                 for _ in range(19):
@@ -298,6 +298,7 @@ class TestRates:
                 await trio.sleep(2)
             assert not daemon.router.limits_hit
 
+    @pytest.mark.parametrize("framing", WITH_LENGTH)
     async def test_before_register(self, serving: Serving, framing: str) -> None:
         """And it costs those who register with a burst of their own nothing afterwards."""
         async with serving(messages_per_second=10, messages_burst=20) as daemon:
@@ -311,6 +312,7 @@ class TestRates:
             assert daemon.router.limits_hit["messages_per_second"] >= 1
             await all_leave(daemon)
 
+    @pytest.mark.parametrize("framing", WITH_LENGTH)
     async def test_what_was_sent_before_the_end_of_file_is_acted_on(self, serving: Serving, framing: str) -> None:
         async with serving(messages_per_second=10, messages_burst=20) as daemon:
             alice, bob = await daemon.peer("alice", framing), await daemon.peer("bob")
@@ -319,10 +321,10 @@ class TestRates:
             assert [(await bob.hears())["data"] for _ in range(100)] == list(range(100))
             assert {message["code"] for message in await alice.hears_all()} == {"rate-limited"}
 
-    async def test_others_notice_nothing(self, serving: Serving, framing: str) -> None:
+    async def test_others_notice_nothing(self, serving: Serving) -> None:
         async with serving(messages_per_second=10, messages_burst=20) as daemon:
-            mallory, alice = await daemon.peer("mallory", framing), await daemon.peer("alice", framing)
-            bob = await daemon.peer("bob", framing)
+            mallory, alice = await daemon.peer("mallory"), await daemon.peer("alice")
+            bob = await daemon.peer("bob")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(mallory.says, *[{"type": "ping"}] * 200)
                 for number in range(10):
@@ -335,25 +337,26 @@ class TestRates:
                 await notices_and_answers(mallory, 210)
             await all_leave(daemon)
 
-    async def test_a_pause_is_not_silence(self, serving: Serving, framing: str) -> None:
+    async def test_a_pause_is_not_silence(self, serving: Serving) -> None:
         """Who has to wait for longer than its keepalive is neither pinged nor closed meanwhile."""
         async with serving(messages_per_second=1, messages_burst=1) as daemon:
-            alice = await daemon.peer("alice", framing, keepaliveMs=5_000)
+            alice = await daemon.peer("alice", keepaliveMs=5_000)
             await alice.says(*[{"type": "ping", "ref": f"{number}"} for number in range(60)])
             _, answers = await notices_and_answers(alice, 60)
             assert [answer.get("ref") for answer in answers] == [f"{number}" for number in range(60)]
             await all_leave(daemon)
 
-    async def test_who_leaves_during_a_pause(self, serving: Serving, framing: str) -> None:
+    async def test_who_leaves_during_a_pause(self, serving: Serving) -> None:
         async with serving(messages_per_second=1, messages_burst=1) as daemon:
             for end in ("leaves", "breaks_off"):
-                alice = await daemon.peer("alice", framing)
+                alice = await daemon.peer("alice")
                 await alice.says(*[{"type": "ping"}] * 40)
                 await daemon.settles()
                 getattr(alice, end)()
                 await trio.sleep(100)
                 assert len(daemon.reactor) == 0
 
+    @pytest.mark.parametrize("framing", PLAIN)
     async def test_a_register_deadline_comes_all_the_same(self, serving: Serving, framing: str) -> None:
         async with serving(messages_per_second=1, messages_burst=1) as daemon:
             client = await daemon.connect(framing)
@@ -362,6 +365,7 @@ class TestRates:
             assert (await client.hears_all())[-1] == error("register-timeout")
             assert within(trio.current_time() - began, 60 if framing == "lines" else 10)
 
+    @pytest.mark.parametrize("framing", WITH_LENGTH)
     async def test_none(self, serving: Serving, framing: str) -> None:
         async with serving(messages_per_second=0, bytes_per_second=0) as daemon:
             alice = await daemon.peer("alice", framing)
@@ -372,28 +376,28 @@ class TestRates:
                     assert await alice.hears() == {"type": "pong"}
             assert trio.current_time() == began
 
-    async def test_a_credential_with_rates_of_its_own(self, serving: Serving, framing: str, tmp_path: Path) -> None:
+    async def test_a_credential_with_rates_of_its_own(self, serving: Serving, tmp_path: Path) -> None:
         secret = tmp_path / "token"
         secret.touch(0o600)
         secret.write_text("a-good-long-token\n")
         entry = TokenEntry(secret_file=str(secret), register=("*",), messages_per_second=1_000, messages_burst=1_000)
         async with serving(auth=Auth(token=(entry,)), messages_per_second=10, messages_burst=2) as daemon:
-            gateway = await daemon.connect(framing)
+            gateway = await daemon.connect()
             await gateway.registers("gateway", token="a-good-long-token")
             await gateway.says(*[{"type": "ping"}] * 900)
             began = trio.current_time()
             notices, _ = await notices_and_answers(gateway, 900)
             assert notices == []
             assert trio.current_time() == began
-            stranger = await daemon.connect(framing)
+            stranger = await daemon.connect()
             await stranger.says(*[{"type": "ping"}] * 40)
             notices, _ = await notices_and_answers(stranger, 40)
             assert len(notices) >= 1
             await all_leave(daemon)
 
-    async def test_a_reload_changes_them_for_those_who_are_here(self, serving: Serving, framing: str) -> None:
+    async def test_a_reload_changes_them_for_those_who_are_here(self, serving: Serving) -> None:
         async with serving(messages_per_second=1, messages_burst=1) as daemon:
-            alice = await daemon.peer("alice", framing)
+            alice = await daemon.peer("alice")
             await alice.says(*[{"type": "ping"}] * 500)
             await daemon.settles()
             before = daemon.reads
@@ -403,34 +407,6 @@ class TestRates:
             await notices_and_answers(alice, 500)
             assert trio.current_time() - began < 60  # what it has sent before is paid for at the old rate, no more
             await all_leave(daemon)
-
-
-class TestCamera:
-    @pytest.mark.parametrize("framing", FRAMINGS)
-    async def test_thirty_viewers_at_once_by_default(self, serving: Serving, framing: str) -> None:
-        """An answer and fifteen candidates to each of them within a second: none is lost, and none waits."""
-        async with serving(**DEFAULTS) as daemon:
-            camera = await daemon.peer("camera", framing)
-            viewers = [await daemon.peer(f"viewer-{number}", FRAMINGS[number % 3]) for number in range(30)]
-            sdp = "v=0\r\n" + "a=candidate\r\n" * 100
-            candidate = {"candidate": "candidate:1 1 udp 2122260223 192.0.2.1 50000 typ host generation 0 ufrag abcd"}
-            began = trio.current_time()
-            messages: list[Any] = [
-                {"type": "answer", "to": f"viewer-{number}", "sdp": sdp, "session": "1"} for number in range(30)
-            ]
-            for part in range(15):
-                messages += [
-                    {"type": "candidate", "to": f"viewer-{number}", "candidate": {**candidate, "sdpMid": f"{part}"}}
-                    for number in range(30)
-                ]
-            await camera.says(*messages)
-            for viewer in viewers:
-                heard = [await viewer.hears() for _ in range(16)]
-                assert [message["type"] for message in heard] == ["answer"] + ["candidate"] * 15
-                assert [message["candidate"]["sdpMid"] for message in heard[1:]] == [str(part) for part in range(15)]
-            assert trio.current_time() - began < 1
-            await camera.is_served()
-            assert not daemon.router.limits_hit
 
 
 # -- the table: each limit is hit once, answered, and counted under its own name
