@@ -6,6 +6,7 @@ Nothing here waits or is left to chance: time is virtual, and every run follows 
 
 import heapq
 import math
+from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -300,31 +301,31 @@ FIGURE_BYTES = 5_600
 """An offer of a browser's for audio and video."""
 
 
-def figures() -> list[Figure]:
-    """What becomes of the first message on a link, 5.6 kB, 100 ms there and back: of 1 000 for each loss."""
-    return [_figure(loss) for loss in LOSSES]
+def figures(losses: Sequence[float] = LOSSES, runs: int = RUNS) -> list[Figure]:
+    """What becomes of the first message on a link, 5.6 kB, 100 ms there and back: of so many for each loss."""
+    return [_figure(loss, runs) for loss in losses]
 
 
-def _figure(loss: float) -> Figure:
+def _figure(loss: float, runs: int) -> Figure:
     path = Path(loss=loss)
     times: list[float] = []
     told = undelivered = 0
-    for seed in range(RUNS):
+    for seed in range(runs):
         conversation = ends(paths=(path, path), messages=([b"x" * FIGURE_BYTES], []), seed=seed).run()
         check(conversation)
         times += conversation.server.heard_at or [math.inf]
         told += bool(conversation.client.channel.over)
         undelivered += not conversation.server.heard
     times.sort()
-    return Figure(loss, times[RUNS // 2], times[RUNS * 99 // 100], told / RUNS, undelivered / RUNS)
+    return Figure(loss, times[runs // 2], times[runs * 99 // 100], told / runs, undelivered / runs)
 
 
-def table() -> str:
+def table(runs: int = RUNS) -> str:
     """The figures as a table in Markdown."""
     lines = ["| lost, each way | median | 99 % within | sender told | not delivered |", "|---|---|---|---|---|"]
     lines += [
         f"| {one.loss:.0%} | {one.median:.2f} s | {one.p99:.2f} s | {one.told:.1%} | {one.undelivered:.1%} |"
-        for one in figures()
+        for one in figures(runs=runs)
     ]
     return "\n".join(lines)
 
