@@ -225,7 +225,7 @@ EIGHTH = {"max_unregistered": 128, "max_unregistered_per_address": 32}
 
 
 class TestFleets:
-    """Clients that are 2 s from connecting to `register`, half of them silent; by the defaults, or an eighth of them."""
+    """Clients that are 2 s from connecting to `register`, half of them silent; by all places, or an eighth."""
 
     def test_250_behind_one_address(self) -> None:
         fleet = Fleet(World())
