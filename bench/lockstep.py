@@ -72,8 +72,9 @@ time.thread_time = itertools.count(0.0, STEP_SECONDS).__next__
 
 from sigd.config import load  # noqa: E402 - see above
 from sigd.relay.router import Router  # noqa: E402 - see above
-from sigd.rules import Rules  # noqa: E402 - see above
-from sigd.server import Server, serve  # noqa: E402 - see above
+from sigd.rules.made import Rules  # noqa: E402 - see above
+from sigd.server.daemon import Server  # noqa: E402, TC001 - see above
+from sigd.server.serving import serve  # noqa: E402 - see above
 
 
 class Clients:

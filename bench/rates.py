@@ -17,8 +17,9 @@ import trio
 from sigd.config import load
 from sigd.relay.link import Link
 from sigd.relay.router import Router
-from sigd.rules import Rules
-from sigd.server import Server, serve
+from sigd.rules.made import Rules
+from sigd.server.daemon import Server
+from sigd.server.serving import serve
 
 REPORT_SECONDS = 0.1
 """So that FILE tells of nearly the whole run when that ends."""

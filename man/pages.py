@@ -18,8 +18,8 @@ import msgspec
 import sigd
 from sigd import cli, ctl
 from sigd.config import Config
-from sigd.toml_render import taken
-from sigd.toml_tables import Kind, Table, kind_of
+from sigd.toml.render import taken
+from sigd.toml.tables import Kind, Table, kind_of
 
 SIGNALS: Final = {
     "SIGTERM, SIGINT": "Take nobody in any more, tell every peer to come back later, end their links one after the"

@@ -6,18 +6,19 @@ Reading order, after wire/errors, wire/messages and wire/said (the map of the pr
 2. Rules: relay/link with relay/transport, relay/registry, relay/router; relay/access and relay/credentials (identity),
    relay/objections (their faults); relay/admission,
    relay/origins, relay/strikes and relay/rates.
-3. Strangers and memory: relay/strangers and relay/room (places), relay/buffers and relay/shedding (bytes), memory
+3. Strangers and memory: relay/strangers and relay/room (places), relay/buffers and relay/shedding (bytes), rules/memory
    (limits against the control group).
 4. Time: wire/awake and net/clock (sleep), relay/deadlines, relay/wall and relay/expiry (wall clock),
    server/timekeeping.
 5. Sockets: net/stream, net/reactor, net/turns (fairness), net/entrance, net/opening, net/kernel.
 6. Datagrams: wire/datagram with wire/sending and wire/receiving, wire/greeting, net/udp with net/used_cookies,
    net/datagram_link, and net/dtls beside them.
-7. The daemon: server (puts it together), config, rules, cli. As a service: systemd, server/service, server/restarting
-   with net/handover.
+7. The daemon: server (puts it together), cli; toml (a library), config, rules (the configuration with its files). As a
+   service: server/systemd, server/service, server/restarting with net/handover.
 8. Failed calls: relay/record with relay/refusals and relay/noting; why (sdp, candidates and addresses read; flaws,
-   rules, described and trickling judge).
-9. Questions: control (the admin socket), ctl (sigctl; setup, check and units for servers), metrics, log.
+   rules, described and trickling judge; ladder draws).
+9. Questions: admin (the language of the admin socket), control (answers there), ctl (sigctl; setup, check and units
+   for servers), metrics, log.
 10. client, for programs in Python.
 
 Imports go one way: wire <- relay <- net <- server <- cli; client uses wire alone, and config uses none of them.

@@ -89,7 +89,7 @@ def _run(argv: Sequence[str] | None) -> int:
 def _check(config: Config, path: str | None) -> int:
     """Read all that the configuration names, too, and see whether the service could start with it."""
     from sigd.ctl.check import service_findings
-    from sigd.rules import Rules  # sockets and TLS, which nothing needs that only prints
+    from sigd.rules.made import Rules  # sockets and TLS, which nothing needs that only prints
 
     Rules(config)
     found = service_findings(config, path)
@@ -101,14 +101,14 @@ def _check(config: Config, path: str | None) -> int:
 
 
 def _serve(config: Config, load_again: Callable[[], Config], path: str | None) -> int:
-    from sigd import server
+    from sigd.server import serving
 
-    return server.run(config, load_again, path)
+    return serving.run(config, load_again, path)
 
 
 def _tell_systemd(fault: object) -> None:
     """Show in `systemctl status`, and so in `sigctl status`, why the service does not start."""
-    from sigd.systemd import Notifier
+    from sigd.server.systemd import Notifier
 
     notifier = Notifier(os.environ)
     notifier.status(f"cannot start: {fault}")

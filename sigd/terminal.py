@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import NoReturn, cast
 
-from sigd.toml_places import shown
+from sigd.text import shown
 
 # Usage or configuration: nothing was started, and trying again without a change is pointless.
 EXIT_FAULT = 2

@@ -3,6 +3,9 @@
 import re
 from typing import Final
 
+LONGEST_QUOTE: Final = 128
+"""Characters of what a message quotes: enough to recognise it by."""
+
 CONTROLS: Final = ((0x00, 0x1F),)
 """C0, which valid JSON has in no string."""
 
@@ -51,3 +54,9 @@ def _spelled(found: re.Match[str]) -> str:
     if number <= 0xFF:
         return f"\\x{number:02x}"
     return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
+
+
+def shown(text: str, limit: int = LONGEST_QUOTE) -> str:
+    """Return text safe for any terminal: all but printable ASCII as `ascii()` spells it, cut at `limit`."""
+    safe = "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text[: limit + 1])
+    return safe if len(safe) <= limit else f"{safe[: limit - 3]}..."

@@ -27,7 +27,7 @@ from sigd.config.auth import check_account, check_name_glob
 from sigd.config.ice import check_stun_url, check_turn_url
 from sigd.config.kinds import check_file_name, check_glob, check_named_glob, check_not_empty
 from sigd.config.limits import parse_network
-from sigd.toml_tables import Kind, Table, kind_of
+from sigd.toml.tables import Kind, Table, kind_of
 
 
 def faults_of(attempt: Callable[[], object]) -> list[str]:

@@ -25,8 +25,9 @@ from sigd.config import Config, Limits, Listener, parse_listen
 from sigd.config.auth import Auth
 from sigd.config.ice import Ice
 from sigd.net.stream import Stream
-from sigd.rules import Rules
-from sigd.server import Server, serve
+from sigd.rules.made import Rules
+from sigd.server.daemon import Server
+from sigd.server.serving import serve
 from tests import certificates
 from tests.at_rest import settles
 from tests.needs import lacks

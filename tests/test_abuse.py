@@ -20,11 +20,11 @@ from pathlib import Path
 import pytest
 
 from sigd.config import Limits
-from sigd.memory import BUFFER_PART, LINK_BYTES
 from sigd.net.ports import Port, prepare
 from sigd.net.reactor import Reactor
 from sigd.relay.link import Link
 from sigd.relay.strikes import STRIKES_KEPT
+from sigd.rules.memory import BUFFER_PART, LINK_BYTES
 from sigd.wire.framing import Prefixed
 from tests import certificates
 from tests.calls.public import SECRET, token, write_private

@@ -10,7 +10,7 @@ import pytest
 from man.pages import pages
 from sigd import cli, ctl
 from sigd.config import Config
-from sigd.toml_tables import Table, kind_of
+from sigd.toml.tables import Table, kind_of
 from tests.needs import needs
 
 FOLDER = Path(__file__).parent.parent / "man"

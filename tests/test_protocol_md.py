@@ -28,8 +28,8 @@ from sigd.relay import (
     strikes,
 )
 from sigd.relay.rates import Rates
-from sigd.rules import Rules
-from sigd.secret_files import LEAST_SECRET
+from sigd.rules.made import Rules
+from sigd.rules.secret_files import LEAST_SECRET
 from sigd.wire import commands, framing, greeting, messages, said, salvage
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
 from tests.daemon import Daemon, running_daemon

@@ -19,12 +19,12 @@ import pytest
 from sigd import log
 from sigd.client import OfferFrom, connect
 from sigd.config import Config, Entry, Limits, Listener, load
-from sigd.ladder import verdict_lines
 from sigd.relay import origins, strikes
 from sigd.relay.credentials import LEEWAY_SECONDS, NOBODY, WebToken
-from sigd.rules import Rules
-from sigd.secret_files import LEAST_SECRET
-from sigd.toml_tables import toml_text
+from sigd.rules.made import Rules
+from sigd.rules.secret_files import LEAST_SECRET
+from sigd.toml.tables import toml_text
+from sigd.why.ladder import verdict_lines
 from sigd.wire import cookies
 from sigd.wire.datagram import LEAST_SLICE, MAX_MESSAGE, MAX_SLICES
 from sigd.wire.greeting import LEAST_REGISTER

@@ -27,7 +27,7 @@ from tests.daemon import Daemon as Process
 from tests.daemon import running_daemon
 from tests.in_process import Client, Daemon, error
 from tests.net.handshakes import Handshake, careful, is_closed
-from tests.test_rules import private
+from tests.rules.test_made import private
 from tests.test_server import SECONDS, Plain, loopback
 
 REFUSED = error("auth-failed", reconnect=False)

@@ -15,10 +15,10 @@ from sigd.config.limits import LARGEST_FRAME, LEAST_FRAME, LENGTH_PREFIX, Limits
 from sigd.config.listen import DATAGRAM_SCHEMES, DEFAULT_PORT, Listen, Listener, is_loopback, parse_listen
 from sigd.config.trust import INSECURE_ADVICE, address_conflicts, credential_conflicts, needs_seal, why_loopback_only
 from sigd.config.watching import Admin, Log, Metrics, Record
-from sigd.toml_changes import Change, changes
-from sigd.toml_places import Fault, Source, shown
-from sigd.toml_render import render
-from sigd.toml_tables import ConfigError, Conflict, Table, read
+from sigd.toml.changes import Change, changes
+from sigd.toml.places import Fault, Source
+from sigd.toml.render import render
+from sigd.toml.tables import ConfigError, Conflict, Table, read
 
 __all__ = [
     "DATAGRAM_SCHEMES",
@@ -54,7 +54,6 @@ __all__ = [
     "parse_listen",
     "parse_network",
     "render",
-    "shown",
 ]
 
 

@@ -8,8 +8,9 @@ import msgspec
 
 from sigd.config.kinds import Burst, ByteBurst, ByteRate, FileName, Glob, Name, NamedGlob, Rate
 from sigd.config.limits import Limits
-from sigd.toml_places import Path, dotted, shown
-from sigd.toml_tables import Conflict, Table
+from sigd.text import shown
+from sigd.toml.places import Path, dotted
+from sigd.toml.tables import Conflict, Table
 
 # The kernel shows this ID for every user and group of another user namespace: anybody might be behind it.
 OVERFLOW_ID = 65_534

@@ -7,8 +7,8 @@ import msgspec
 
 from sigd.config.kinds import DAY_MS, FileName, Milliseconds
 from sigd.config.listen import parse_host_and_port
-from sigd.toml_places import shown
-from sigd.toml_tables import Conflict, Table
+from sigd.text import shown
+from sigd.toml.tables import Conflict, Table
 
 # RFC 8489 and RFC 8656: STUN and TURN, where a URL does not say otherwise.
 DEFAULT_ICE_PORT = 3478

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from sigd.toml_places import shown
+from sigd.text import shown
 
 # A time-out of more than a day is one that somebody wanted to switch off.
 DAY_MS = 86_400_000

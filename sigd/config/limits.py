@@ -7,8 +7,8 @@ from typing import Annotated
 import msgspec
 
 from sigd.config.kinds import DAY_MS, LARGEST_SIZE, Burst, ByteBurst, ByteRate, Bytes, Milliseconds, Rate
-from sigd.toml_places import shown
-from sigd.toml_tables import Conflict, Table
+from sigd.text import shown
+from sigd.toml.tables import Conflict, Table
 
 # Above all that RLIMIT_NOFILE can be on Linux as systemd sets it up (fs.nr_open is 2^30 - 8).
 MOST_CONNECTIONS = 1 << 30

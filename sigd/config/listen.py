@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from sigd.config.kinds import FileName
-from sigd.toml_places import shown
-from sigd.toml_tables import Conflict, Table
+from sigd.text import shown
+from sigd.toml.tables import Conflict, Table
 
 # PEER on a phone's keypad.
 DEFAULT_PORT = 7337

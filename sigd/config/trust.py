@@ -1,11 +1,15 @@
 """What a daemon refuses to start with, because strangers would get what is not theirs; and what would do nothing."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from sigd.config.auth import Auth
 from sigd.config.listen import ENCRYPTED_SCHEMES, Listener, is_loopback
-from sigd.toml_places import Path, shown
-from sigd.toml_tables import Conflict
+from sigd.text import shown
+from sigd.toml.tables import Conflict
+
+if TYPE_CHECKING:
+    from sigd.toml.places import Path
 
 INSECURE_ADVICE = (
     "to listen beyond loopback say in [auth] who may be whom, or set `insecure = true` (on the command line:"

@@ -6,8 +6,8 @@ import msgspec
 
 from sigd.config.kinds import LARGEST_SIZE, Bytes, Name
 from sigd.config.listen import is_loopback, parse_listen
-from sigd.toml_places import shown
-from sigd.toml_tables import Table
+from sigd.text import shown
+from sigd.toml.tables import Table
 
 # A record that holds less is full with the offer and the answer of one pair.
 LEAST_RECORD = 65_536

@@ -11,6 +11,8 @@ import trio
 from msgspec import Raw
 
 from sigd import log, metrics
+from sigd.admin import messages
+from sigd.admin.messages import Asked, RefusalCode, Refused, Reply
 from sigd.config import StartError
 from sigd.control import rows
 from sigd.control.state import State
@@ -18,8 +20,6 @@ from sigd.relay.globs import glob_matches
 from sigd.why.facts import ice_facts, peer_facts
 from sigd.why.judge import judge
 from sigd.why.verdict import Verdict
-from sigd.wire import admin
-from sigd.wire.admin import Asked, RefusalCode, Refused, Reply
 from sigd.wire.errors import ErrorCode, ProtocolError
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ _SLOWEST_POLL_SECONDS: Final = 0.25
 class WhyReply(Verdict, kw_only=True, rename="camel", tag="why"):
     """A verdict as an answer: what `Reply` says holds for it too."""
 
-    schema: int = admin.SCHEMA
+    schema: int = messages.SCHEMA
 
 
-class ListedReply(admin.Reply, kw_only=True, tag="peers"):
+class ListedReply(messages.Reply, kw_only=True, tag="peers"):
     """`PeersReply` with rows that were encoded one by one: to encode ten thousand at once takes 10 ms."""
 
     now: float
@@ -93,28 +93,28 @@ class Answers:
             Refusal: there is none.
         """
         match asked:
-            case admin.AskStatus():
+            case messages.AskStatus():
                 return await self.state.status()
-            case admin.AskPeers():
+            case messages.AskPeers():
                 return await self._peers(asked.glob)
-            case admin.AskShow():
+            case messages.AskShow():
                 return self._show(asked.peer)
-            case admin.AskClosed():
+            case messages.AskClosed():
                 return self._closed(asked.glob)
-            case admin.AskKick():
+            case messages.AskKick():
                 return self._kick(asked, asker)
-            case admin.AskPing():
+            case messages.AskPing():
                 return await self._ping(asked)
-            case admin.AskReload():
+            case messages.AskReload():
                 log.info("admin", command="reload", uid=asker.uid, pid=asker.pid)
                 return await self._server.reload(end_links=asked.end_links)
-            case admin.AskDrain():
+            case messages.AskDrain():
                 return self._drain(asker)
-            case admin.AskMetrics():
+            case messages.AskMetrics():
                 return await self._metrics()
-            case admin.AskWhy():
+            case messages.AskWhy():
                 return await self._why(asked)
-            case admin.AskTap():
+            case messages.AskTap():
                 raise AssertionError("a tap is more than an answer")
             case _:
                 assert_never(asked)
@@ -145,37 +145,37 @@ class Answers:
             for entry in listed:
                 link = registry.find(entry.id)
                 if link is not None and glob_matches(glob, entry.id):
-                    encoded.append(admin.encode(rows.row_of(link, now, unix_ahead)))
+                    encoded.append(messages.encode(rows.row_of(link, now, unix_ahead)))
                 after = entry.id
             await trio.lowlevel.checkpoint()
         peers = Raw(b"[" + b",".join(encoded[:MOST_ROWS]) + b"]")
         return ListedReply(now=asked_at, peers=peers, more=len(encoded) > MOST_ROWS)
 
-    def _show(self, peer: str) -> admin.ShowReply:
+    def _show(self, peer: str) -> messages.ShowReply:
         return rows.details_of(self._found(peer), trio.current_time())
 
-    def _closed(self, glob: str) -> admin.ClosedReply:
+    def _closed(self, glob: str) -> messages.ClosedReply:
         ended, unix_ahead = reversed(self._server.router.ended), self._server.router.wall.ahead(trio.current_time())
         closed = [rows.closed_row_of(ending, unix_ahead) for ending in ended if glob_matches(glob, ending.id)]
         refused = [rows.refused_row_of(attempt, unix_ahead) for attempt in self._server.router.record.attempts.of()]
         closed += [row for row in refused if glob_matches(glob, row.id)]
         closed.sort(key=attrgetter("at"), reverse=True)
-        return admin.ClosedReply(now=self._unix_now, closed=closed)
+        return messages.ClosedReply(now=self._unix_now, closed=closed)
 
     # -- what is done
 
-    def _kick(self, asked: admin.AskKick, asker: "Process") -> admin.KickReply:
+    def _kick(self, asked: messages.AskKick, asker: "Process") -> messages.KickReply:
         reason = asked.reason
         if not (0 < len(reason) <= LONGEST_REASON and reason.isascii() and reason.isprintable()):
             raise Refusal("bad-question", f"a reason is 1 to {LONGEST_REASON} characters of printable ASCII")
         link = self._found(asked.peer)
-        reply = admin.KickReply(peer=asked.peer, address=link.address)
+        reply = messages.KickReply(peer=asked.peer, address=link.address)
         log.info("admin", command="kick", peer=asked.peer, uid=asker.uid, pid=asker.pid)
         fault = ProtocolError(ErrorCode.KICKED, reason, by=f"uid {asker.uid}")
         self._server.reactor.intervene(lambda now: link.refuse(fault))
         return reply
 
-    async def _ping(self, asked: admin.AskPing) -> admin.PingReply:
+    async def _ping(self, asked: messages.AskPing) -> messages.PingReply:
         link = self._found(asked.peer)
         seconds = min(max(asked.timeout, 0.0), LONGEST_PING_SECONDS)
         before = link.received, link.last_seen
@@ -197,32 +197,32 @@ class Answers:
         if link.closing:
             raise Refusal("no-answer", f"its link ended meanwhile: {link.reason}")
         if (link.received, link.last_seen) != before:
-            return admin.PingReply(peer=asked.peer, rtt=max(0.0, link.last_seen - sent))
+            return messages.PingReply(peer=asked.peer, rtt=max(0.0, link.last_seen - sent))
         if link.pinged_at == sent:
             self._server.reactor.intervene(lambda now: _forget_ping(link))
         raise Refusal("no-answer", _why_silent(link, seconds))
 
-    def _drain(self, asker: "Process") -> admin.DrainReply:
+    def _drain(self, asker: "Process") -> messages.DrainReply:
         reactor = self._server.reactor
         if not self._drains and not reactor.stopping:
             # Once: what tells it a second time, as a second SIGTERM does, ends it at once.
             self._drains = True
             log.info("admin", command="drain", uid=asker.uid, pid=asker.pid)
             self._server.drain()
-        return admin.DrainReply(links=len(reactor), drain=self._server.router.limits.drain_ms / 1000)
+        return messages.DrainReply(links=len(reactor), drain=self._server.router.limits.drain_ms / 1000)
 
     # -- what others know
 
-    async def _metrics(self) -> admin.MetricsReply:
+    async def _metrics(self) -> messages.MetricsReply:
         if not metrics.missing():
             # The first time it takes a tenth of a second, in which everybody would wait.
             await trio.to_thread.run_sync(importlib.import_module, "sigd.metrics.exposition")
         try:
-            return admin.MetricsReply(text=self._server.exposition().decode())
+            return messages.MetricsReply(text=self._server.exposition().decode())
         except StartError as fault:
             raise Refusal("not-here", fault.what) from None
 
-    async def _why(self, asked: admin.AskWhy) -> WhyReply:
+    async def _why(self, asked: messages.AskWhy) -> WhyReply:
         router = self._server.router
         unix_now, unix_ahead = self._unix_now, router.wall.ahead(trio.current_time())
         pair = (asked.first, asked.second)

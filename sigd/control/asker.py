@@ -7,9 +7,10 @@ from typing import Final
 import trio
 from msgspec import Struct
 
+from sigd.admin import messages
+from sigd.admin.messages import MAX_QUESTION
 from sigd.net.callers import Process
-from sigd.wire import admin, framing
-from sigd.wire.admin import MAX_QUESTION
+from sigd.wire import framing
 from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, TooLong
 
 IDLE_SECONDS: Final = 600.0
@@ -109,7 +110,7 @@ class Asker:
         Raises:
             Gone: it was not read.
         """
-        await self.send(self.framed(admin.encode(reply)))
+        await self.send(self.framed(messages.encode(reply)))
 
     def framed(self, answer: bytes) -> bytes:
         """An answer as it travels; in lines for who has said nothing yet."""

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from sigd.wire import admin
-from sigd.wire.admin import Asked
+from sigd.admin import messages
+from sigd.admin.messages import Asked
 
 
 class _Command(NamedTuple):
@@ -28,13 +28,13 @@ def parse(line: bytes) -> Asked | None:
         ValueError: it is none of the questions; the text says what is wrong, for people.
     """
     if line.startswith(b"{"):
-        return admin.decode_question(line)
+        return messages.decode_question(line)
     name, *words = line.decode().split() or ["help"]
     if name in {"help", "?"}:
         return None
     command = _COMMANDS.get(name)
     if command is None:
-        raise admin.UnknownQuestion("no such command; type help for the list")
+        raise messages.UnknownQuestion("no such command; type help for the list")
     try:
         return command.build(words)
     except _Incomplete:
@@ -58,54 +58,54 @@ def _none(words: Sequence[str]) -> None:
 
 def _status(words: Sequence[str]) -> Asked:
     _none(words)
-    return admin.AskStatus()
+    return messages.AskStatus()
 
 
 def _peers(words: Sequence[str]) -> Asked:
-    return admin.AskPeers(glob=_glob(words))
+    return messages.AskPeers(glob=_glob(words))
 
 
 def _show(words: Sequence[str]) -> Asked:
-    return admin.AskShow(peer=_one(words))
+    return messages.AskShow(peer=_one(words))
 
 
 def _closed(words: Sequence[str]) -> Asked:
-    return admin.AskClosed(glob=_glob(words))
+    return messages.AskClosed(glob=_glob(words))
 
 
 def _kick(words: Sequence[str]) -> Asked:
     if len(words) > 1:
-        return admin.AskKick(peer=words[0], reason=" ".join(words[1:]))
-    return admin.AskKick(peer=_one(words))
+        return messages.AskKick(peer=words[0], reason=" ".join(words[1:]))
+    return messages.AskKick(peer=_one(words))
 
 
 def _ping(words: Sequence[str]) -> Asked:
-    return admin.AskPing(peer=_one(words))
+    return messages.AskPing(peer=_one(words))
 
 
 def _reload(words: Sequence[str]) -> Asked:
     _none(words)
-    return admin.AskReload()
+    return messages.AskReload()
 
 
 def _drain(words: Sequence[str]) -> Asked:
     _none(words)
-    return admin.AskDrain()
+    return messages.AskDrain()
 
 
 def _metrics(words: Sequence[str]) -> Asked:
     _none(words)
-    return admin.AskMetrics()
+    return messages.AskMetrics()
 
 
 def _why(words: Sequence[str]) -> Asked:
     if len(words) != 2:
         raise _Incomplete
-    return admin.AskWhy(first=words[0], second=words[1])
+    return messages.AskWhy(first=words[0], second=words[1])
 
 
 def _tap(words: Sequence[str]) -> Asked:
-    return admin.AskTap(peers=list(words))
+    return messages.AskTap(peers=list(words))
 
 
 _COMMANDS: Final[dict[str, _Command]] = {

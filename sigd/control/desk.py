@@ -11,6 +11,7 @@ import trio
 from msgspec import Struct
 
 from sigd import log
+from sigd.admin.messages import MAX_TAPPED, Asked, AskTap, Refused, UnknownQuestion, decode_question
 from sigd.control import commands
 from sigd.control.answers import Answers, Refusal
 from sigd.control.asker import FRAME_SECONDS, Asker, Gone
@@ -19,7 +20,6 @@ from sigd.control.tap import Tap
 from sigd.net.callers import Process, process_of
 from sigd.relay.credentials import NOBODY
 from sigd.wire import framing
-from sigd.wire.admin import MAX_TAPPED, Asked, AskTap, Refused, UnknownQuestion, decode_question
 from sigd.wire.errors import ErrorCode, ProtocolError
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sigd.memory import shortage
-from sigd.wire.admin import Finding, StatusReply
+from sigd.admin.messages import Finding, StatusReply
+from sigd.rules.memory import shortage
 from sigd.wire.errors import ErrorCode
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from sigd.admin.messages import ReloadReply
     from sigd.net.listeners import Door
     from sigd.net.ports import Port
     from sigd.net.reactor import Reactor
     from sigd.relay.router import Router
-    from sigd.rules import Rules
-    from sigd.wire.admin import ReloadReply
+    from sigd.rules.made import Rules
 
 
 class Operated(Protocol):

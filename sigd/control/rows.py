@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET
 
+from sigd.admin.messages import ClosedRow, PeerRow, ShowReply
 from sigd.relay.globs import Globs
 from sigd.relay.link import Link
 from sigd.relay.wall import UnixAhead
-from sigd.wire.admin import ClosedRow, PeerRow, ShowReply
 from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from sigd import __version__, metrics
-from sigd.certificates import expiry
+from sigd.admin.messages import ListenerEntry, Spread, StatusReply
 from sigd.config import ConfigError
 from sigd.control.findings import Facts, findings
 from sigd.control.samples import Samples
-from sigd.memory import memory_max
 from sigd.metrics import process
 from sigd.net.listeners import Door
-from sigd.wire.admin import ListenerEntry, Spread, StatusReply
+from sigd.rules.certificates import expiry
+from sigd.rules.memory import memory_max
 
 if TYPE_CHECKING:
     import ssl
 
     from sigd.control.operated import Operated
-    from sigd.relay.histogram import Histogram
+    from sigd.net.histogram import Histogram
     from sigd.relay.link import Link
-    from sigd.rules import Rules
+    from sigd.rules.made import Rules
 
 LINKS_AT_ONCE: Final = 1_000
 """Links that are counted before others have their turn: half a millisecond of work."""

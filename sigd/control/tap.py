@@ -12,13 +12,13 @@ import trio
 from msgspec import UNSET, Raw, Struct
 
 from sigd import log
+from sigd.admin import messages
+from sigd.admin.messages import AskTap, TappedReply
 from sigd.control.asker import Asker, Gone
-from sigd.ladder import summary
 from sigd.relay.record import Passed
 from sigd.why import spans
+from sigd.why.ladder import summary
 from sigd.why.spans import size
-from sigd.wire import admin
-from sigd.wire.admin import AskTap, TappedReply
 
 if TYPE_CHECKING:
     from sigd.relay.router import Router
@@ -99,7 +99,7 @@ class Tap:
                 ways, since = self._earlier(trio.current_time())
                 router.taps.append(self.take)
                 try:
-                    await self._asker.say(admin.TapReply(now=router.admission.unix_time()))
+                    await self._asker.say(messages.TapReply(now=router.admission.unix_time()))
                     await self._tell(await recorded(ways, since))
                 except Gone as gone:
                     why = str(gone)
@@ -147,7 +147,7 @@ class Tap:
         framed, full = self._asker.framed, self._asked.full
 
         def made() -> bytes:
-            return b"".join(framed(admin.encode(tapped(passed, unix_ahead, full=full))) for passed in some)
+            return b"".join(framed(messages.encode(tapped(passed, unix_ahead, full=full))) for passed in some)
 
         is_long = any(len(passed.body) > _LONG_BYTES for passed in some)
         await self._asker.send(await trio.to_thread.run_sync(made) if is_long else made())

@@ -11,7 +11,7 @@ from sigd.terminal import say
 from sigd.text import escaped
 
 if TYPE_CHECKING:
-    from sigd.wire.admin import ReloadReply
+    from sigd.admin.messages import ReloadReply
 
 KICK_TEXT = """\
 Ends a peer's link. It is told `kicked` with the reason, and a client that
@@ -97,8 +97,8 @@ def _wait(written: str) -> float:
 
 
 def _kick(options: argparse.Namespace) -> int:
+    from sigd.admin.messages import AskKick, KickReply
     from sigd.ctl.ask import ask
-    from sigd.wire.admin import AskKick, KickReply
 
     question = AskKick(peer=options.peer)
     if options.reason is not None:
@@ -108,8 +108,8 @@ def _kick(options: argparse.Namespace) -> int:
 
 
 def _ping(options: argparse.Namespace) -> int:
+    from sigd.admin.messages import AskPing, PingReply
     from sigd.ctl.ask import ask
-    from sigd.wire.admin import AskPing, PingReply
 
     question = AskPing(peer=options.peer, timeout=options.timeout)
     reply, frame = ask(options.socket, question, PingReply, options.timeout + _MARGIN)
@@ -119,8 +119,8 @@ def _ping(options: argparse.Namespace) -> int:
 
 
 def _reload(options: argparse.Namespace) -> int:
+    from sigd.admin.messages import AskReload, ReloadReply
     from sigd.ctl.ask import ask
-    from sigd.wire.admin import AskReload, ReloadReply
 
     reply, frame = ask(options.socket, AskReload(end_links=options.yes), ReloadReply, _RELOAD_PATIENCE)
     if reply.would_end and not options.json and _agreed(reply):
@@ -172,8 +172,8 @@ def _reload_lines(reply: "ReloadReply") -> list[str]:
 
 
 def _drain(options: argparse.Namespace) -> int:
+    from sigd.admin.messages import AskDrain, DrainReply
     from sigd.ctl.ask import ask
-    from sigd.wire.admin import AskDrain, DrainReply
 
     reply, frame = ask(options.socket, AskDrain(), DrainReply)
     if options.json:

@@ -12,7 +12,7 @@ from sigd.ctl.commands import DEFAULT_SOCKET, EXIT_NO_DAEMON, EXIT_REFUSED, EXIT
 from sigd.ctl.printing import SCHEMA
 
 if TYPE_CHECKING:
-    from sigd.wire.admin import Question
+    from sigd.admin.messages import Question
 
 Answered = TypeVar("Answered")
 

@@ -129,7 +129,7 @@ def _credentials(options: argparse.Namespace, me: str) -> "Callable[[], Credenti
 
 
 def _made(path: str, me: str) -> "Credentials":
-    from sigd.secret_files import read_secrets
+    from sigd.rules.secret_files import read_secrets
 
     user = user_name(int(time.time()) + TOKEN_SECONDS, me, None)
     return {"user": user, "token": token_of(read_secrets(path)[0], user)}
@@ -150,7 +150,7 @@ def _token(path: str, user: str | None) -> "Credentials":
 
 
 def _read(path: str) -> str:
-    from sigd.secret_files import read_private
+    from sigd.rules.secret_files import read_private
 
     try:
         return read_private(path).decode().strip()

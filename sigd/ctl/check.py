@@ -12,8 +12,8 @@ from sigd.terminal import EXIT_FAULT
 from sigd.text import escaped
 
 if TYPE_CHECKING:
+    from sigd.admin.messages import Finding, StatusReply
     from sigd.config import Config, Fault
-    from sigd.wire.admin import Finding, StatusReply
 
 TEXT = """\
 Finds mistakes, and says where they are and what to do. It looks at the
@@ -71,8 +71,8 @@ def _check(options: argparse.Namespace) -> int:
 
 def _running(path: str) -> "tuple[StatusReply | None, list[Finding]]":
     """How the running daemon is, and why it does not say so though it runs."""
+    from sigd.admin.messages import AskStatus, Finding, StatusReply
     from sigd.ctl.ask import ask, running_daemons
-    from sigd.wire.admin import AskStatus, Finding, StatusReply
 
     try:
         return ask(path, AskStatus(), StatusReply)[0], []
@@ -130,7 +130,7 @@ def service_findings(config: "Config", path: str | None) -> "list[Finding]":
 def _configuration(report: _Report) -> "Config | None":
     """The configuration, with all that it names read as at a start; None with faults in itself."""
     from sigd.config import ConfigError, digest, load
-    from sigd.rules import Rules
+    from sigd.rules.made import Rules
 
     try:
         config = load(report.path)
@@ -154,7 +154,7 @@ def is_credential(where: str) -> bool:
 
 
 def _unseen(name: str) -> "Finding":
-    from sigd.wire.admin import Finding
+    from sigd.admin.messages import Finding
 
     text = f"{name} is a credential that systemd gives to the daemon alone (LoadCredential=): it was not looked at"
     advice = "`systemctl cat sigd` tells its file; sigd itself tells at its start what is wrong with it"

@@ -163,9 +163,9 @@ def _peers(before: Sequence[str], last: str) -> list[str]:
     """Peers that are registered and begin like this; none where nobody answers."""
     import os
 
+    from sigd.admin.messages import AskPeers, PeersReply
     from sigd.ctl.ask import ask
     from sigd.ctl.commands import DEFAULT_SOCKET, SOCKET_VARIABLE
-    from sigd.wire.admin import AskPeers, PeersReply
 
     named = [path for option, path in itertools.pairwise(before) if option == "--socket"]
     path = named[-1] if named else os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET

@@ -12,7 +12,7 @@ from sigd.terminal import put_out
 from sigd.text import escaped
 
 if TYPE_CHECKING:
-    from sigd.wire.admin import ClosedRow, ListenerEntry, PeerRow, ShowReply, Spread, StatusReply
+    from sigd.admin.messages import ClosedRow, ListenerEntry, PeerRow, ShowReply, Spread, StatusReply
 
 STATUS_TEXT = """\
 How the daemon is, on one screen: where it listens, its links, what it has
@@ -113,8 +113,8 @@ def _limit(written: str) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from sigd.admin.messages import AskStatus, StatusReply
     from sigd.ctl.ask import ask
-    from sigd.wire.admin import AskStatus, StatusReply
 
     status, frame = ask(options.socket, AskStatus(), StatusReply)
     printed = put_answer(frame) if options.json else put(status_lines(status))
@@ -194,8 +194,8 @@ def _spread(times: "Spread") -> str:
 
 
 def _peers(options: argparse.Namespace) -> int:
+    from sigd.admin.messages import AskPeers, PeersReply
     from sigd.ctl.ask import ask, fields
-    from sigd.wire.admin import AskPeers, PeersReply
 
     reply, frame = ask(options.socket, AskPeers(glob=options.glob), PeersReply)
     order = sorted_peers(reply.peers, options.sort, reverse=options.reverse)
@@ -235,8 +235,8 @@ def _peer_row(peer: "PeerRow", now: float) -> list[str]:
 
 
 def _closed(options: argparse.Namespace) -> int:
+    from sigd.admin.messages import AskClosed, ClosedReply
     from sigd.ctl.ask import ask, fields
-    from sigd.wire.admin import AskClosed, ClosedReply
 
     reply, frame = ask(options.socket, AskClosed(glob=options.glob), ClosedReply)
     shown = reply.closed[: options.limit]
@@ -266,8 +266,8 @@ def _closed_row(link: "ClosedRow") -> list[str]:
 
 
 def _show(options: argparse.Namespace) -> int:
+    from sigd.admin.messages import AskShow, ShowReply
     from sigd.ctl.ask import ask, fields
-    from sigd.wire.admin import AskShow, ShowReply
 
     reply, frame = ask(options.socket, AskShow(peer=options.peer), ShowReply)
     if options.json:
@@ -304,8 +304,8 @@ def _show_rows(reply: "ShowReply") -> Iterator[tuple[str, str]]:
 
 
 def _metrics(options: argparse.Namespace) -> int:
+    from sigd.admin.messages import AskMetrics, MetricsReply
     from sigd.ctl.ask import ask
-    from sigd.wire.admin import AskMetrics, MetricsReply
 
     reply, frame = ask(options.socket, AskMetrics(), MetricsReply)
     if options.json:

@@ -9,10 +9,10 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from sigd.admin.messages import Finding
 from sigd.config import Config, StartError
 from sigd.ctl.quantities import DAY, day, plural
-from sigd.secret_files import locate, read_public
-from sigd.wire.admin import Finding
+from sigd.rules.secret_files import locate, read_public
 
 SOON: Final = 21 * DAY
 """Seconds: certificates of 90 days are renewed 30 days before their end, so that this one was not."""
@@ -142,7 +142,7 @@ def _end_findings(what: str, end: float, now: float) -> Iterator[Finding]:
 
 def ends_of(pem: bytes) -> Sequence[float]:
     """When each certificate of a file expires, Unix time; none for what is no certificate."""
-    from sigd.certificates import not_after
+    from sigd.rules.certificates import not_after
 
     ends: list[float] = []
     for block in pem.decode("ascii", "replace").split(_BEGIN)[1:]:

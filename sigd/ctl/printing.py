@@ -13,7 +13,7 @@ from sigd.terminal import put_out
 from sigd.text import escaped
 
 SCHEMA = 1
-"""Of everything that `--json` prints; that of sigd.wire.admin, which a test compares."""
+"""Of everything that `--json` prints; that of sigd.admin.messages, which a test compares."""
 
 _COLOURS = {"fail": "31", "warn": "33", "ok": "32", "head": "1"}
 

@@ -15,10 +15,10 @@ from sigd.text import escaped
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from sigd.admin.messages import StatusReply
     from sigd.config import Config, Listener
     from sigd.ctl.setup_files import File, Folder
     from sigd.ctl.units import Units
-    from sigd.wire.admin import StatusReply
 
 TEXT = """\
 Sets up the service, as root. With --tls it writes /etc/sigd/sigd.toml: a
@@ -329,7 +329,7 @@ class _Setup:
         from sigd.config import ConfigError
         from sigd.ctl import named_files
         from sigd.ctl.check import is_credential
-        from sigd.rules import Rules
+        from sigd.rules.made import Rules
 
         try:
             Rules(config)
@@ -463,8 +463,8 @@ def _urls(port: int, *, udp: bool) -> list[str]:
 
 def _status() -> "StatusReply | None":
     """Ask the daemon how it is; None where it does not say."""
+    from sigd.admin.messages import AskStatus, StatusReply
     from sigd.ctl.ask import ask
-    from sigd.wire.admin import AskStatus, StatusReply
 
     try:
         return ask(DEFAULT_SOCKET, AskStatus(), StatusReply)[0]

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from sigd.admin.messages import Finding
 from sigd.config import DATAGRAM_SCHEMES, Config, Listen
-from sigd.wire.admin import Finding
 
 RESERVED_DESCRIPTORS: Final = 64
 """What the daemon keeps for itself: that of sigd.net.entrance, which a test compares; that module would load trio."""

@@ -60,8 +60,8 @@ def _since(written: str) -> int:
 
 
 def _tap(options: argparse.Namespace) -> int:
+    from sigd.admin.messages import AskTap, TapReply
     from sigd.ctl.ask import conversation
-    from sigd.wire.admin import AskTap, TapReply
 
     question = AskTap(peers=options.peers, since=float(options.since), full=options.full)
     with conversation(options.socket) as talk, contextlib.suppress(KeyboardInterrupt):
@@ -80,9 +80,9 @@ def _print_objects(talk: "Conversation") -> int:
 
 
 def _print_ladder(talk: "Conversation", peers: list[str]) -> int:
+    from sigd.admin.messages import TappedReply
     from sigd.ctl.ask import fields, read
-    from sigd.ladder import Ladder
-    from sigd.wire.admin import TappedReply
+    from sigd.why.ladder import Ladder
 
     ladder = Ladder(peers, unicode=_shows_unicode())
     status = put(escaped(line) for line in ladder.head())
@@ -99,10 +99,10 @@ def _shows_unicode() -> bool:
 
 
 def _why(options: argparse.Namespace) -> int:
+    from sigd.admin.messages import AskWhy
     from sigd.ctl.ask import ask
-    from sigd.ladder import verdict_lines
+    from sigd.why.ladder import verdict_lines
     from sigd.why.verdict import Verdict
-    from sigd.wire.admin import AskWhy
 
     question = AskWhy(first=options.first, second=options.second, session=options.session, full=options.full)
     verdict, frame = ask(options.socket, question, Verdict)

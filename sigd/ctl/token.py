@@ -75,7 +75,7 @@ def _ttl(written: str) -> int:
 def _token(options: argparse.Namespace) -> int:
     """`sigctl token`."""
     from sigd.config import StartError
-    from sigd.secret_files import read_secrets
+    from sigd.rules.secret_files import read_secrets
 
     file = options.secret_file
     # On a command line a plain name is that of a file right here.

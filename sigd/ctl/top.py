@@ -14,8 +14,8 @@ from sigd.ctl.quantities import brief, milliseconds, plural, rate, size
 from sigd.terminal import EXIT_FAULT
 
 if TYPE_CHECKING:
+    from sigd.admin.messages import PeerRow, StatusReply
     from sigd.ctl.ask import Conversation
-    from sigd.wire.admin import PeerRow, StatusReply
 
 TEXT = """\
 The daemon in a few lines and its busiest peers below, drawn again every two
@@ -53,7 +53,7 @@ class Look:
     """What there was to see at one moment."""
 
     def __init__(self, talk: "Conversation") -> None:
-        from sigd.wire.admin import AskPeers, AskStatus, PeersReply, StatusReply
+        from sigd.admin.messages import AskPeers, AskStatus, PeersReply, StatusReply
 
         self.status: StatusReply = talk.ask(AskStatus(), StatusReply)[0]
         self.peers: PeersReply = talk.ask(AskPeers(), PeersReply)[0]

@@ -7,14 +7,14 @@ import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from sigd.admin.messages import Finding
 from sigd.config.addresses import Key, fit, url_of_key
 from sigd.config.listen import LOWEST_UNPRIVILEGED_PORT, is_loopback, parse_listen
-from sigd.memory import shortage
-from sigd.wire.admin import Finding
+from sigd.rules.memory import shortage
 
 if TYPE_CHECKING:
+    from sigd.admin.messages import StatusReply
     from sigd.config import Config
-    from sigd.wire.admin import StatusReply
 
 SERVICE: Final = "sigd.service"
 

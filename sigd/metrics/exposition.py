@@ -16,8 +16,8 @@ from sigd import __version__
 from sigd.config import Limits
 from sigd.metrics import process
 from sigd.net import opening
+from sigd.net.histogram import Histogram
 from sigd.net.reactor import Reactor
-from sigd.relay.histogram import Histogram
 from sigd.relay.router import STOPPING, UNREGISTERED, Router
 from sigd.relay.wall import Wall
 from sigd.wire import datagram

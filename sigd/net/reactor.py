@@ -21,6 +21,7 @@ from sigd import log
 from sigd.net import turns
 from sigd.net.entrance import REFUSALS, Entrance
 from sigd.net.farewell import send_all_away
+from sigd.net.histogram import Histogram, observe_round
 from sigd.net.listeners import Door
 from sigd.net.opening import TIMED_OUT, Opening, shake_hands
 from sigd.net.ports import Port
@@ -29,7 +30,6 @@ from sigd.net.turns import DUE_PER_ROUND, LINKS_AT_ONCE, READ_SECONDS
 from sigd.net.udp import Datagrams
 from sigd.relay.access import Access
 from sigd.relay.deadlines import Deadlines
-from sigd.relay.histogram import Histogram, observe_round
 from sigd.relay.ice import Vendor
 from sigd.relay.link import Link
 from sigd.relay.origins import Origin

@@ -1,6 +1,5 @@
-"""Puts it together. Reading order: doors (what is listened on), daemon (what can be done to it), serving (its life)."""
+"""The daemon, put together.
 
-from sigd.server.daemon import Server
-from sigd.server.serving import run, serve
-
-__all__ = ["Server", "run", "serve"]
+Reading order: `doors` (what is listened on), `daemon` (what can be done to it), `serving` (its life); as a service
+`systemd` (the protocol), `service` and `restarting`.
+"""

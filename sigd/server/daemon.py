@@ -8,17 +8,17 @@ from typing import Final
 import trio
 
 from sigd import log, metrics
+from sigd.admin.messages import ReloadReply
 from sigd.config import Config, ConfigError, Fault, StartError, digest
-from sigd.memory import memory_max, shortage
 from sigd.net.inheriting import Unnamed, as_read, narrowed
 from sigd.net.listeners import Door
 from sigd.net.ports import Port
 from sigd.net.reactor import Reactor
 from sigd.relay.router import Router
-from sigd.rules import Rules, listeners_of
+from sigd.rules.made import Rules, listeners_of
+from sigd.rules.memory import memory_max, shortage
 from sigd.server.service import Service, status_of
-from sigd.toml_changes import changes
-from sigd.wire.admin import ReloadReply
+from sigd.toml.changes import changes
 
 MOST_NAMED: Final = 10
 """Peers whose links a reload would end that are named: their number is told in any case."""

@@ -13,7 +13,7 @@ from sigd.config import Admin, StartError, parse_listen
 from sigd.net import listeners
 from sigd.net.listeners import Door
 from sigd.net.ports import Port
-from sigd.rules import ListenerKey, Rules, listeners_of
+from sigd.rules.made import ListenerKey, Rules, listeners_of
 
 if TYPE_CHECKING:
     from sigd.config.addresses import Key

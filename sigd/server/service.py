@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from sigd.net.inheriting import by_address
-from sigd.systemd import Notifier, inherited, watchdog_seconds
+from sigd.server.systemd import Notifier, inherited, watchdog_seconds
 
 if TYPE_CHECKING:
     from sigd.config.addresses import Key

@@ -21,7 +21,7 @@ from sigd.net.inheriting import ADVICE, Unnamed, narrowed, with_inherited
 from sigd.net.reactor import Reactor
 from sigd.relay.record import Record
 from sigd.relay.router import Router
-from sigd.rules import Rules
+from sigd.rules.made import Rules
 from sigd.server import restarting
 from sigd.server.daemon import Server, warn_of_memory
 from sigd.server.doors import asked_at, listening

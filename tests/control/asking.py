@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from sigd.admin.messages import ReloadReply
 from sigd.config import ConfigError, Fault, parse_listen
 from sigd.control.desk import Desk
 from sigd.net import listeners
@@ -15,8 +16,7 @@ from sigd.net.listeners import Door
 from sigd.net.ports import Port
 from sigd.net.reactor import Reactor
 from sigd.relay.router import Router
-from sigd.rules import Rules
-from sigd.wire.admin import ReloadReply
+from sigd.rules.made import Rules
 from tests.in_process import CLIENTS, Client, Daemon
 
 

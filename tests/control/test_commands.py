@@ -4,30 +4,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sigd.admin import messages
+from sigd.admin.messages import QUESTIONS, Asked, UnknownQuestion
 from sigd.control.commands import HELP, parse
-from sigd.wire import admin
-from sigd.wire.admin import QUESTIONS, Asked, UnknownQuestion
 
 
 @pytest.mark.parametrize(
     ("line", "asked"),
     [
-        (b"status", admin.AskStatus()),
-        (b"  peers  ", admin.AskPeers()),
-        (b"peers cam*", admin.AskPeers(glob="cam*")),
-        (b"show cam1", admin.AskShow(peer="cam1")),
-        (b"closed", admin.AskClosed()),
-        (b"closed *1", admin.AskClosed(glob="*1")),
-        (b"kick cam1", admin.AskKick(peer="cam1")),
-        (b"kick cam1 too  old", admin.AskKick(peer="cam1", reason="too old")),
-        (b"ping cam1", admin.AskPing(peer="cam1")),
-        (b"reload", admin.AskReload()),
-        (b"drain", admin.AskDrain()),
-        (b"metrics", admin.AskMetrics()),
-        (b"why a b", admin.AskWhy(first="a", second="b")),
-        (b"tap", admin.AskTap()),
-        (b"tap a b c", admin.AskTap(peers=["a", "b", "c"])),
-        (b'{"type":"show","peer":"cam1"}', admin.AskShow(peer="cam1")),
+        (b"status", messages.AskStatus()),
+        (b"  peers  ", messages.AskPeers()),
+        (b"peers cam*", messages.AskPeers(glob="cam*")),
+        (b"show cam1", messages.AskShow(peer="cam1")),
+        (b"closed", messages.AskClosed()),
+        (b"closed *1", messages.AskClosed(glob="*1")),
+        (b"kick cam1", messages.AskKick(peer="cam1")),
+        (b"kick cam1 too  old", messages.AskKick(peer="cam1", reason="too old")),
+        (b"ping cam1", messages.AskPing(peer="cam1")),
+        (b"reload", messages.AskReload()),
+        (b"drain", messages.AskDrain()),
+        (b"metrics", messages.AskMetrics()),
+        (b"why a b", messages.AskWhy(first="a", second="b")),
+        (b"tap", messages.AskTap()),
+        (b"tap a b c", messages.AskTap(peers=["a", "b", "c"])),
+        (b'{"type":"show","peer":"cam1"}', messages.AskShow(peer="cam1")),
         (b"help", None),
         (b"?", None),
         (b"", None),

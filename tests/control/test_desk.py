@@ -10,10 +10,10 @@ import struct
 import pytest
 import trio
 
+from sigd.admin.messages import MAX_QUESTION
 from sigd.control import commands
 from sigd.control.asker import FRAME_SECONDS, IDLE_SECONDS, LINE_SECONDS
 from sigd.control.desk import DEAF_SECONDS, MOST_ASKERS, MOST_OPEN, MOST_REFUSED
-from sigd.wire.admin import MAX_QUESTION
 from sigd.wire.framing import NOT_HTTP
 from tests.control.asking import Asking
 from tests.in_process import PLAIN, Daemon, PrefixedClient, within

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sigd.admin.messages import Finding, ListenerEntry, Spread, StatusReply
 from sigd.config import Config, Limits, Metrics
 from sigd.control.findings import RULES, Facts, findings
-from sigd.wire.admin import Finding, ListenerEntry, Spread, StatusReply
 
 NOW = 1_800_000_000.0
 DAY = 86_400.0

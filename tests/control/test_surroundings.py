@@ -13,10 +13,10 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigd.certificates import expiry, not_after
 from sigd.control.samples import LATELY_SECONDS, Samples
-from sigd.memory import memory_max
 from sigd.net.tls import context_for
+from sigd.rules.certificates import expiry, not_after
+from sigd.rules.memory import memory_max
 from sigd.wire.errors import ErrorCode
 from tests import certificates
 from tests.relay.world import World

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sigd.admin.messages import AskStatus, AskTap, StatusReply
 from sigd.ctl import ask
 from sigd.ctl.commands import EndedError
-from sigd.wire.admin import AskStatus, AskTap, StatusReply
 from tests.ctl.conftest import Sigctl
 from tests.ctl.scripted import ScriptedDaemon, frame, golden
 from tests.daemon import running_daemon
@@ -160,7 +160,7 @@ def test_a_start_loads_no_network():
     program = (
         "import sys; from sigd.ctl import main\n"
         "try: main(['--version'])\n"
-        "except SystemExit: print(*{'trio', 'ssl', 'socket', 'asyncio', 'sigd.wire.admin'} & set(sys.modules))"
+        "except SystemExit: print(*{'trio', 'ssl', 'socket', 'asyncio', 'sigd.admin.messages'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines()[1:] == [""]

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from sigd.admin import messages
 from sigd.ctl import parser, printing
 from sigd.why.verdict import Verdict
-from sigd.wire import admin
 from tests.ctl.conftest import Sigctl
 from tests.ctl.scripted import GOLDEN, Document, ScriptedDaemon, golden
 
@@ -48,15 +48,15 @@ class TestAnAnswer:
 
 
 REPLIES: dict[str, Any] = {
-    "status": admin.StatusReply,
-    "peers": admin.PeersReply,
-    "show": admin.ShowReply,
-    "closed": admin.ClosedReply,
-    "kick": admin.KickReply,
-    "ping": admin.PingReply,
-    "reload": admin.ReloadReply,
-    "drain": admin.DrainReply,
-    "metrics": admin.MetricsReply,
+    "status": messages.StatusReply,
+    "peers": messages.PeersReply,
+    "show": messages.ShowReply,
+    "closed": messages.ClosedReply,
+    "kick": messages.KickReply,
+    "ping": messages.PingReply,
+    "reload": messages.ReloadReply,
+    "drain": messages.DrainReply,
+    "metrics": messages.MetricsReply,
     "why": Verdict,
 }
 
@@ -69,7 +69,7 @@ def test_the_daemon_answers_what_the_golden_file_has(name):
     again: Document = msgspec.to_builtins(msgspec.convert(document, REPLIES[name]))
     again = {"schema": 1, "type": name, **again} if name == "why" else again
     assert again | meta == document | meta
-    assert document["schema"] == admin.SCHEMA == printing.SCHEMA
+    assert document["schema"] == messages.SCHEMA == printing.SCHEMA
 
 
 def test_every_command_has_both_files():
@@ -81,7 +81,7 @@ def test_every_command_has_both_files():
 
 
 def test_text_fits_80_columns():
-    # A script is no text, and what `why` says is tests/test_ladder.py's.
+    # A script is no text, and what `why` says is tests/why/test_ladder.py's.
     for name in {*ASKED, "top"} - {"completion", "why"}:
         assert max(map(len, text_of(name).splitlines())) <= 80, name
 
@@ -91,7 +91,7 @@ def test_tap(daemon: ScriptedDaemon, sigctl: Sigctl):
     daemon.says("tap", {"schema": 1, "type": "tap", "now": 1.0}, *passed)
     assert sigctl("tap", "cam1", "bob") == (0, text_of("tap"), "")
     assert sigctl("tap", "--since", "10m", "--full", "--json") == (0, json_of("tap"), "")
-    assert daemon.asked == [admin.AskTap(peers=["cam1", "bob"]), admin.AskTap(since=600.0, full=True)]
+    assert daemon.asked == [messages.AskTap(peers=["cam1", "bob"]), messages.AskTap(since=600.0, full=True)]
 
 
 @pytest.mark.parametrize(("arguments", "file"), [([], "top.txt"), (["--json"], "top.json")])

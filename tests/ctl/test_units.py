@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from sigd.admin.messages import ListenerEntry, StatusReply
 from sigd.config import Config, Listener, parse_listen
 from sigd.ctl import units
 from sigd.ctl.units import Units, belongs, read, running_findings, socket_findings
-from sigd.wire.admin import ListenerEntry, StatusReply
 
 SHOWN = """\
 ExecStart={ path=/usr/bin/sigd ; argv[]=/usr/bin/sigd --config /etc/sigd/sigd.toml ; ignore_errors=no ; status=0/0 }

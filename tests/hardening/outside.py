@@ -304,7 +304,7 @@ async def readable_secrets(ground: Ground) -> None:
 async def blank_secrets(ground: Ground) -> None:
     """Nobody must get in with nothing."""
     ground.write(tables(ground.folder))
-    for content in (b"", b"\n", b"short\n"):  # tests/test_secret_files.py has the rule
+    for content in (b"", b"\n", b"short\n"):  # tests/rules/test_secret_files.py has the rule
         (ground.folder / "cameras").write_bytes(content)
         said = await ground.refuses()
         assert str(ground.folder / "cameras") in said

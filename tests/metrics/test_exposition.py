@@ -12,7 +12,7 @@ import sigd
 from sigd import metrics
 from sigd.config import Limits
 from sigd.metrics.exposition import OTHER, REASONS, exposition
-from sigd.relay.histogram import BOUNDS
+from sigd.net.histogram import BOUNDS
 from sigd.wire.errors import ErrorCode
 from tests.conftest import Serving
 from tests.in_process import Daemon

@@ -8,7 +8,7 @@ from trio.testing import wait_all_tasks_blocked
 from sigd.config import Config
 from sigd.net.reactor import Reactor
 from sigd.relay.router import Router
-from sigd.rules import Rules
+from sigd.rules.made import Rules
 from tests.in_process import Daemon
 
 HELD_UP_SECONDS = 0.003

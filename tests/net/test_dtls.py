@@ -21,7 +21,7 @@ from sigd.config import Config, ConfigError, Listener
 from sigd.config.auth import Auth, HmacEntry, TokenEntry
 from sigd.net.dtls_session import PATIENCE_SECONDS, QUEUE, Session, Sessions
 from sigd.relay.router import Router
-from sigd.rules import NO_DTLS, Rules
+from sigd.rules.made import NO_DTLS, Rules
 from sigd.wire.datagram import MAX_MESSAGE, SLICE_BYTES
 from tests import at_rest, certificates
 from tests.conftest import Serving

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigd.ladder import summary
 from sigd.relay.record import PairHistory, Passed
 from sigd.why.bodies import read
 from sigd.why.facts import IceFacts
 from sigd.why.judge import judge
+from sigd.why.ladder import summary
 from tests.why.staged import HOST, MDNS
 
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigd.ladder import verdict_lines
 from sigd.relay.record import MESSAGES_KEPT, NOBODY, RING_BYTES, PairHistory, Passed
 from sigd.relay.refusals import Attempt
 from sigd.why.facts import Ended, IceFacts, PeerFacts
 from sigd.why.judge import judge
+from sigd.why.ladder import verdict_lines
 from sigd.why.verdict import Verdict
 from sigd.wire.errors import ErrorCode
 from tests.why.staged import AT, HOST, MDNS, PUBLIC, RELAY, SRFLX, TCP, answer, sdp

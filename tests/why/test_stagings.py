@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sigd.ladder import verdict_lines
 from sigd.why import addresses, described, reach, rules, trickling
+from sigd.why.ladder import verdict_lines
 from sigd.why.verdict import Verdict
 from tests.why.staged import Stage
 from tests.why.stagings import STAGED, Staging

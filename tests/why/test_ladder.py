@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigd.ladder import MOST_COLUMNS, Ladder, summary, verdict_lines
+from sigd.admin.messages import TappedReply
 from sigd.text import escaped
-from sigd.wire.admin import TappedReply
+from sigd.why.ladder import MOST_COLUMNS, Ladder, summary, verdict_lines
 from tests.why.staged import HOST, MDNS, PASSWORD, RELAY, SRFLX, UFRAG, Stage, answer, sdp
 
 AT = 1_700_000_000.104

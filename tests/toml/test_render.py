@@ -5,9 +5,9 @@ from typing import Annotated
 
 import msgspec
 
-from sigd.toml_places import Source
-from sigd.toml_render import render
-from sigd.toml_tables import Table, read
+from sigd.toml.places import Source
+from sigd.toml.render import render
+from sigd.toml.tables import Table, read
 
 
 class Server(Table, frozen=True):

@@ -9,7 +9,8 @@ from typing import Annotated, Literal, TypeGuard, TypeVar, Union, cast, get_args
 
 import msgspec
 
-from sigd.toml_places import LONGEST_QUOTE, Fault, Path, Source, dotted, is_array, is_table, shown
+from sigd.text import LONGEST_QUOTE, shown
+from sigd.toml.places import Fault, Path, Source, dotted, is_array, is_table
 
 # Keys that disagree, the one to look at first in front, and why.
 Conflict = tuple[tuple[Path, ...], str]

@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
-from sigd.toml_places import LONGEST_QUOTE, Path, dotted, shown
-from sigd.toml_tables import Table, kind_of, toml_text
+from sigd.text import LONGEST_QUOTE, shown
+from sigd.toml.places import Path, dotted
+from sigd.toml.tables import Table, kind_of, toml_text
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ from sigd.config import (
     load,
     render,
 )
-from sigd.toml_tables import Table, kind_of
+from sigd.toml.tables import Table, kind_of
 from tests.configs import check, configs, faults_of
 
 BEYOND = (

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from sigd.admin.messages import TappedReply
 from sigd.text import escaped
 from sigd.why.bodies import Body, read
 from sigd.why.candidates import Candidate
 from sigd.why.spans import size, span
 from sigd.why.verdict import Level, Verdict
-from sigd.wire.admin import TappedReply
 
 MOST_COLUMNS: Final = 6
 """Peers side by side: with more there is no room for what is said, and `a -> b` tells it better."""

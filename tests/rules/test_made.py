@@ -17,7 +17,7 @@ from sigd.config import Config, Limits, Listener, render
 from sigd.config.auth import Auth, CertificateEntry, HmacEntry, JwtEntry, TokenEntry, UnixEntry
 from sigd.config.ice import Ice
 from sigd.relay.credentials import token_for
-from sigd.rules import Rules
+from sigd.rules.made import Rules
 from sigd.wire.messages import Register
 from tests import certificates
 from tests.configs import faults_of

@@ -5,34 +5,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigd.wire import admin
-from sigd.wire.admin import MAX_QUESTION, MAX_TAPPED, QUESTIONS, SCHEMA, UnknownQuestion, decode_question
+from sigd.admin import messages
+from sigd.admin.messages import MAX_QUESTION, MAX_TAPPED, QUESTIONS, SCHEMA, UnknownQuestion, decode_question
 
 
 @pytest.mark.parametrize(
     ("frame", "asked"),
     [
-        (b'{"type":"status"}', admin.AskStatus()),
-        (b'{"type":"peers","glob":"cam*"}', admin.AskPeers(glob="cam*")),
-        (b'{"type":"show","peer":"cam1"}', admin.AskShow(peer="cam1")),
-        (b'{"type":"closed"}', admin.AskClosed()),
-        (b'{"type":"kick","peer":"a","reason":"b"}', admin.AskKick(peer="a", reason="b")),
-        (b'{"type":"ping","peer":"a","timeout":1}', admin.AskPing(peer="a", timeout=1.0)),
-        (b'{"type":"reload"}', admin.AskReload()),
-        (b'{"type":"drain"}', admin.AskDrain()),
-        (b'{"type":"metrics"}', admin.AskMetrics()),
-        (b'{"type":"why","first":"a","second":"b"}', admin.AskWhy(first="a", second="b")),
-        (b'{"type":"tap","peers":["a"],"since":9}', admin.AskTap(peers=["a"], since=9.0)),
+        (b'{"type":"status"}', messages.AskStatus()),
+        (b'{"type":"peers","glob":"cam*"}', messages.AskPeers(glob="cam*")),
+        (b'{"type":"show","peer":"cam1"}', messages.AskShow(peer="cam1")),
+        (b'{"type":"closed"}', messages.AskClosed()),
+        (b'{"type":"kick","peer":"a","reason":"b"}', messages.AskKick(peer="a", reason="b")),
+        (b'{"type":"ping","peer":"a","timeout":1}', messages.AskPing(peer="a", timeout=1.0)),
+        (b'{"type":"reload"}', messages.AskReload()),
+        (b'{"type":"drain"}', messages.AskDrain()),
+        (b'{"type":"metrics"}', messages.AskMetrics()),
+        (b'{"type":"why","first":"a","second":"b"}', messages.AskWhy(first="a", second="b")),
+        (b'{"type":"tap","peers":["a"],"since":9}', messages.AskTap(peers=["a"], since=9.0)),
     ],
 )
-def test_questions(frame: bytes, asked: admin.Asked) -> None:
+def test_questions(frame: bytes, asked: messages.Asked) -> None:
     assert decode_question(frame) == asked
-    assert decode_question(admin.encode(asked)) == asked
+    assert decode_question(messages.encode(asked)) == asked
     assert asked.__struct_config__.tag in QUESTIONS
 
 
 def test_a_question_fits_that_names_many_peers() -> None:
-    assert len(admin.encode(admin.AskTap(peers=["x" * 60] * MAX_TAPPED))) <= MAX_QUESTION
+    assert len(messages.encode(messages.AskTap(peers=["x" * 60] * MAX_TAPPED))) <= MAX_QUESTION
 
 
 @pytest.mark.parametrize("frame", [b'{"type":"nothing"}', b'{"more":1,"type":"Status"}'])
@@ -66,16 +66,16 @@ def test_any_bytes_are_a_question_or_a_fault(frame: bytes) -> None:
 
 def test_answers_say_what_they_are_and_of_which_schema() -> None:
     for reply in (
-        admin.KickReply(peer="a", address="b"),
-        admin.Refused(code="internal", message="x"),
-        admin.ReloadReply(before="a", after="b"),
+        messages.KickReply(peer="a", address="b"),
+        messages.Refused(code="internal", message="x"),
+        messages.ReloadReply(before="a", after="b"),
     ):
-        answer = msgspec.json.decode(admin.encode(reply))
+        answer = msgspec.json.decode(messages.encode(reply))
         assert (answer["type"], answer["schema"]) == (type(reply).__struct_config__.tag, SCHEMA)
 
 
 def test_members_are_spelt_as_on_the_wire() -> None:
-    told = admin.TappedReply(at=1.0, sender="a", to="b", kind="offer", bytes=3)
-    assert msgspec.json.decode(admin.encode(told))["from"] == "a"
-    row = admin.PeerRow(id="a", via="tcp", framing="lines", address="x", since=1.0, outbox_bytes=4)
-    assert msgspec.json.decode(admin.encode(row))["outboxBytes"] == 4
+    told = messages.TappedReply(at=1.0, sender="a", to="b", kind="offer", bytes=3)
+    assert msgspec.json.decode(messages.encode(told))["from"] == "a"
+    row = messages.PeerRow(id="a", via="tcp", framing="lines", address="x", since=1.0, outbox_bytes=4)
+    assert msgspec.json.decode(messages.encode(row))["outboxBytes"] == 4

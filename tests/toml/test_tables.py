@@ -7,8 +7,8 @@ from typing import Annotated
 import msgspec
 import pytest
 
-from sigd.toml_places import Source
-from sigd.toml_tables import ConfigError, Conflict, Table, read
+from sigd.toml.places import Source
+from sigd.toml.tables import ConfigError, Conflict, Table, read
 
 
 class Server(Table, frozen=True):

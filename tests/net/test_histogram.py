@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigd.relay.histogram import BOUNDS, Histogram, observe_round
+from sigd.net.histogram import BOUNDS, Histogram, observe_round
 
 DURATIONS = st.floats(0, 10, allow_subnormal=False)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sigd import metrics, secret_files
+from sigd import metrics
 from sigd.config import Config, ConfigError, Fault, Listener, StartError
 from sigd.config.auth import CertificateEntry, Entry, HmacEntry, JwtEntry, TokenEntry, UnixEntry
 from sigd.config.ice import Ice
@@ -23,6 +23,7 @@ from sigd.relay.credentials import (
 )
 from sigd.relay.ice import Vendor
 from sigd.relay.rates import Rates
+from sigd.rules import secret_files
 
 if TYPE_CHECKING:
     from OpenSSL import SSL

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sigd.toml_places import LARGEST_FILE, Source, dotted, places, shown
+from sigd.text import shown
+from sigd.toml.places import LARGEST_FILE, Source, dotted, places
 
 Tree = str | list["Tree"] | dict[str, "Tree"]
 Place = tuple[str | int, ...]

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from sigd.toml_places import Path, dotted
-from sigd.toml_tables import Kind, Table, expected, kind_of, toml_text
+from sigd.toml.places import Path, dotted
+from sigd.toml.tables import Kind, Table, expected, kind_of, toml_text
 
 # With "# " before it, a line of a comment fits 80 columns.
 _COMMENT_WIDTH = 76

@@ -9,8 +9,9 @@ import re
 import stat
 from collections.abc import Callable, Iterable
 
-from sigd.config import StartError, shown
+from sigd.config import StartError
 from sigd.config.auth import LARGEST_ID, NOBODY, OVERFLOW_ID
+from sigd.text import shown
 
 # A chain of certificates has some 10 KiB: more is not a secret but some other file.
 LARGEST_FILE = 65_536

@@ -1,6 +1,6 @@
 """TOML with its places: the raw tables, and where each key was written, in the file or on the command line.
 
-Judges syntax only; what a key means is for toml_tables. No sockets, no trio.
+Judges syntax only; what a key means is for `tables`. No sockets, no trio.
 """
 
 import errno
@@ -13,13 +13,13 @@ from typing import TypeGuard
 
 import msgspec
 
+from sigd.text import shown
+
 # From the outermost table to a key: `listen[1].url` is ("listen", 1, "url").
 Path = tuple[str | int, ...]
 
 # A configuration is a page or two; a mistaken `--config /dev/zero` ends here.
 LARGEST_FILE = 1 << 20
-# What a fault quotes is there to be recognised, not to be read in full.
-LONGEST_QUOTE = 128
 # Linux's PATH_MAX: an editor must be able to open the file that a fault names.
 LONGEST_FILE_NAME = 4096
 
@@ -52,12 +52,6 @@ class Fault(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         """Return the line for the terminal; editors jump to its `file:line:column:`."""
         return f"{self.where}: {self.what}"
-
-
-def shown(text: str, limit: int = LONGEST_QUOTE) -> str:
-    """Return text safe for any terminal: all but printable ASCII as `ascii()` spells it, cut at `limit`."""
-    safe = "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text[: limit + 1])
-    return safe if len(safe) <= limit else f"{safe[: limit - 3]}..."
 
 
 def dotted(path: Path) -> str:

@@ -17,8 +17,8 @@ from sigd.config import (
     TokenEntry,
     UnixEntry,
 )
-from sigd.toml_changes import Change, changes
-from sigd.toml_tables import Table
+from sigd.toml.changes import Change, changes
+from sigd.toml.tables import Table
 from tests.configs import configs
 
 DOOR = TokenEntry("/etc/sigd/door", ("door*",))

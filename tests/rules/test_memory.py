@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from sigd.config import Config, Limits, Listener
-from sigd.memory import MIB, RESTART_PART, memory_max, needs, peak, shortage
+from sigd.rules.memory import MIB, RESTART_PART, memory_max, needs, peak, shortage
 
-UNIT = Path(__file__).parent.parent / "systemd" / "sigd.service"
+UNIT = Path(__file__).parent.parent.parent / "systemd" / "sigd.service"
 
 PLAIN = Config(listen=(Listener("tcp://127.0.0.1:1"), Listener("udp://127.0.0.1:1")))
 ALL = Config(

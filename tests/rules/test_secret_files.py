@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sigd.config import StartError
-from sigd.secret_files import (
+from sigd.rules.secret_files import (
     LARGEST_FILE,
     locate,
     read_private,

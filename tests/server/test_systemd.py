@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from sigd import systemd
-from sigd.systemd import MOST_DESCRIPTORS, MOST_STATUS, Notifier, inherited, watchdog_seconds
+from sigd.server import systemd
+from sigd.server.systemd import MOST_DESCRIPTORS, MOST_STATUS, Notifier, inherited, watchdog_seconds
 from tests.daemon import HANG_SECONDS
 
 OURS = str(os.getpid())
@@ -245,7 +245,7 @@ def test_how_often_the_watchdog_is_fed(environ, seconds):
 
 PROGRAM = """
 import json, os, sys
-from sigd.systemd import inherited
+from sigd.server.systemd import inherited
 os.environ.update(LISTEN_PID=str(os.getpid()), **json.loads(sys.argv[1]))
 found = inherited(os.environ)
 print(json.dumps([[*each, os.get_inheritable(each.descriptor)] for each in found]))
@@ -334,8 +334,8 @@ def test_what_is_for_another_process_is_not_touched(pid):
 
 
 def test_it_is_of_the_standard_library_alone():
-    program = "import sys; before = set(sys.modules); import sigd.systemd; print(*set(sys.modules) - before)"
+    program = "import sys; before = set(sys.modules); import sigd.server.systemd; print(*set(sys.modules) - before)"
     loaded = subprocess.run([sys.executable, "-Sc", program], capture_output=True, text=True, timeout=60, check=True)
     new = {name for name in loaded.stdout.split() if name.partition(".")[0] not in sys.stdlib_module_names}
-    assert new == {"sigd", "sigd.systemd"}
+    assert new == {"sigd", "sigd.server", "sigd.server.systemd"}
     assert systemd.FIRST_DESCRIPTOR == 3
