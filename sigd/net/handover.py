@@ -5,6 +5,7 @@ speaks TLS cannot: OpenSSL keeps its state to itself. A claim that waits for its
 """
 
 import contextlib
+import math
 import os
 import socket
 import time
@@ -31,6 +32,7 @@ from sigd.net.parcel import (
 )
 from sigd.net.ports import Port
 from sigd.net.stream import Stream
+from sigd.net.turns import do_chores
 from sigd.relay import snapshot as links
 from sigd.wire import said
 
@@ -186,6 +188,7 @@ def _settle(reactor: "Reactor", now: float) -> None:
     reactor.router.admission.refuse_claims(now)
     for link in _bound(reactor):
         link.abort(RESTARTING)
+    do_chores(reactor, math.inf)  # the next process knows nothing of them
 
 
 def _leave_behind(reactor: "Reactor", behind: Sequence[Stream], now: float) -> None:
@@ -193,6 +196,7 @@ def _leave_behind(reactor: "Reactor", behind: Sequence[Stream], now: float) -> N
     for link in behind:
         link.attend(now)
         link.abort(RESTARTING)
+    do_chores(reactor, math.inf)
 
 
 def _seal(

@@ -94,20 +94,15 @@ def _take_turns(reactor: "Reactor", queue: "deque[Stream]", count: int, until: f
             break
 
 
-def do_chores(reactor: "Reactor") -> None:
-    """Go on with work that is done in parts, within the budget: each piece of work in turn."""
+def do_chores(reactor: "Reactor", seconds: float = CHORE_SECONDS) -> None:
+    """Go on with work that is done in parts, each piece of work in turn, for so many seconds."""
     chores, clock = reactor.router.chores, reactor.clock
-    until = clock() + CHORE_SECONDS
+    until = clock() + seconds
     while chores:
-        chore = chores.popleft()
         try:
-            next(chore)
-        except StopIteration:
-            pass
+            chores.step()
         except Exception as fault:
             reactor.say_bug(fault)
-        else:
-            chores.append(chore)
         if clock() >= until:
             break
 

@@ -5,10 +5,11 @@ No sockets, no clock. A transport subclasses `Link`, writes what the outbox hold
 
 import enum
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sigd.relay.buffers import MESSAGE_BYTES, Kind
+from sigd.relay.chores import LINKS_PER_STEP
 from sigd.relay.rates import SETTLE_SECONDS, Offences
 from sigd.relay.record import NO_TALKS
 from sigd.relay.transport import Transport
@@ -426,19 +427,23 @@ class Link(Transport):
         while kept < len(self.outbox) and size < keep:
             size += len(self.outbox[kept])
             kept += 1
-        senders = {owner for owner in self.owners if owner is not None and owner is not self}
+        senders = dict.fromkeys(owner for owner in self.owners if owner is not None and owner is not self)
         # What stays counts as the link's own: its sender has been told.
         self.outbox = self.outbox[:kept] if kept else _NOTHING
         self.owners = [None for _ in self.outbox] if kept else _NOTHING
-        self.queued = size
-        self.own = self.queued
+        self.queued = self.own = size
         self._shares = None
         self.account()
-        for sender in senders:
+        self.router.chores.begin(self._tell(list(senders), now))
+
+    def _tell(self, senders: "list[Link]", now: float) -> Iterator[None]:
+        """Tell senders that their messages are perhaps not delivered, LINKS_PER_STEP of them per step."""
+        text = "the link ended with messages in its outbox: perhaps not delivered"
+        for told, sender in enumerate(senders, start=1):
             if not sender.closing:
-                text = "the link ended with messages in its outbox: perhaps not delivered"
-                fault = ProtocolError(ErrorCode.PEER_UNAVAILABLE, text, to=self.id)
-                self.router.refuse(sender, fault, now)
+                self.router.refuse(sender, ProtocolError(ErrorCode.PEER_UNAVAILABLE, text, to=self.id), now)
+            if not told % LINKS_PER_STEP:
+                yield
 
     # -- what it holds of the memory for all
 

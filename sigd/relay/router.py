@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from sigd.relay.admission import Admission
 from sigd.relay.buffers import Buffers
+from sigd.relay.chores import Chores
 from sigd.relay.deadlines import (
     PROBE_SECONDS,
     Deadlines,
@@ -49,7 +50,7 @@ from sigd.wire.said import PeerEntry
 from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sigd.config import Limits
     from sigd.relay.access import Access
@@ -85,8 +86,7 @@ class Router:
         deadlines: when to look at which link again.
         due: links for the transports to look at: something came into an empty outbox, or the link closes.
         buffers: what waits here for anybody, in bytes.
-        chores: work on many links that is done in parts, a step of some links in each round: iterators that do one step
-            each time that they are resumed, some 0.1 ms of work.
+        chores: work on many links that is done in parts, between rounds.
         received: messages so far that could be read, by type; `relayed`: those passed on; `unanswered` ones are those
             that only a server says.
         bytes_received, bytes_sent: what came and went so far, framing included, and without what TLS and DTLS add.
@@ -111,7 +111,7 @@ class Router:
         self.deadlines = Deadlines()
         self.due: list[Link] = []
         self.buffers: Buffers[Link] = Buffers()
-        self.chores: deque[Iterator[None]] = deque()
+        self.chores = Chores()
         self.received: dict[type[ClientMessage], int] = dict.fromkeys(get_args(ClientMessage), 0)
         self.relayed = 0
         self.bytes_received = 0

@@ -20,6 +20,7 @@ from sigd.net.entrance import REFUSALS
 from sigd.net.reactor import Reactor
 from sigd.net.stream import MESSAGES_PER_ROUND, SHORT_BYTES, Stream
 from sigd.net.turns import DUE_PER_ROUND, LINKS_AT_ONCE
+from sigd.relay.chores import LINKS_PER_STEP
 from sigd.relay.link import Link
 from sigd.relay.router import Router
 from sigd.wire.errors import ErrorCode, ProtocolError
@@ -329,12 +330,37 @@ class TestFairness:
             if parts == 2:
                 raise ValueError
 
-        daemon.router.chores.extend([work("a", 5), work("b", 2), work("c", 3)])
+        for chore in (work("a", 5), work("b", 2), work("c", 3)):
+            daemon.router.chores.begin(chore)
         await alice.is_served()
         await daemon.settles()
         assert sorted(done) == ["a"] * 5 + ["b"] * 2 + ["c"] * 3
         assert done[:3] == ["a", "b", "c"]
         assert not daemon.router.chores
+
+    async def test_senders_are_told_of_a_lost_outbox_over_several_rounds(self, daemon: Daemon) -> None:
+        """One step per round where the budget is used up, and others are served between the steps."""
+        crowd = [await daemon.peer(f"crowd-{number}") for number in range(100)]
+        alice, bob = await daemon.peer("alice"), await daemon.peer("bob")
+        steps_when_served: list[int] = []
+        daemon.reactor.clock = itertools.count(0.0, 1.0).__next__  # each look is behind the end of each budget
+
+        def lose(now: float) -> None:
+            for client in daemon.router.registry.holders.values():
+                if client.id is not None and client.id.startswith("crowd"):
+                    daemon.router.receive(client, b'{"type":"message","to":"bob","data":1}', now)
+            daemon.link("bob").abort("connection lost")
+
+        daemon.reactor.intervene(lose)
+        assert sum(bool(link.queued) for link in daemon.router.registry.holders.values()) <= LINKS_PER_STEP
+        while daemon.router.chores:
+            await alice.is_served()
+            steps_when_served.append(len(daemon.router.chores))
+        assert len(steps_when_served) > 2
+        for client in crowd:
+            told = await client.hears()
+            assert (told["code"], told["to"]) == ("peer-unavailable", "bob")
+        bob.leaves()
 
     async def test_a_flood_does_not_delay_time(self, daemon: Daemon) -> None:
         """Deadlines are kept, and newcomers are taken in, while a link never stops sending."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sigd.relay.chores import LINKS_PER_STEP
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.times import NEVER
 from tests.relay.world import World
@@ -191,6 +192,28 @@ def test_a_stalled_reader_is_closed_and_each_sender_is_told_once():
     assert bob.hears_nothing()
     world.passes(5.25)
     assert world.router.buffers.total == 0
+
+
+def test_thousands_of_senders_are_told_some_per_step():
+    world = World(outbox_bytes=16 * 1024 * KIB, max_per_address=0)
+    bob = frozen(world)
+    senders = [world.peer(f"sender-{number}") for number in range(2_000)]
+    for sender in senders:
+        sender.says({"type": "message", "to": "bob", "data": "x"})
+    late = senders[-1]
+    bob.abort("connection lost")
+    told = sum(bool(sender.queued) for sender in senders)
+    assert told == LINKS_PER_STEP
+    while world.router.chores:
+        before = told
+        world.router.chores.step()
+        late.abort("left")  # meanwhile: there is nobody to tell
+        told = sum(bool(sender.queued) for sender in senders)
+        assert told - before <= LINKS_PER_STEP
+    world.settle()
+    for sender in senders[:-1]:
+        assert sender.hears()["code"] == "peer-unavailable"
+        assert sender.hears_nothing()
 
 
 def test_a_reader_that_makes_progress_is_not_stalled():

@@ -272,12 +272,14 @@ class World:
 
     def settle(self) -> None:
         """What a reactor does at the end of a round, and in those that follow at once."""
-        while self.router.due or self.busy:
+        while self.router.due or self.busy or self.router.chores:
             for link in self.router.due:
                 link.attend(self.now)
             self.router.due.clear()
             if is_crowded(self.router):
                 shed(self.router, self.now, self.failed, lambda: False)
+            if self.router.chores:
+                self.router.chores.step()
             busy, self.busy = self.busy, []
             for peer in busy:
                 peer.read()
