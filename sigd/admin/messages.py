@@ -1,4 +1,4 @@
-"""What `sigctl` asks on the admin socket, and what the daemon answers: every message of it as a Struct.
+"""Questions of `sigctl` on the admin socket and the answers of the daemon: every message of it as a Struct.
 
 The framings are those of clients. A conversation is questions and answers in turn; after `tap` it is `tapped` until one
 side closes. What is answered is what `sigctl --json` prints, `schema` included. Times are Unix time in seconds,
