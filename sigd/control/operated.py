@@ -91,8 +91,8 @@ class Operated(Protocol):
         """Begin to tell everybody to come back later, and to stop."""
         ...
 
-    def exposition(self) -> bytes:
-        """The figures for Prometheus.
+    async def exposition(self) -> bytes:
+        """The figures for Prometheus, at most a second old.
 
         Raises:
             StartError: the extra `metrics` is not installed.

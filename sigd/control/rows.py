@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Final
 from msgspec import UNSET
 
 from sigd.admin.messages import ClosedRow, PeerRow, ShowReply
+from sigd.relay.endings import Ending
 from sigd.relay.globs import Globs
 from sigd.relay.link import Link
 from sigd.relay.wall import UnixAhead
 from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
-    from sigd.relay.endings import Ending
+    from collections.abc import Iterable, Iterator
+
     from sigd.relay.refusals import Attempt
 
 _RECENT: Final = 50
@@ -62,7 +64,13 @@ def _shown(globs: Globs) -> list[str]:
     return [" | ".join(alternatives) for alternatives in globs]
 
 
-def closed_row_of(ending: "Ending", unix_ahead: UnixAhead) -> ClosedRow:
+def rows_of_ends(ends: "Iterable[Ending | Attempt]", unix_ahead: UnixAhead) -> "Iterator[ClosedRow]":
+    """Yield a row for each end of a link, and for each attempt that was refused."""
+    for each in ends:
+        yield closed_row_of(each, unix_ahead) if isinstance(each, Ending) else refused_row_of(each, unix_ahead)
+
+
+def closed_row_of(ending: Ending, unix_ahead: UnixAhead) -> ClosedRow:
     """A link that has ended."""
     return ClosedRow(
         id=ending.id,

@@ -1,15 +1,12 @@
 """What is answered to whom asks: /metrics, /healthz and /readyz. No HTTP."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 import trio
 
-from sigd.metrics.exposition import CONTENT_TYPE, exposition
+from sigd.metrics.exposition import CONTENT_TYPE
 from sigd.net.reactor import Reactor
-
-FRESH_SECONDS: Final = 1.0
-"""How long the figures are good for who asks next: nobody keeps the daemon busy by asking without end."""
 
 HEALTH_SECONDS: Final = 2.0
 """How long the reactor may take to show that it goes on: a round takes milliseconds, and who asks waits longer."""
@@ -30,14 +27,14 @@ class Answers:
 
     Args:
         reactor: what is asked about.
+        figures: makes the text of /metrics.
         is_ready: whether clients are taken in, a stop aside.
     """
 
-    def __init__(self, reactor: Reactor, is_ready: Callable[[], bool]) -> None:
+    def __init__(self, reactor: Reactor, figures: Callable[[], Awaitable[bytes]], is_ready: Callable[[], bool]) -> None:
         self._reactor = reactor
+        self._figures = figures
         self._is_ready = is_ready
-        self._figures = b""
-        self._made_at = -FRESH_SECONDS
 
     async def to(self, method: bytes, target: bytes) -> Answer:
         """The answer to a request."""
@@ -48,14 +45,7 @@ class Answers:
             return Answer(405, b"only GET and HEAD\n")
         if path == b"/healthz":
             return await self._health()
-        return self._metrics() if path == b"/metrics" else self._readiness()
-
-    def _metrics(self) -> Answer:
-        now = trio.current_time()
-        if now >= self._made_at + FRESH_SECONDS:
-            self._figures = exposition(self._reactor)
-            self._made_at = now
-        return Answer(200, self._figures, CONTENT_TYPE)
+        return Answer(200, await self._figures(), CONTENT_TYPE) if path == b"/metrics" else self._readiness()
 
     async def _health(self) -> Answer:
         with trio.move_on_after(HEALTH_SECONDS):

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+import trio
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -18,6 +19,7 @@ from sigd.metrics import process
 from sigd.net import opening
 from sigd.net.histogram import Histogram
 from sigd.net.reactor import Reactor
+from sigd.net.turns import count_links
 from sigd.relay.router import STOPPING, UNREGISTERED, Router
 from sigd.relay.wall import Wall
 from sigd.wire import datagram
@@ -36,20 +38,48 @@ REASONS: Final = (
 """Why links end: an error's code, or these few words, which have hyphens between them in a label."""
 
 
-def exposition(reactor: Reactor) -> bytes:
-    """The figures as text, of the type CONTENT_TYPE: some milliseconds of work."""
-    return generate_latest(_Figures(reactor))
+FRESH_SECONDS: Final = 1.0
+"""Age up to which figures are given to further askers: nobody keeps the daemon busy by asking without end."""
+
+
+class Exposition:
+    """The figures as text, of the type CONTENT_TYPE, for all who ask over HTTP or at the admin socket."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._text = b""
+        self._made_at = -FRESH_SECONDS
+        self._making = trio.Lock()
+
+    async def text(self) -> bytes:
+        """Return the figures, at most FRESH_SECONDS old. New ones take two milliseconds of work at once."""
+        async with self._making:
+            if trio.current_time() >= self._made_at + FRESH_SECONDS:
+                links = await count_links(self._reactor)
+                self._text, self._made_at = exposition(self._reactor, links), trio.current_time()
+        return self._text
+
+
+def exposition(reactor: Reactor, links: Mapping[str, int]) -> bytes:
+    """Return the figures as text.
+
+    Args:
+        reactor: whose figures.
+        links: its links by transport (see `turns.count_links`).
+    """
+    return generate_latest(_Figures(reactor, links))
 
 
 class _Figures(Collector):
-    def __init__(self, reactor: Reactor) -> None:
+    def __init__(self, reactor: Reactor, links: Mapping[str, int]) -> None:
         self._reactor = reactor
+        self._links_by_transport = links
 
     def collect(self) -> Iterator[Metric]:
         """Every figure, as it stands now."""
         reactor, router = self._reactor, self._reactor.router
         yield _labelled("sigd_build_info", "The version that runs.", "version", {__version__: 1})
-        yield from _links(reactor)
+        yield from _links(reactor, self._links_by_transport)
         yield from _messages(router)
         yield _durations(
             "sigd_relay_latency_seconds",
@@ -66,13 +96,13 @@ class _Figures(Collector):
         yield from _process()
 
 
-def _links(reactor: Reactor) -> Iterator[Metric]:
+def _links(reactor: Reactor, links: Mapping[str, int]) -> Iterator[Metric]:
     router = reactor.router
     yield _labelled(
         "sigd_links",
         "Links at this moment, by what carries them.",
         "transport",
-        reactor.links_by_transport(),
+        links,
     )
     yield _gauge("sigd_peers", "Registered peers.", len(router.registry))
     yield _gauge(

@@ -1,7 +1,7 @@
 """HTTP on loopback for who watches the daemon: as little of it as that takes, and nothing in it hurts the relay."""
 
 import socket
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from email.utils import formatdate
 from typing import Final
 
@@ -55,6 +55,7 @@ def open_sockets(url: str) -> list[socket.socket]:
 async def serve(
     sockets: Sequence[socket.socket],
     reactor: Reactor,
+    figures: Callable[[], Awaitable[bytes]],
     is_ready: Callable[[], bool],
     task_status: "trio.TaskStatus[list[str]]" = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -63,10 +64,11 @@ async def serve(
     Args:
         sockets: of `open_sockets`, or inherited ones.
         reactor: what is asked about.
+        figures: makes the text of /metrics.
         is_ready: whether clients are taken in, a stop aside.
         task_status: told the URLs, their ports as the system has picked them.
     """
-    answers = Answers(reactor, is_ready)
+    answers = Answers(reactor, figures, is_ready)
     # By trio's sockets, which take no subclasses.
     listeners = [trio.socket.from_stdlib_socket(socket.socket(fileno=each.detach())) for each in sockets]
     service = _Service(answers, reactor)

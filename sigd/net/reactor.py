@@ -373,14 +373,6 @@ class Reactor:
             self._turn.set()
             self._turn = None
 
-    def links_by_transport(self) -> dict[str, int]:
-        """How many links there are over `tcp`, `tls`, `unix`, `udp` and `dtls`."""
-        tls = sum(link.tls is not None for link in self._links.values())  # 3 ms with 100 000 of them
-        unix = self.router.admission.origins.local.links
-        in_sessions = 0 if self.sessions is None else len(self.sessions.all_links())
-        streams = {"tcp": self.streams - tls - unix, "tls": tls, "unix": unix}
-        return {**streams, "udp": len(self.datagrams.links), "dtls": in_sessions}
-
     def start_soon(self, function: "Callable[..., Awaitable[object]]", *arguments: object) -> None:
         """Have a task do what takes longer, beside the rounds."""
         self._nursery.start_soon(function, *arguments)

@@ -1,9 +1,10 @@
 """A running daemon: what can be asked of it, and done to it."""
 
+import importlib
 import os
 import signal
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -19,6 +20,9 @@ from sigd.rules.made import Rules, listeners_of
 from sigd.rules.memory import memory_max, shortage
 from sigd.server.service import Service, status_of
 from sigd.toml.changes import changes
+
+if TYPE_CHECKING:
+    from sigd.metrics.exposition import Exposition
 
 MOST_NAMED: Final = 10
 """Peers whose links a reload would end that are named: their number is told in any case."""
@@ -66,6 +70,7 @@ class Server:
         self.inherited = service.descriptors
         self._service = service
         self._reloading = trio.Lock()
+        self._exposition: Exposition | None = None
 
     @property
     def digest(self) -> str:
@@ -101,17 +106,20 @@ class Server:
         """Tell everybody to come back later, and stop: what SIGTERM does."""
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def exposition(self) -> bytes:
-        """The figures for Prometheus.
+    async def exposition(self) -> bytes:
+        """The figures for Prometheus, at most a second old.
 
         Raises:
             StartError: the extra `metrics` is not installed.
         """
         if why_not := metrics.missing():
             raise StartError("[metrics]", why_not)
-        from sigd.metrics import exposition
+        # The first time it takes a tenth of a second, in which everybody would wait.
+        await trio.to_thread.run_sync(importlib.import_module, "sigd.metrics.exposition")
+        from sigd.metrics.exposition import Exposition
 
-        return exposition.exposition(self.reactor)
+        self._exposition = self._exposition or Exposition(self.reactor)
+        return await self._exposition.text()
 
     async def reload(self, *, end_links: bool = True) -> ReloadReply:
         """Read the configuration again and have it hold; with any fault in it everything stays as it is.

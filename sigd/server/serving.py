@@ -151,7 +151,7 @@ async def serve(
                 reactor.listen(door)
                 log.info("listening", url=door.url)
             if config.metrics.listen is not None:
-                await _serve_metrics(nursery, reactor, config.metrics.listen)
+                await _serve_metrics(nursery, server, config.metrics.listen)
             if asked:
                 nursery.start_soon(_serve_admin, server, asked)
             if isinstance(trio.lowlevel.current_clock(), AwakeClock):  # others have no wall clock beside them
@@ -209,11 +209,12 @@ async def _until_asked(sock: socket.socket, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _serve_metrics(nursery: trio.Nursery, reactor: Reactor, url: str) -> None:
+async def _serve_metrics(nursery: trio.Nursery, server: Server, url: str) -> None:
     # Of an extra, which `Rules` has found installed.
     from sigd.metrics import listener
 
-    for where in await nursery.start(listener.serve, listener.open_sockets(url), reactor, lambda: True):
+    sockets = listener.open_sockets(url)
+    for where in await nursery.start(listener.serve, sockets, server.reactor, server.exposition, lambda: True):
         log.info("figures", url=where)
 
 

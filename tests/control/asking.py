@@ -79,7 +79,7 @@ class Staged:
     def drain(self) -> None:
         self.drained += 1
 
-    def exposition(self) -> bytes:
+    async def exposition(self) -> bytes:
         if isinstance(self.figures, Exception):
             raise self.figures
         return self.figures

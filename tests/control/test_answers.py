@@ -10,6 +10,8 @@ import trio
 from sigd.config import StartError
 from sigd.config.auth import Auth, TokenEntry
 from sigd.control import answers
+from sigd.control.answers import ENDS_AT_ONCE
+from sigd.relay.endings import ENDINGS_KEPT
 from tests.conftest import Serving
 from tests.control.asking import Asking, asking
 from tests.control.test_desk import refused
@@ -210,6 +212,27 @@ async def test_closed_lists_what_was_refused_to_clients_without_an_id(desk: Aski
     assert row["why"] == "`protocol` must be 1: nothing else is spoken here"
     own, refused_row = (await desk.asks("closed", glob="cam"))["closed"]
     assert (own["reason"], refused_row["refused"], refused_row["reason"]) == ("unregistered", "bye", "not-registered")
+
+
+async def test_closed_lets_others_have_their_turn(desk: Asking, daemon: Daemon) -> None:
+    client = await daemon.peer("cam")
+    await client.says({"type": "unregister"})
+    await client.hears_close()
+    await desk.asks("closed")
+    router, turns = daemon.router, 0
+    router.ended.extend([router.ended[0]] * ENDINGS_KEPT)
+
+    async def counts() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(counts)
+        assert len((await desk.asks("closed"))["closed"]) == ENDINGS_KEPT
+        nursery.cancel_scope.cancel()
+    assert turns >= ENDINGS_KEPT / ENDS_AT_ONCE
 
 
 # -- kick

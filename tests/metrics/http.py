@@ -7,7 +7,8 @@ from typing import NamedTuple
 import trio
 
 from sigd.metrics import listener
-from sigd.metrics.answers import FRESH_SECONDS
+from sigd.metrics.exposition import FRESH_SECONDS, exposition
+from sigd.net.turns import count_links
 from tests.in_process import PATIENCE, Daemon
 
 
@@ -70,6 +71,11 @@ class Asker:
         return came
 
 
+async def exposed(daemon: Daemon) -> bytes:
+    """The figures as they are now, whenever they were made last."""
+    return exposition(daemon.reactor, await count_links(daemon.reactor))
+
+
 class Watched:
     """A daemon whose figures are served."""
 
@@ -105,7 +111,7 @@ async def watching(daemon: Daemon, is_ready: Callable[[], bool] = lambda: True) 
     """Have the figures of a running daemon served."""
     sockets = listener.open_sockets("tcp://127.0.0.1:0")
     async with trio.open_nursery() as nursery:
-        (url,) = await nursery.start(listener.serve, sockets, daemon.reactor, is_ready)
+        (url,) = await nursery.start(listener.serve, sockets, daemon.reactor, daemon.server.exposition, is_ready)
         watched = Watched(daemon, url)
         try:
             yield watched

@@ -10,8 +10,7 @@ import pytest
 import trio
 
 import sigd
-from sigd.metrics.exposition import exposition
-from tests.metrics.http import Watched
+from tests.metrics.http import Watched, exposed
 from tests.metrics.test_exposition import busy
 from tests.needs import needs
 
@@ -77,7 +76,7 @@ def test_the_source_is_chosen() -> None:
 async def test_what_it_asks_for_is_there(watched: Watched) -> None:
     await busy(watched.daemon)
     watched.daemon.router.limits_hit["linger_ms"] += 1
-    samples = [line for line in exposition(watched.daemon.reactor).decode().splitlines() if not line.startswith("#")]
+    samples = [line for line in (await exposed(watched.daemon)).decode().splitlines() if not line.startswith("#")]
     names = {re.split("[{ ]", line)[0] for line in samples}
     labels = {label for line in samples for label in re.findall(r'[{,]([a-z]+)="', line)}
     for query in (*QUERIES, *(variable["definition"] for variable in VARIABLES[1:])):

@@ -11,12 +11,12 @@ import trio
 import sigd
 from sigd import metrics
 from sigd.config import Limits
-from sigd.metrics.exposition import OTHER, REASONS, exposition
+from sigd.metrics.exposition import OTHER, REASONS
 from sigd.net.histogram import BOUNDS
 from sigd.wire.errors import ErrorCode
 from tests.conftest import Serving
 from tests.in_process import Daemon
-from tests.metrics.http import Watched, watching
+from tests.metrics.http import Watched, exposed, watching
 from tests.needs import needs
 from tests.net import dtls_peers
 
@@ -132,9 +132,9 @@ class TestFigures:
 
 
 async def test_nothing_from_outside_is_in_them_and_they_do_not_grow(watched: Watched) -> None:
-    before = exposition(watched.daemon.reactor).decode()
+    before = (await exposed(watched.daemon)).decode()
     await busy(watched.daemon)
-    after = exposition(watched.daemon.reactor).decode()
+    after = (await exposed(watched.daemon)).decode()
     lines = [line for line in after.splitlines() if not line.startswith("#")]
     assert [line for line in lines if not SAMPLE.fullmatch(line)] == []
     assert [word for word in (*IDS, "nobody", "192.0.2", "127.0.0.1", "rubbish") if word in after] == []
@@ -159,7 +159,7 @@ async def test_promtool_finds_no_fault(watched: Watched, load: bool) -> None:
     promtool = needs("promtool")
     if load:
         await busy(watched.daemon)
-    text = exposition(watched.daemon.reactor)
+    text = await exposed(watched.daemon)
     done = await trio.run_process(
         [promtool, "check", "metrics"], stdin=text, capture_stdout=True, capture_stderr=True, check=False
     )

@@ -96,7 +96,9 @@ class TestAnswers:
         first = (await asker.asks("/metrics")).body
         await watched.daemon.peer("bob")
         assert (await asker.asks("/metrics")).body == first
-        await trio.sleep(2 * answers.FRESH_SECONDS)
+        assert await watched.daemon.server.exposition() == first  # the same for the admin socket
+        await trio.sleep(2 * exposition.FRESH_SECONDS)
+        assert b"\nsigd_peers 2.0\n" in await watched.daemon.server.exposition()
         assert b"\nsigd_peers 2.0\n" in (await asker.asks("/metrics")).body
 
 
@@ -245,7 +247,7 @@ async def test_a_bug_costs_one_connection(
     async with watching(daemon) as watched:
         alice = await daemon.peer("alice")
         with monkeypatch.context() as broken:
-            broken.setattr(answers, "exposition", lambda reactor: 1 / 0)
+            broken.setattr(exposition, "exposition", lambda *_: 1 / 0)
             for _ in range(3):
                 asker = await watched.connect()
                 await asker.says(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
