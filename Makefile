@@ -4,7 +4,7 @@ BIN := .venv/bin
 # By the environment, not --constraint: so it holds for the build backend too.
 PIP := PIP_CONSTRAINT='$(CURDIR)/constraints.txt' $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: run test test-fast test-systemd long lint mypy pyright format demo bench instructions fuzz soak codes man wheels install uninstall clean
+.PHONY: run test test-fast test-systemd long lint mypy pyright format demo bench instructions fuzz soak codes man docs wheels install uninstall clean
 .DELETE_ON_ERROR:
 
 run: .venv/run
@@ -70,6 +70,10 @@ codes: .venv/dev
 # What the programs say of themselves, as man pages; a test fails on a stale one.
 man: .venv/dev
 	$(BIN)/python -m man.pages man
+
+# Reference pages, the picture and the vectors, from the code; a test fails on a stale one.
+docs: .venv/dev
+	$(BIN)/python -m docs.made
 
 # Onto a server, as root. The service may enter neither /root nor /home: INTERPRETER, which runs sigd there, is elsewhere.
 PREFIX ?= /usr/local

@@ -11,11 +11,12 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import msgspec
 
 import sigd
+from man.parsers import Option, commands, options, sections, usage
 from sigd import cli, ctl
 from sigd.config import Config
 from sigd.toml.render import taken
@@ -109,12 +110,12 @@ def program(page: Page, parser: argparse.ArgumentParser, more: dict[str, dict[st
         parser: what it takes.
         more: further sections, by their titles.
     """
-    lines = [*page.head(), ".SH SYNOPSIS", *_synopsis(parser), ".SH DESCRIPTION", *_prose(parser.description)]
+    lines = [*page.head(), ".SH SYNOPSIS", escaped(usage(parser)), ".SH DESCRIPTION", *_prose(parser.description)]
     lines += [".SH OPTIONS", *_options(parser)]
-    commands = _commands(parser)
-    if commands:
+    inner = commands(parser)
+    if inner:
         lines.append(".SH COMMANDS")
-    for command in commands:
+    for command in inner:
         lines += _command(command)
     lines += _epilog(parser.epilog)
     for title, terms in more.items():
@@ -122,56 +123,9 @@ def program(page: Page, parser: argparse.ArgumentParser, more: dict[str, dict[st
     return "\n".join([*lines, *page.tail()]) + "\n"
 
 
-def _synopsis(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """Return the usage lines in one form: argparse's own form differs between versions of Python."""
-    group_of = {action: group for group in parser._mutually_exclusive_groups for action in group._group_actions}
-    parts = [parser.prog]
-    for action in sorted(parser._actions, key=lambda action: not action.option_strings):
-        if action.help is argparse.SUPPRESS:
-            continue
-        group = group_of.get(action)
-        if group is None:
-            is_optional = action.option_strings and not action.required
-            parts.append(f"[{_typed(action)}]" if is_optional else _typed(action))
-        elif action is group._group_actions[0]:
-            typed = [(each.option_strings, _typed(each)) for each in group._group_actions]
-            either = " | ".join(text if options else text.strip("[]") for options, text in typed)
-            parts.append(f"({either})" if group.required else f"[{either}]")
-    yield escaped(" ".join(parts))
-
-
-def _typed(action: argparse.Action) -> str:
-    """An option or an argument as it is typed."""
-    if isinstance(action.metavar, str):
-        taken = action.metavar
-    elif action.choices is not None:
-        taken = "{" + ",".join(map(str, action.choices)) + "}"
-    else:
-        taken = action.dest.upper() if action.option_strings else action.dest
-    shapes: dict[int | str | None, str] = {
-        0: "",
-        "?": f"[{taken}]",
-        "*": f"[{taken} ...]",
-        "+": f"{taken} [{taken} ...]",
-        "A...": f"{taken} ...",
-    }
-    return " ".join(filter(None, [*action.option_strings[:1], shapes.get(action.nargs, taken)]))
-
-
-def _commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
-    """Those of its commands that its help has."""
-    found: list[argparse.ArgumentParser] = []
-    for action in parser._actions:
-        choices: object = action.choices
-        if isinstance(choices, dict):
-            commands = cast("dict[str, object]", choices).values()
-            found += [command for command in commands if isinstance(command, argparse.ArgumentParser)]
-    return found
-
-
 def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
     yield f'.SS "{escaped(parser.prog.partition(" ")[2])}"'
-    yield from _synopsis(parser)
+    yield escaped(usage(parser))
     yield ".PP"
     yield from _prose(parser.description)
     yield from _options(parser)
@@ -186,25 +140,22 @@ def _prose(text: str | None) -> Iterator[str]:
 
 
 def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
-    for action in parser._actions:
-        if isinstance(action.choices, dict) or action.help is argparse.SUPPRESS:
-            continue
+    for option in options(parser):
         yield ".TP"
-        yield _spelled(action)
-        yield escaped(" ".join((action.help or "").replace("%(prog)s", parser.prog).replace("%%", "%").split()))
+        yield _spelled(option)
+        yield escaped(option.text)
 
 
-def _spelled(action: argparse.Action) -> str:
-    taken = action.metavar if isinstance(action.metavar, str) else action.dest
-    if not action.option_strings:
-        return f"\\fI{escaped(taken)}\\fR"
-    names = ", ".join(f"\\fB{escaped(name)}\\fR" for name in action.option_strings)
-    return names if action.nargs == 0 else f"{names} \\fI{escaped(taken)}\\fR"
+def _spelled(option: Option) -> str:
+    if not option.names:
+        return f"\\fI{escaped(option.taken)}\\fR"
+    names = ", ".join(f"\\fB{escaped(name)}\\fR" for name in option.names)
+    return f"{names} \\fI{escaped(option.taken)}\\fR" if option.taken else names
 
 
 def _epilog(text: str | None, only: str = "") -> Iterator[str]:
-    """Yield the sections behind the options: each has a title, a colon behind it, and lines that are set in."""
-    for title, body in re.findall(r"^(\w[\w ]*):\n((?:[ ].*\n?|\n(?=[ ]))+)", text or "", flags=re.MULTILINE):
+    """Yield the sections behind the options."""
+    for title, body in sections(text):
         if not only or title == only:
             yield f".SH {title.upper()}"
             yield from literal(body)

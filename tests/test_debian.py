@@ -15,7 +15,7 @@ SECONDS = 3_600
 UNAVAILABLE = 69
 
 RELEASES = {"trixie": ("Python 3.13.", "systemd 257 ")}
-"""Each with what it is for; README.md names them."""
+"""Each with what it is for; docs/reference/platforms.md names them."""
 
 PARTS = {
     "all that needs no quiet machine": ("not alone and not systemd and not long", "-n", "2", "--dist", "worksteal"),
@@ -50,10 +50,10 @@ def test_the_suite(release: str, part: str) -> None:
     print(run(release, *pytest_in_it, *options, "-m", marks))
 
 
-def test_the_readme_names_them() -> None:
-    readme = (HERE.parent / "README.md").read_text()
+def test_the_platforms_are_named() -> None:
+    platforms = (HERE.parent / "docs/reference/platforms.md").read_text()
     for release, (python, systemd) in RELEASES.items():
-        [row] = (line for line in readme.splitlines() if f"({release})" in line)
+        [row] = (line for line in platforms.splitlines() if f"({release})" in line)
         assert python.removeprefix("Python ").rstrip(".") in row
         assert systemd.removeprefix("systemd ").strip() in row
         assert "`make long`" in row

@@ -1,11 +1,11 @@
-"""The commands that docs/netcats.md shows, one by one."""
+"""The commands that docs/how-to/netcats.md shows, one by one."""
 
 import re
 import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-PAGE = Path(__file__).parents[2] / "docs" / "netcats.md"
+PAGE = Path(__file__).parents[2] / "docs/how-to/netcats.md"
 
 
 class Row(NamedTuple):

@@ -1,4 +1,4 @@
-"""Netcats, telnet and TLS clients as docs/netcats.md has them, against a real daemon."""
+"""Netcats, telnet and TLS clients as docs/how-to/netcats.md has them, against a real daemon."""
 
 import json
 import os
@@ -126,7 +126,7 @@ def test_telnet_at_a_terminal(daemon: Daemon):
 
 
 def test_the_page_names_versions_of_every_program():
-    text = (Path(__file__).parents[2] / "docs" / "netcats.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/how-to/netcats.md").read_text()
     for section in ("Several lines from a pipe", "One datagram from a pipe", "TLS"):
         assert all(re.search(r"\(\d+\.\d+(\.\d+)?\)", row.program) for row in rows(section))
     assert "telnet (0.17)" in text

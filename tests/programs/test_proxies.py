@@ -1,4 +1,4 @@
-"""sigd behind the proxies of docs/proxies.md, with the configurations that stand there."""
+"""sigd behind the proxies of docs/how-to/proxies.md, with the configurations that stand there."""
 
 import re
 import signal
@@ -15,7 +15,7 @@ from tests.certificates import authority
 from tests.daemon import Daemon, running_daemon
 from tests.needs import needs
 
-PAGE = Path(__file__).parents[2] / "docs" / "proxies.md"
+PAGE = Path(__file__).parents[2] / "docs/how-to/proxies.md"
 
 SECONDS = 20.0
 

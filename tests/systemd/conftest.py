@@ -50,13 +50,13 @@ def box() -> Iterator[Box]:
     os.chmod(stage, 0o755)  # it becomes the root of the box
     try:
         shutil.copytree(ROOT / "tests/systemd", f"{scenarios}/tests/systemd")
-        shutil.copy(ROOT / "README.md", scenarios)
+        shutil.copy(ROOT / "docs/how-to/public-server.md", scenarios)
         clone = f"{scenarios}/clone"
         for part in INSTALLED_FROM:
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
             os.makedirs(os.path.dirname(f"{clone}/{part}"), exist_ok=True)
             copy(ROOT / part, f"{clone}/{part}")
-        # As README says: over the network first, and without it from then on.
+        # As docs/how-to/public-server.md says: over the network first, and without it from then on.
         for target in ("wheels", "install"):
             command = ["make", target, f"DESTDIR={stage}", f"INTERPRETER={INTERPRETER}", "EXTRAS=dtls,metrics"]
             done = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=300, check=False)

@@ -1,4 +1,4 @@
-"""What README has a newcomer type on a server: typed as it stands there, by root, where nothing is installed."""
+"""docs/how-to/public-server.md as a newcomer types it: by root, on a machine where nothing is installed."""
 
 import json
 import re
@@ -16,7 +16,7 @@ SECONDS = 200
 
 HERE = Path(__file__).parents[2]
 
-README = (HERE / "README.md").read_text()
+PAGE = (HERE / "public-server.md").read_text()
 
 NAME = "sigd.example.net"
 
@@ -25,7 +25,7 @@ ADDRESS = "203.0.113.5"
 
 
 def _section(title: str) -> str:
-    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def _blocks(text: str) -> list[list[str]]:
@@ -61,7 +61,7 @@ def shows_a_clone_becomes_a_tls_port_on_a_public_address() -> object:
     return f"{took:.0f} s, the downloads aside"
 
 
-def shows_b_it_is_as_readme_says_after_that() -> None:
+def shows_b_it_is_as_the_page_says_after_that() -> None:
     assert run("/usr/local/bin/sigctl", "status", check=False).returncode == 0
     assert systemctl("is-enabled", "sigd.socket") == "enabled"
     checked = json.loads(run("/usr/local/bin/sigctl", "check", "--json", check=False).stdout)
@@ -76,7 +76,7 @@ def shows_b_it_is_as_readme_says_after_that() -> None:
 
 
 def shows_c_by_hand() -> None:
-    """The configuration of README's "By hand", with what `setup` has made, and the commands behind it."""
+    """The configuration of "By hand", with what `setup` has made, and the commands behind it."""
     section = _section("By hand")
     (config,) = re.findall(r"^```toml\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     for made, named in (("pem", "server.pem"), ("key", "server.key")):

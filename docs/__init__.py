@@ -1,0 +1,1 @@
+"""Documentation of sigd, and the programs that make parts of it."""
