@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import sigd
+from docs.made.pages import pages
 from sigd import cli, ctl
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = Path(sigd.__file__).parent
 
 BOUNDS = {
-    "documents": 178,
+    "documents": 175,
     "help": 24,
     "manual": 62,
     "docstrings": 800,
@@ -55,8 +56,9 @@ def paragraphs(markdown: str) -> Iterator[str]:
 
 
 def documents() -> Iterator[tuple[str, str]]:
-    """Each sentence of the documents, after its place."""
-    for path in [ROOT / "README.md", ROOT / "protocol.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+    """Each sentence of the documents, after its place; pages made from the code are counted where it stands there."""
+    written = {*(ROOT / "docs").rglob("*.md")} - {ROOT / name for name in pages()}
+    for path in [ROOT / "README.md", ROOT / "protocol.md", *sorted(written)]:
         for paragraph in paragraphs(path.read_text()):
             for sentence in sentences(paragraph):
                 yield str(path.relative_to(ROOT)), sentence
