@@ -166,7 +166,7 @@ def _not_restarted(facts: Facts) -> Iterator[Finding]:
     if facts.needs_restart:
         text = f"a restart is needed to apply: {_some(facts.needs_restart)}"
         advice = "systemctl restart sigd: those who are connected stay, but for TLS and DTLS"
-        if any(what.startswith("listen") for what in facts.needs_restart) and _by_systemd(facts):
+        if any(change.startswith("listen") for change in facts.needs_restart) and _by_systemd(facts):
             advice = "sudo sigctl setup: it sets the addresses of sigd.socket, and restarts both units"
         yield Finding(code="needs-restart", severity="warn", text=text, advice=advice)
 

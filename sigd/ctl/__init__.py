@@ -1,7 +1,7 @@
-"""`sigctl`, for people at a terminal beside the daemon: how it is, who is here, why two did not connect.
+"""`sigctl`, the operator's tool: daemon status, registered peers, and why two peers did not connect.
 
-Each module beside this one describes some commands (`describe`) and does them. What they need of the network is
-loaded when they run.
+Each module beside this one describes some commands (`describe`) and runs them. Network modules are imported only when a
+command runs.
 """
 
 import argparse
@@ -18,11 +18,11 @@ from sigd.terminal import EXIT_INTERRUPTED, complain, finish_output
 __all__ = ["LONGEST_TTL", "main", "parser", "token_of", "user_name"]
 
 MODULES: Final = (looking, top, tapping, acting, check, setup, talk, token, codes, completion)
-"""In the order of the help; each has `describe(commands: Commands) -> None`."""
+"""Command modules in the order of the help; each has `describe(commands: Commands) -> None`."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and their options, with the texts that the manual is made of."""
+    """Build the parser of all commands and options; the manual is made from its texts."""
     made = new_parser()
     made.add_argument("--version", action="version", version=f"{PROGRAM} {sigd.__version__}")
     commands = Commands(made)
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if arguments[:2] == ["complete", "--"]:  # asked by shells, and in no help
+    if arguments[:2] == ["complete", "--"]:  # called by shells; not in the help
         return completion.complete(parser(), arguments[2:])
     options = parser().parse_args(arguments)
     try:
@@ -54,7 +54,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _end(error: EndedError, *, in_json: bool) -> int:
-    """Say why nothing came of it: on standard error, and as the daemon said it where JSON is waited for."""
+    """Report the failure on standard error; with `--json` also print the daemon's own answer."""
     for line in error.lines:
         complain(PROGRAM, line)
     if error.frame and in_json:

@@ -1,4 +1,4 @@
-"""`sigctl kick`, `ping`, `reload` and `drain`: what an operator has a running daemon do."""
+"""`sigctl kick`, `ping`, `reload` and `drain`: commands that act on a running daemon."""
 
 import argparse
 import sys
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from sigd.admin.messages import ReloadReply
 
 KICK_TEXT = """\
-Ends a peer's link. It is told `kicked` with the reason, and a client that
-keeps to the protocol does not come back by itself. To keep it out, add it to
-auth.deny and reload.
+Ends a peer's link. The peer receives the error `kicked` with the reason; a
+client that follows the protocol does not reconnect by itself. To keep the peer
+out, add it to auth.deny and reload.
 """
 
 KICK_EXAMPLES = """\
@@ -25,9 +25,8 @@ KICK_EXAMPLES = """\
 """
 
 PING_TEXT = """\
-Asks a peer for a sign of life, through the daemon and back: how long it takes
-is measured by the daemon, over the signaling link. It says nothing of the way
-that media would take (ICE).
+Has the daemon ping a peer and prints the round trip of the signaling link. It
+does not measure the path that media would take (ICE).
 """
 
 PING_EXAMPLES = """\
@@ -36,38 +35,37 @@ PING_EXAMPLES = """\
 """
 
 RELOAD_TEXT = """\
-Has the daemon read its configuration again, with the secrets and certificates
-that it names, and tells what has changed, what will only after a restart, and
-how many links have ended by it. With any fault nothing changes at all, and the
-exit status is 1.
+Reloads the configuration with its secrets and certificates. Prints each
+change, changes that need a restart, and the number of links ended. If anything
+is wrong, nothing changes and the exit status is 1.
 
-Where links would end, since their credentials do not hold any more, it says
-how many and whose, and asks on a terminal; elsewhere it changes nothing and
-exits with 1, unless --yes is there. `systemctl reload sigd` does not ask.
+If credentials are no longer valid, links would end: on a terminal it then
+lists the peers and asks; elsewhere it changes nothing and exits with 1, unless
+--yes is given. `systemctl reload sigd` does not ask.
 """
 
 DRAIN_TEXT = """\
-Stops the daemon gently: it takes no new links, tells every peer when to come
-back, spread over limits.drain_ms, and ends. (`systemctl stop sigd` does the
-same; systemd may start it again when somebody connects.)
+Stops the daemon gracefully: it accepts no new links, tells every peer when to
+reconnect, spread over limits.drain_ms, and exits. (`systemctl stop sigd` does
+the same; systemd may start it again at the next connection.)
 """
 
 LONGEST_WAIT: Final = 300.0
-"""Seconds that a ping may take: five minutes are more than any peer that lives needs."""
+"""Maximum seconds for a ping; no live peer needs five minutes."""
 
 _MARGIN: Final = 5.0
-"""Seconds that the answer of the daemon itself may take in addition."""
+"""Additional seconds for the daemon's own answer."""
 
 _RELOAD_PATIENCE: Final = 60.0
-"""Seconds: a host name in `listen` may have to be looked up, and files may lie on another machine."""
+"""Seconds for a reload: a host name in `listen` may need a lookup, and files may lie on another machine."""
 
 
 def describe(commands: Commands) -> None:
-    """Describe them."""
+    """Add the commands of this module."""
     kick = commands.add("kick", _kick, summary="end a peer's link", text=KICK_TEXT, examples=KICK_EXAMPLES, writes=True)
     kick.add_argument("peer", metavar="PEER", help="its ID")
-    kick.add_argument("--reason", metavar="TEXT", type=_reason, help="what the peer is told: printable ASCII")
-    ping = commands.add("ping", _ping, summary="a sign of life from a peer", text=PING_TEXT, examples=PING_EXAMPLES)
+    kick.add_argument("--reason", metavar="TEXT", type=_reason, help="reason sent to the peer: printable ASCII")
+    ping = commands.add("ping", _ping, summary="ping a peer", text=PING_TEXT, examples=PING_EXAMPLES)
     ping.add_argument("peer", metavar="PEER", help="its ID")
     ping.add_argument("--timeout", metavar="SECONDS", type=_wait, default=5.0, help="how long to wait (5)")
     reload = commands.add(
@@ -78,12 +76,14 @@ def describe(commands: Commands) -> None:
         examples="  sigctl check && sigctl reload\n  sigctl reload --yes\n",
         writes=True,
     )
-    reload.add_argument("--yes", action="store_true", help="do not ask whether links may end")
-    commands.add("drain", _drain, summary="stop it gently", text=DRAIN_TEXT, examples="  sigctl drain\n", writes=True)
+    reload.add_argument("--yes", action="store_true", help="end links without asking")
+    commands.add(
+        "drain", _drain, summary="stop the daemon gracefully", text=DRAIN_TEXT, examples="  sigctl drain\n", writes=True
+    )
 
 
 LONGEST_REASON: Final = 128
-"""Characters: those of an error's message on the wire."""
+"""Maximum characters of a reason: those of an error's message on the wire."""
 
 
 def _reason(written: str) -> str:
@@ -104,7 +104,7 @@ def _kick(options: argparse.Namespace) -> int:
     if options.reason is not None:
         question.reason = options.reason
     reply, frame = ask(options.socket, question, KickReply)
-    return put_answer(frame) if options.json else put([escaped(f"{reply.peer} at {reply.address}: its link has ended")])
+    return put_answer(frame) if options.json else put([escaped(f"{reply.peer} at {reply.address}: link ended")])
 
 
 def _ping(options: argparse.Namespace) -> int:
@@ -115,7 +115,7 @@ def _ping(options: argparse.Namespace) -> int:
     reply, frame = ask(options.socket, question, PingReply, options.timeout + _MARGIN)
     if options.json:
         return put_answer(frame)
-    return put([escaped(f"{reply.peer} lives: {milliseconds(reply.rtt)} to its next sign of life")])
+    return put([escaped(f"{reply.peer} answered after {milliseconds(reply.rtt)}")])
 
 
 def _reload(options: argparse.Namespace) -> int:
@@ -130,7 +130,7 @@ def _reload(options: argparse.Namespace) -> int:
 
 
 def _agreed(reply: "ReloadReply") -> bool:
-    """Print which links would end, and return whether the person at the terminal agrees."""
+    """Print which links would end, and return whether the operator confirms."""
     if not (sys.stdin and sys.stdin.isatty()):
         return False
     say(escaped(_would_end(reply)))
@@ -144,30 +144,33 @@ def _would_end(reply: "ReloadReply") -> str:
     peers = ", ".join(reply.would_end_peers)
     more = reply.would_end - len(reply.would_end_peers)
     whose = f"{peers} and {more} more" if more > 0 else peers
-    return f"a reload would end {plural(reply.would_end, 'link')}, whose credentials do not hold any more: {whose}"
+    return f"a reload would end {plural(reply.would_end, 'link')}, whose credentials are no longer valid: {whose}"
 
 
 def _reload_lines(reply: "ReloadReply") -> list[str]:
     if reply.faults:
-        lines = [*reply.faults, f"{plural(len(reply.faults), 'fault')}; configuration {reply.before} still holds"]
+        lines = [*reply.faults, f"{plural(len(reply.faults), 'fault')}; configuration {reply.before} remains in force"]
         return [escaped(line) for line in lines]
     if reply.would_end:
-        lines = [f"would be reloaded: {what}" for what in reply.reloaded]
-        lines += [f"would need a restart: {what}" for what in reply.needs_restart]
-        lines += [_would_end(reply), f"nothing has changed: sigctl reload --yes; configuration {reply.before}"]
+        lines = [f"would be reloaded: {change}" for change in reply.reloaded]
+        lines += [f"would need a restart: {change}" for change in reply.needs_restart]
+        lines += [
+            _would_end(reply),
+            f"nothing was changed; to go ahead: sigctl reload --yes; configuration {reply.before}",
+        ]
         return [escaped(line) for line in lines]
-    lines = [f"reloaded: {what}" for what in reply.reloaded]
-    lines += [f"needs restart: {what}" for what in reply.needs_restart]
-    if any(what.startswith("listen") for what in reply.needs_restart):
-        lines.append("listeners are opened at a start: sudo sigctl setup, where systemd holds the sockets")
+    lines = [f"reloaded: {change}" for change in reply.reloaded]
+    lines += [f"needs restart: {change}" for change in reply.needs_restart]
+    if any(change.startswith("listen") for change in reply.needs_restart):
+        lines.append("listeners open at a restart; if systemd holds the sockets: sudo sigctl setup")
     if reply.ended:
-        lines.append(f"{plural(reply.ended, 'link')} ended, whose credentials do not hold any more")
+        lines.append(f"{plural(reply.ended, 'link')} ended: credentials no longer valid")
     if reply.before != reply.after:
         lines.append(f"configuration {reply.before} -> {reply.after}")
     elif lines:
         lines.append(f"configuration {reply.after}")
     else:
-        lines.append(f"nothing has changed: configuration {reply.after}")
+        lines.append(f"no change: configuration {reply.after}")
     return [escaped(line) for line in lines]
 
 
@@ -178,4 +181,4 @@ def _drain(options: argparse.Namespace) -> int:
     reply, frame = ask(options.socket, AskDrain(), DrainReply)
     if options.json:
         return put_answer(frame)
-    return put([f"draining: {plural(reply.links, 'link')} told to come back, over {reply.drain:g} s; then sigd ends"])
+    return put([f"draining: {plural(reply.links, 'link')} told to reconnect, over {reply.drain:g} s; then sigd exits"])

@@ -1,4 +1,4 @@
-"""Asks the daemon on its admin socket, and waits for what it answers: each question has a time by which it has one."""
+"""Requests to the daemon over its admin socket, each with a timeout."""
 
 import contextlib
 import os
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 Answered = TypeVar("Answered")
 
 PATIENCE: Final = 10.0
-"""Seconds for an ordinary answer: a daemon with 10 000 peers lists them in well under one."""
+"""Timeout in seconds for an ordinary answer: a daemon with 10 000 peers lists them in well under one second."""
 
 LOOK_SECONDS: Final = 1.0
-"""Without an answer, until systemd is asked whether there is a daemon: one starts within half of that."""
+"""Seconds without an answer before systemd is asked whether the daemon runs; it starts within half of that."""
 
 LARGEST_ANSWER: Final = 2**24 - 1
-"""Bytes: what the length before an answer can say; 10 000 peers have some three million."""
+"""Maximum bytes of an answer, the most that its length prefix allows; 10 000 peers take about three million."""
 
 _PREFIX: Final = 4
 
 _PIECE: Final = 65_536
 
 _STATUS_OF: Final = {"not-allowed": EXIT_NO_DAEMON, "no-answer": EXIT_TIMED_OUT}
-"""Of what the daemon refuses; all else is `EXIT_REFUSED`. Who may not ask has no daemon."""
+"""Exit statuses of refusals; all others are `EXIT_REFUSED`. A user without permission has no daemon."""
 
 
 class Conversation:
-    """Questions to one daemon, one after the other."""
+    """A sequence of requests to one daemon."""
 
     def __init__(self, path: str) -> None:
         """Connect.
 
         Raises:
-            EndedError: nobody is there, or lets us in.
+            EndedError: no daemon answers, or it denies access.
         """
-        import socket  # nothing of the network is loaded before it is needed
+        import socket  # network modules are imported only when needed
 
         self.path = path
         self._ahead = bytearray()
@@ -62,10 +62,10 @@ class Conversation:
         self._sock.close()
 
     def ask(self, question: "Question", kind: type[Answered], within: float = PATIENCE) -> tuple[Answered, bytes]:
-        """Ask, and return the answer, as what it is and as it came.
+        """Send a request and return the answer, decoded and as received.
 
         Raises:
-            EndedError: it refuses, there is no answer in time, or none of this kind.
+            EndedError: the daemon refuses, does not answer in time, or answers with another type.
         """
         frame = msgspec.json.encode(question)
         deadline = time.monotonic() + within
@@ -75,18 +75,18 @@ class Conversation:
         except TimeoutError:
             raise self._too_slow(within) from None
         except OSError:
-            pass  # what it has said before it hung up tells why
+            pass  # its last words before it closed give the reason
         answer = self._frame(deadline, within)
         if answer is None:
             raise EndedError(EXIT_NO_DAEMON, f"{self.path}: the daemon hung up without an answer: {_SEE_LOG}")
         return read(answer, kind), answer
 
     def heard(self) -> bytes | None:
-        """What comes next, for as long as that takes; nothing once the daemon has hung up."""
+        """Wait for the next frame without a timeout; return None once the daemon has closed the connection."""
         return self._frame(None, 0.0)
 
     def _frame(self, deadline: float | None, within: float) -> bytes | None:
-        """The next answer; nothing if the end comes before it."""
+        """Return the next answer; None if the connection ends first."""
         head = self._exactly(_PREFIX, deadline, within)
         if head is None:
             return None
@@ -119,10 +119,10 @@ class Conversation:
                 return b""
 
     def _look_who_answers(self) -> None:
-        """See that the service runs or starts: systemd takes questions that nobody is there to answer.
+        """Check that the service runs or starts: systemd accepts connections on its behalf even while it does not.
 
         Raises:
-            EndedError: it does not start.
+            EndedError: the service does not start.
         """
         if self.path == DEFAULT_SOCKET:
             from sigd.ctl.units import units
@@ -140,10 +140,10 @@ _SEE_LOG: Final = "see `journalctl -u sigd`"
 
 @contextlib.contextmanager
 def conversation(path: str) -> Generator[Conversation]:
-    """A conversation with the daemon whose admin socket this is.
+    """Open a conversation with the daemon at this admin socket.
 
     Raises:
-        EndedError: nobody is there, or lets us in.
+        EndedError: no daemon answers, or it denies access.
     """
     talk = Conversation(path)
     try:
@@ -153,20 +153,20 @@ def conversation(path: str) -> Generator[Conversation]:
 
 
 def ask(path: str, question: "Question", kind: type[Answered], within: float = PATIENCE) -> tuple[Answered, bytes]:
-    """Ask one question; the answer, as what it is and as it came.
+    """Send one request; return the answer, decoded and as received.
 
     Raises:
-        EndedError: it refuses, nobody is there, or there is no answer in time.
+        EndedError: the daemon refuses, cannot be reached, or does not answer in time.
     """
     with conversation(path) as talk:
         return talk.ask(question, kind, within)
 
 
 def read(frame: bytes, kind: type[Answered]) -> Answered:
-    """Return what an answer says.
+    """Decode an answer.
 
     Raises:
-        EndedError: it is a refusal, of another schema, or not of this kind.
+        EndedError: it is a refusal, has another schema, or is of another type.
     """
     head = fields(frame)
     if (schema := head.get("schema")) != SCHEMA:
@@ -182,10 +182,10 @@ def read(frame: bytes, kind: type[Answered]) -> Answered:
 
 
 def fields(frame: bytes) -> dict[str, Any]:
-    """Return the members of an answer, those too that this sigctl does not know.
+    """Return all members of an answer, including those unknown to this version of sigctl.
 
     Raises:
-        EndedError: it has none.
+        EndedError: it is no JSON object.
     """
     try:
         return msgspec.json.decode(frame, type=dict[str, Any])
@@ -194,7 +194,7 @@ def fields(frame: bytes) -> dict[str, Any]:
 
 
 def why_nobody(path: str, fault: OSError | ValueError) -> str:
-    """Say why the admin socket cannot be had, and what to do."""
+    """Explain why the admin socket is not reachable, and how to fix that."""
     pids = running_daemons()
     if isinstance(fault, PermissionError):
         who = f"pid {pids[0]} runs but {path}" if pids else path
@@ -211,14 +211,14 @@ def why_nobody(path: str, fault: OSError | ValueError) -> str:
 
 
 _MOST_PROCESSES: Final = 65_536
-"""Of those that are looked at: as many as a 16-bit pid can tell apart."""
+"""Maximum number of processes examined: as many as a 16-bit pid can name."""
 
 _MOST_ARGUMENTS: Final = 4_096
-"""Bytes of a command line: what says which program it is stands first."""
+"""Maximum bytes read of a command line: the program's name comes first."""
 
 
 def running_daemons() -> list[int]:
-    """Pids of the daemons that run here, as far as we may see them."""
+    """Return the pids of running daemons, as far as this user may see them."""
     with contextlib.suppress(OSError):
         pids = sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
         return [pid for pid in pids[:_MOST_PROCESSES] if _is_daemon(pid)]

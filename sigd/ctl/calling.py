@@ -1,6 +1,7 @@
-"""How `sigctl send` and `listen` reach a server: as whom, with which credentials, and whom they trust.
+"""Connections of `sigctl send` and `listen` to a server: identity, credentials and trust.
 
-Needs no extra: it is the client's blocking face. No secret is taken from the command line, where others could read it.
+Uses the blocking client and needs no extra. Secrets are never taken from the command line, where others could read
+them.
 """
 
 import argparse
@@ -20,41 +21,43 @@ if TYPE_CHECKING:
     from sigd.client.credentials import Credentials
 
 TOKEN_SECONDS: Final = 3_600
-"""How long a token is valid that is made of a secret: it is renewed while `listen` runs, and useless when it leaks."""
+"""Lifetime in seconds of a token made from a secret: `listen` renews it while it runs, and a leaked one soon
+expires.
+"""
 
 
 def add_caller(parser: argparse.ArgumentParser) -> None:
-    """Have a command take where the server is, and who calls."""
+    """Add the options for the server's URL and the caller's identity."""
     parser.add_argument("url", metavar="URL", help="tls://HOST[:PORT], tcp://..., udp://... or unix:/PATH")
-    parser.add_argument("--id", metavar="ID", type=peer_id, help="the peer to be (sigctl-... and digits at random)")
+    parser.add_argument("--id", metavar="ID", type=peer_id, help="own peer ID (default: sigctl- and random digits)")
     shown = parser.add_argument_group("credentials, in files that others cannot read")
-    shown.add_argument("--user", metavar="NAME", help="the user that belongs to the token in --token-file")
+    shown.add_argument("--user", metavar="NAME", help="the user of the token in --token-file")
     which = shown.add_mutually_exclusive_group()
-    which.add_argument("--token-file", metavar="FILE", help="a token, or what `sigctl token` has printed")
-    which.add_argument("--secret-file", metavar="FILE", help="the secret of an [[auth.hmac]]: a token is made of it")
+    which.add_argument("--token-file", metavar="FILE", help="a token, or the output of `sigctl token`")
+    which.add_argument("--secret-file", metavar="FILE", help="the secret of an [[auth.hmac]], to make tokens from")
     which.add_argument("--jwt-file", metavar="FILE", help="a JWT")
     trusted = parser.add_argument_group("TLS")
-    trusted.add_argument("--ca", metavar="FILE", help="trust the servers of this CA alone, not those of the system's")
-    trusted.add_argument("--cert", metavar="FILE", help="a certificate to show")
-    trusted.add_argument("--key", metavar="FILE", help="its key, if that is not in the same file")
+    trusted.add_argument("--ca", metavar="FILE", help="trust only this CA instead of the system's")
+    trusted.add_argument("--cert", metavar="FILE", help="client certificate (PEM)")
+    trusted.add_argument("--key", metavar="FILE", help="its key, if not in the same file")
 
 
 def peer_id(written: str) -> str:
-    """A peer ID from the command line."""
+    """Check a peer ID from the command line."""
     from sigd.wire.messages import is_peer_id
 
     if not is_peer_id(written):
-        raise argparse.ArgumentTypeError(f'"{written}" is no peer ID: 1 to 64 of A-Z a-z 0-9 _ . ~ -')
+        raise argparse.ArgumentTypeError(f'"{written}" is not a peer ID: use 1 to 64 characters of A-Z a-z 0-9 _ . ~ -')
     return written
 
 
 def call(
     options: argparse.Namespace, *, timeout: float, reconnect: bool, meta: Mapping[str, Any] | None = None
 ) -> "BlockingPeer":
-    """Connect and register, as the options of `add_caller` say.
+    """Connect and register as the options of `add_caller` say.
 
     Raises:
-        EndedError: it was not possible, and why.
+        EndedError: the connection or the registration failed.
     """
     from sigd.client.blocking import connect
     from sigd.client.errors import SignalingError
@@ -78,7 +81,7 @@ def call(
 
 
 def ended(fault: Exception) -> EndedError:
-    """What is said, and the exit status, where there is no connection, no answer, or a refusal."""
+    """Return the error text and exit status for a failed connection, a timeout or a refusal."""
     from sigd.client.errors import Disconnected, SignalingError
     from sigd.client.sockets import why
 
@@ -88,15 +91,15 @@ def ended(fault: Exception) -> EndedError:
         case SignalingError():
             return EndedError(EXIT_REFUSED, *filter(None, [str(fault), meaning(fault.code)]))
         case TimeoutError():
-            return EndedError(EXIT_TIMED_OUT, f"it took too long: {why(fault)}")
+            return EndedError(EXIT_TIMED_OUT, f"timeout: {why(fault)}")
         case _:
             text = why(fault)
-            # The client names the server itself where it could not reach any: "no connection to ...".
+            # The client names an unreachable server itself: "no connection to ...".
             return EndedError(EXIT_NO_DAEMON, text if text.startswith("no ") else f"no connection: {text}")
 
 
 def meaning(code: str) -> str:
-    """What an error code means, in a sentence; empty for one that this version does not know."""
+    """Return the meaning of an error code, in a sentence; empty for a code unknown to this version."""
     from sigd.wire.errors import ErrorCode
 
     return ErrorCode(code).meaning if code in list(ErrorCode) else ""
@@ -106,7 +109,7 @@ def meaning(code: str) -> str:
 
 
 def _credentials(options: argparse.Namespace, me: str) -> "Callable[[], Credentials] | None":
-    """What makes the credentials for each `register`; its faults are found now."""
+    """Return a function that makes the credentials for each `register`; faults in the options show now."""
     from sigd.config import StartError
 
     if options.user is not None and options.token_file is None:
@@ -114,7 +117,7 @@ def _credentials(options: argparse.Namespace, me: str) -> "Callable[[], Credenti
     file = options.token_file or options.secret_file or options.jwt_file
     if file is None:
         return None
-    path = os.path.abspath(file)  # on a command line a plain name is that of a file right here
+    path = os.path.abspath(file)  # on a command line, a plain name is relative to the current folder
 
     def make() -> "Credentials":
         if options.secret_file is not None:
@@ -144,7 +147,7 @@ def _token(path: str, user: str | None) -> "Credentials":
         try:
             made = msgspec.json.decode(text, type=dict[str, object])
         except (ValueError, RecursionError):
-            raise EndedError(EXIT_FAULT, f"{path}: begins as JSON, and is none") from None
+            raise EndedError(EXIT_FAULT, f"{path}: invalid JSON") from None
     named = {"user": user or made.get("user"), "token": made.get("token")}
     return {name: value for name, value in named.items() if isinstance(value, str)}
 
@@ -162,7 +165,7 @@ def _read(path: str) -> str:
 
 
 def _context(options: argparse.Namespace) -> "ssl.SSLContext | None":
-    """Whom to trust and what to show, where that is not the usual."""
+    """Return the TLS context for non-default trust or a client certificate; None for the default."""
     if options.key is not None and options.cert is None:
         raise EndedError(EXIT_FAULT, "--key goes with the certificate in --cert")
     if options.ca is None and options.cert is None:
@@ -174,10 +177,10 @@ def _context(options: argparse.Namespace) -> "ssl.SSLContext | None":
         context = trusting(options.ca)
         if options.cert is not None:
             file = options.cert if options.key is None else f"{options.cert} or {options.key}"
-            # An encrypted key would have its password asked for on the terminal.
+            # OpenSSL would ask on the terminal for the password of an encrypted key.
             context.load_cert_chain(options.cert, options.key, password=_no_password)
     except OSError as fault:
-        # OpenSSL names no file.
+        # OpenSSL does not name the file.
         raise EndedError(EXIT_FAULT, f"{file}: {_trouble(fault)}") from None
     except ValueError as fault:
         raise EndedError(EXIT_FAULT, f"{file}: {fault}") from None
@@ -185,12 +188,12 @@ def _context(options: argparse.Namespace) -> "ssl.SSLContext | None":
 
 
 def _no_password() -> str:
-    raise ValueError("the key is encrypted: write it without a password")
+    raise ValueError("the key is encrypted: store it without a password")
 
 
 def _trouble(fault: OSError) -> str:
     import ssl
 
     if isinstance(fault, ssl.SSLError):
-        return f"not PEM as it should be ({fault.reason or 'no reason given'})"
+        return f"invalid PEM ({fault.reason or 'no reason given'})"
     return fault.strerror or "cannot be read"

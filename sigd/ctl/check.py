@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from sigd.config import Config, Fault
 
 TEXT = """\
-Finds mistakes, and says where they are and what to do. It looks at the
-configuration (file, line and column of every fault), and at the secrets, keys
-and certificates that it names; certificates that expire soon; modes and owners
-of files; systemd's sockets; file descriptors for all connections; the clock;
-the group and the admin socket; missing packages; ports in use. It also shows
-the findings of a running daemon. It changes nothing.
+Finds mistakes, with their places and remedies. It checks the configuration
+(file, line and column of every fault) and the secrets, keys and certificates
+that it names; certificates that expire soon; modes and owners of files;
+systemd's sockets; file descriptors for all connections; the clock; the group
+and the admin socket; missing packages; ports in use. It also shows the
+findings of a running daemon. It changes nothing.
 
-Without --config it checks the file that the running daemon was started with,
-or /etc/sigd/sigd.toml. Run it as root to see all.
+Without --config it checks the file of the running daemon, or
+/etc/sigd/sigd.toml. Run it as root to include all checks.
 """
 
 EXAMPLES = """\
@@ -35,20 +35,22 @@ EXAMPLES = """\
 
 
 def describe(commands: Commands) -> None:
-    """Describe it."""
-    check = commands.add("check", _check, summary="what is wrong, where, and what to do", text=TEXT, examples=EXAMPLES)
+    """Add the command of this module."""
+    check = commands.add(
+        "check", _check, summary="find mistakes, with places and remedies", text=TEXT, examples=EXAMPLES
+    )
     check.add_argument("--config", metavar="FILE", help="the configuration to check")
 
 
 class _Report:
-    """What was found.
+    """The result of a check.
 
     Attributes:
-        path: of the configuration; None: all defaults.
-        daemon: how the one that runs is, if it says so.
-        digest: of the configuration, where it has no fault.
-        faults: of the configuration.
-        findings: everything else.
+        path: path of the configuration; None: all defaults.
+        daemon: status of the running daemon, if it answers.
+        digest: digest of a configuration without faults.
+        faults: faults of the configuration.
+        findings: all other findings.
     """
 
     def __init__(self, path: str | None, daemon: "StatusReply | None") -> None:
@@ -70,7 +72,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _running(path: str) -> "tuple[StatusReply | None, list[Finding]]":
-    """How the running daemon is, and why it does not say so though it runs."""
+    """Return the status of the running daemon, and a finding if it runs but does not answer."""
     from sigd.admin.messages import AskStatus, Finding, StatusReply
     from sigd.ctl.ask import ask, running_daemons
 
@@ -79,12 +81,12 @@ def _running(path: str) -> "tuple[StatusReply | None, list[Finding]]":
     except EndedError as fault:
         if fault.status == EXIT_NO_DAEMON and not running_daemons():
             return None, []
-        advice = "what the running daemon says of itself is not looked at"
+        advice = "the findings of the running daemon were not checked"
         return None, [Finding(code="daemon-silent", severity="warn", text=str(fault), advice=advice)]
 
 
 def _look(report: _Report, socket_path: str) -> None:
-    # They know of sockets, which nobody waits for who asks for help.
+    # They import socket modules, which the help does not need.
     from sigd.ctl import named_files, surroundings, units
 
     now = time.time()
@@ -113,7 +115,7 @@ def _look(report: _Report, socket_path: str) -> None:
 
 
 def service_findings(config: "Config", path: str | None) -> "list[Finding]":
-    """Find what keeps the service from doing as its own configuration says: sockets and permissions."""
+    """Find obstacles between the service and its own configuration: sockets and permissions."""
     from sigd.ctl import named_files, units
 
     found = units.units()
@@ -128,7 +130,7 @@ def service_findings(config: "Config", path: str | None) -> "list[Finding]":
 
 
 def _configuration(report: _Report) -> "Config | None":
-    """The configuration, with all that it names read as at a start; None with faults in itself."""
+    """Return the configuration, with the files it names read as at a start; None if it has faults itself."""
     from sigd.config import ConfigError, digest, load
     from sigd.rules.made import Rules
 
@@ -148,7 +150,7 @@ def _configuration(report: _Report) -> "Config | None":
 
 
 def is_credential(where: str) -> bool:
-    """Whether a fault is of a name that systemd gives a meaning to, for the daemon alone."""
+    """Return whether a fault concerns a credential that systemd passes to the daemon alone."""
     plain = not set(where) & set('/:[]". ')
     return plain and "CREDENTIALS_DIRECTORY" not in os.environ
 
@@ -156,13 +158,13 @@ def is_credential(where: str) -> bool:
 def _unseen(name: str) -> "Finding":
     from sigd.admin.messages import Finding
 
-    text = f"{name} is a credential that systemd gives to the daemon alone (LoadCredential=): it was not looked at"
-    advice = "`systemctl cat sigd` tells its file; sigd itself tells at its start what is wrong with it"
+    text = f"{name} is a credential that systemd passes to the daemon alone (LoadCredential=): not checked"
+    advice = "`systemctl cat sigd` shows its file; sigd reports its faults at start"
     return Finding(code="credential-unseen", severity="warn", text=text, advice=advice)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# How it is told
+# Output
 
 
 def _document(report: _Report) -> dict[str, object]:
@@ -180,7 +182,7 @@ def _document(report: _Report) -> dict[str, object]:
 
 
 def _lines(report: _Report) -> list[str]:
-    # One line a fault: editors jump to its place.
+    # One line per fault, so that editors can jump to its place.
     lines = [escaped(str(fault)) for fault in report.faults]
     for found in report.findings:
         lines += finding(found.severity, found.text, found.advice)
@@ -189,9 +191,9 @@ def _lines(report: _Report) -> list[str]:
         told.append(f"{plural(len(report.faults), 'fault')} in the configuration")
     if report.findings:
         told.append(plural(len(report.findings), "finding"))
-    what = ", ".join(told) or "all is well"
+    what = ", ".join(told) or "no findings"
     config = f"{report.path or 'all defaults'}{f' ({report.digest})' if report.digest else ''}"
-    runs = "sigd does not run"
+    runs = "sigd is not running"
     if report.daemon is not None:
         runs = f"sigd runs {report.daemon.configuration}, pid {report.daemon.pid}"
     elif any(found.code == "daemon-silent" for found in report.findings):

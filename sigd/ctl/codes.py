@@ -1,4 +1,4 @@
-"""`sigctl errors`: what each error code of the protocol means."""
+"""`sigctl errors`: the meaning of each error code of the protocol."""
 
 import argparse
 import textwrap
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from sigd.wire.errors import ErrorCode
 
 TEXT = """\
-The error codes of the protocol: whether the link ends with it, what a client
-does next, and what it means. No daemon is asked.
+Lists the error codes of the protocol: whether the error ends the link, the
+client's next step, and its meaning. Works without a daemon.
 """
 
 EXAMPLES = """\
@@ -21,18 +21,18 @@ EXAMPLES = """\
 """
 
 _NEXT = {
-    "mend": "send something else: the same message gets the same answer",
-    "back off": "try again later, each time after a longer pause",
-    "never": "do not come back without somebody's help",
+    "mend": "send something else: the same message would fail again",
+    "back off": "try again later, with a longer pause each time",
+    "never": "do not reconnect without human help",
 }
 
 _OTHER_COLUMNS = len("already-registered  goes on  back off  ")
 
 
 def describe(commands: Commands) -> None:
-    """Describe it."""
+    """Add the command of this module."""
     errors = commands.add(
-        "errors", _errors, summary="what an error code means", text=TEXT, examples=EXAMPLES, writes=None, asks=False
+        "errors", _errors, summary="explain an error code", text=TEXT, examples=EXAMPLES, writes=None, asks=False
     )
     errors.add_argument("code", metavar="CODE", nargs="?", type=_code, help="only this one")
 
@@ -47,7 +47,7 @@ def _code(written: str) -> "ErrorCode":
 
         near = difflib.get_close_matches(written, list(ErrorCode), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise argparse.ArgumentTypeError(f'there is no error "{written}"{hint}') from None
+        raise argparse.ArgumentTypeError(f'unknown error code "{written}"{hint}') from None
 
 
 def _errors(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""How a command of `sigctl` is described: its place in the help, its examples, the options that all have."""
+"""Description of a `sigctl` command: its place in the help, its examples, the options common to all."""
 
 import argparse
 import os
@@ -13,10 +13,10 @@ DEFAULT_CONFIG = "/etc/sigd/sigd.toml"
 DEFAULT_SOCKET = "/run/sigd/admin.sock"
 
 SOCKET_VARIABLE = "SIGD_ADMIN"
-"""Of the environment: another admin socket than the default."""
+"""Environment variable with the path of another admin socket."""
 
 EXIT_REFUSED = 1
-"""Something is not as it should be, or what was asked for was refused."""
+"""Exit status: a finding, or a refused request."""
 
 EXIT_NO_DAEMON = 3
 
@@ -25,21 +25,20 @@ EXIT_TIMED_OUT = 4
 EXIT_STATUS = """\
 exit status:
   0  done
-  1  something was found that an operator may want to change, or the daemon
-     refuses; or anything else
-  2  the options or the configuration are at fault
+  1  findings, a refusal by the daemon, or any other failure
+  2  invalid options or configuration
   3  no daemon answers
-  4  it took too long
+  4  timeout
 """
 
 
 class EndedError(Exception):
-    """Why sigctl does not do what it was asked to, in lines for people.
+    """The reason why sigctl failed, in lines for people.
 
     Attributes:
-        status: what it exits with.
-        lines: what it says; safe for terminals once they have gone through `complain`.
-        frame: what the daemon has answered, where it was that which refused.
+        status: its exit status.
+        lines: its error message; `complain` makes them safe for terminals.
+        frame: the daemon's refusal, if there was one.
     """
 
     def __init__(self, status: int, *lines: str, frame: bytes = b"") -> None:
@@ -50,7 +49,7 @@ class EndedError(Exception):
 
 
 class Commands:
-    """The commands, as they are described one after the other."""
+    """The parsers of all commands, built as each is described."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -66,16 +65,16 @@ class Commands:
         writes: bool | None = False,
         asks: bool = True,
     ) -> argparse.ArgumentParser:
-        """Describe one, with `--json`, and return its parser for what else it takes.
+        """Describe a command with `--json`, and return its parser so that further arguments can be added.
 
         Args:
-            name: what is typed.
-            run: does it, and returns the exit status.
+            name: the word typed.
+            run: function that runs it and returns the exit status.
             summary: a few words for the list of commands.
-            text: what it does, for its own help and the manual; lines of at most 80 columns.
-            examples: lines of at most 80 columns, each with two spaces before.
-            writes: whether it changes anything in the daemon; None: it has nothing to do with one.
-            asks: whether it asks on the admin socket, and so takes `--socket`.
+            text: description for its own help and the manual; lines of at most 80 columns.
+            examples: lines of at most 80 columns, each indented by two spaces.
+            writes: whether it changes anything in the daemon; None: it does not involve a daemon.
+            asks: whether it uses the admin socket, and so takes `--socket`.
         """
         tag = {True: " (rw)", False: " (ro)", None: ""}[writes]
         described = self._parsers.add_parser(
@@ -87,7 +86,7 @@ class Commands:
             allow_abbrev=False,
         )
         described.set_defaults(run=run)
-        described.add_argument("--json", action="store_true", help="print JSON, with the number of its schema")
+        described.add_argument("--json", action="store_true", help="print JSON, including its schema number")
         if asks:
             described.add_argument(
                 "--socket",
@@ -99,11 +98,11 @@ class Commands:
 
 
 def new_parser() -> argparse.ArgumentParser:
-    """What takes the arguments, without any command yet."""
+    """Build the argument parser, without any command yet."""
     return Parser(
         prog=PROGRAM,
-        description="Helps the people who run sigd, the WebRTC signaling daemon.",
-        epilog="(ro) only looks, (rw) changes something in the running daemon.\n\n" + EXIT_STATUS,
+        description="Inspects and controls sigd, the WebRTC signaling daemon.",
+        epilog="(ro) reads only, (rw) changes the running daemon.\n\n" + EXIT_STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,  # so that no later option changes what an old script means
     )

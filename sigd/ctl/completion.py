@@ -1,4 +1,4 @@
-"""`sigctl completion`, and what the scripts that it prints ask: which words fit here, IDs of peers included."""
+"""`sigctl completion` and the requests of its scripts: words that fit here, including peer IDs."""
 
 import argparse
 import itertools
@@ -10,8 +10,8 @@ from sigd.ctl.commands import PROGRAM, Commands, EndedError
 from sigd.terminal import put_out
 
 TEXT = """\
-Prints a script that has a shell complete commands, options, error codes, and
-the IDs of the peers that are registered at the moment.
+Prints a completion script for a shell. It completes commands, options, error
+codes, and the IDs of currently registered peers.
 """
 
 EXAMPLES = """\
@@ -21,7 +21,7 @@ EXAMPLES = """\
   sigctl completion fish > ~/.config/fish/completions/sigctl.fish
 """
 
-# What comes from sigctl is never evaluated by the shell.
+# The shell never evaluates any output of sigctl.
 SCRIPTS: Final = {
     "bash": """\
 # bash completion for sigctl: made by `sigctl completion bash`
@@ -52,21 +52,21 @@ complete -c sigctl -l config -l secret-file -l socket -rF
 }
 
 _MOST: Final = 500
-"""Words: more than that nobody reads, and shells ask before they show half as many."""
+"""Maximum number of words: nobody reads more, and shells ask before they show half as many."""
 
 _PATIENCE: Final = 1.0
-"""Seconds that a person waits for after a TAB, at most."""
+"""Maximum seconds that a TAB may take."""
 
-# The wire's peer IDs: nothing else goes to a shell.
+# Peer IDs as on the wire; nothing else goes to a shell.
 _PEER: Final = re.compile(r"[A-Za-z0-9_.~-]{1,64}")
 
 
 def describe(commands: Commands) -> None:
-    """Describe it."""
+    """Add the command of this module."""
     completion = commands.add(
         "completion",
         _completion,
-        summary="a script that has a shell complete",
+        summary="print a shell completion script",
         text=TEXT,
         examples=EXAMPLES,
         writes=None,
@@ -85,11 +85,11 @@ def _completion(options: argparse.Namespace) -> int:
 
 
 def complete(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
-    """Print the words that fit in the place of the last one, a line each; the exit status.
+    """Print the words that fit in place of the last one, one per line; return the exit status.
 
     Args:
-        parser: all commands.
-        words: of the command line behind `sigctl`, as far as the one that is being typed, which may be empty.
+        parser: the parser of all commands.
+        words: the command line after `sigctl`, up to the word being typed, which may be empty.
     """
     *before, last = words or [""]
     fitting = sorted({word for word in _candidates(parser, before, last) if word.startswith(last)})
@@ -113,7 +113,7 @@ def _candidates(parser: argparse.ArgumentParser, before: Sequence[str], last: st
     yield from _values_of(awaited, before, last)
 
 
-# What argparse knows of a parser it tells by members that are private in name alone: nothing else has them.
+# These members of argparse are private by name only; there is no public way to list the actions.
 def _actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     actions: list[argparse.Action] = vars(parser)["_actions"]
     return actions
@@ -132,7 +132,7 @@ def _options_of(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def _awaited(command: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Action | None:
-    """The argument whose value comes next: that of the option just named, or the next place."""
+    """Return the argument whose value comes next: that of the preceding option, or the next positional one."""
     options = {option: action for action in _actions_of(command) for option in action.option_strings}
     places = [action for action in _actions_of(command) if not action.option_strings]
     wanting: argparse.Action | None = None
@@ -160,7 +160,7 @@ def _values_of(awaited: argparse.Action, before: Sequence[str], last: str) -> It
 
 
 def _peers(before: Sequence[str], last: str) -> list[str]:
-    """Peers that are registered and begin like this; none where nobody answers."""
+    """Return registered peers whose IDs begin like this; none if no daemon answers."""
     import os
 
     from sigd.admin.messages import AskPeers, PeersReply

@@ -1,4 +1,4 @@
-"""`sigctl status`, `peers`, `show`, `closed` and `metrics`: what a running daemon says of itself and of its peers."""
+"""`sigctl status`, `peers`, `show`, `closed` and `metrics`: reports of a running daemon and its peers."""
 
 import argparse
 import math
@@ -15,37 +15,39 @@ if TYPE_CHECKING:
     from sigd.admin.messages import ClosedRow, ListenerEntry, PeerRow, ShowReply, Spread, StatusReply
 
 STATUS_TEXT = """\
-How the daemon is, on one screen: where it listens, its links, what it has
-relayed, refused and closed, and at the end what an operator may want to
-change. Its exit status fits a health check: 0 well, 1 with findings.
+Shows the state of the daemon on one screen: listeners, links, counters of
+relayed, refused and closed, and findings for the operator. The exit status
+fits a health check: 0 without findings, 1 with findings.
 """
 
 PEERS_TEXT = """\
-Who is registered, one line a peer: what carries its link, its address, for how
-long, since when nothing was heard of it, messages received from it and
-delivered to it, what waits in its outbox, its last round trip, and how often
-it was told an error. GLOB is an ID in which * stands for anything.
+Lists registered peers, one per line: transport, address, age of the link, time
+since its last sign of life, messages received from it and delivered to it,
+bytes waiting in its outbox, last round trip, and errors sent to it. In GLOB, *
+matches any characters of an ID.
 """
 
 PEERS_EXAMPLES = """\
   sigctl peers 'cam*'
-  sigctl peers --sort outbox --limit 10    those that read slowest
+  sigctl peers --sort outbox --limit 10    the slowest readers
   sigctl peers --sort idle --json
 """
 
 SHOW_TEXT = """\
-All that is known of one peer: its link, what it may do and by which
-credential (never the credential itself), and with whom it has talked of late.
+Shows all about one peer: its link, its permissions and the credential that
+grants them (never the secret itself), and its recent partners.
 """
 
 SILENCE_SECONDS: Final = 5.0
-"""Silence before an end that is shown: a client that goes has mostly just said something, a proxy's time-out not."""
+"""Seconds of silence before an end that are worth showing: a leaving client has just spoken, a proxy's timeout has
+not.
+"""
 
 CLOSED_TEXT = """\
-The last 1 000 links that have ended, the last one first, each with the reason:
-the code of the error that ended it (`sigctl errors` explains them), or a word
-for another end. Clients that were not let in are among them, with the ID that
-they claimed, the entry of [auth] that was nearest, and what was wrong.
+Lists the last 1 000 ended links, newest first, each with its reason: an error
+code (`sigctl errors` explains them) or a word for another end. It includes
+refused clients, with the claimed ID, the closest entry of [auth], and the
+reason of the refusal.
 """
 
 CLOSED_EXAMPLES = """\
@@ -54,11 +56,11 @@ CLOSED_EXAMPLES = """\
 """
 
 METRICS_TEXT = """\
-All figures in the text format of Prometheus, as [metrics] serves them.
+Prints all metrics in the text format of Prometheus, as [metrics] serves them.
 """
 
 LIMIT = 1_000_000
-"""More rows than any daemon lists."""
+"""Maximum number of rows: more than any daemon lists."""
 
 SORTS: Final[dict[str, Callable[["PeerRow"], Any]]] = {
     "id": lambda peer: peer.id,
@@ -69,42 +71,42 @@ SORTS: Final[dict[str, Callable[["PeerRow"], Any]]] = {
     "idle": lambda peer: -peer.idle,
     "errors": lambda peer: -peer.errors,
 }
-"""What a list of peers can be sorted by: IDs from A, figures from the largest."""
+"""Sort keys of a list of peers: IDs in ascending order, figures in descending order."""
 
 
 def describe(commands: Commands) -> None:
-    """Describe them."""
+    """Add the commands of this module."""
     commands.add(
-        "status", _status, summary="how the daemon is, with findings", text=STATUS_TEXT, examples="  sigctl status\n"
+        "status", _status, summary="state of the daemon, with findings", text=STATUS_TEXT, examples="  sigctl status\n"
     )
-    peers = commands.add("peers", _peers, summary="who is registered", text=PEERS_TEXT, examples=PEERS_EXAMPLES)
-    peers.add_argument("glob", metavar="GLOB", nargs="?", default="*", help="only these; without it, all")
-    peers.add_argument("--sort", choices=list(SORTS), default="id", help="by what (id); figures: the largest first")
+    peers = commands.add("peers", _peers, summary="list registered peers", text=PEERS_TEXT, examples=PEERS_EXAMPLES)
+    peers.add_argument("glob", metavar="GLOB", nargs="?", default="*", help="IDs to list (default: all)")
+    peers.add_argument("--sort", choices=list(SORTS), default="id", help="sort key (id); figures: largest first")
     peers.add_argument("--reverse", action="store_true", help="the other way round")
     _add_limit(peers)
     show = commands.add("show", _show, summary="all about one peer", text=SHOW_TEXT, examples="  sigctl show cam1\n")
     show.add_argument("peer", metavar="PEER", help="its ID")
     closed = commands.add(
-        "closed", _closed, summary="the last links that ended, and why", text=CLOSED_TEXT, examples=CLOSED_EXAMPLES
+        "closed", _closed, summary="list ended links with reasons", text=CLOSED_TEXT, examples=CLOSED_EXAMPLES
     )
-    closed.add_argument("glob", metavar="GLOB", nargs="?", default="*", help="only of these peers; without it, all")
+    closed.add_argument("glob", metavar="GLOB", nargs="?", default="*", help="IDs to list (default: all)")
     _add_limit(closed)
     commands.add(
         "metrics",
         _metrics,
-        summary="figures for Prometheus",
+        summary="print metrics for Prometheus",
         text=METRICS_TEXT,
         examples="  sigctl metrics | grep _total\n",
     )
 
 
 def _add_limit(described: argparse.ArgumentParser) -> None:
-    described.add_argument("--limit", metavar="N", type=_limit, help="at most so many lines")
+    described.add_argument("--limit", metavar="N", type=_limit, help="maximum number of lines")
 
 
 def _limit(written: str) -> int:
     if not (written.isascii() and written.isdecimal() and len(written) <= len(str(LIMIT))):
-        raise argparse.ArgumentTypeError(f'"{written}" is no number of lines')
+        raise argparse.ArgumentTypeError(f'"{written}" is not a number of lines')
     return int(written)
 
 
@@ -122,7 +124,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def status_lines(status: "StatusReply") -> list[str]:
-    """The screen of `sigctl status`."""
+    """Return the screen of `sigctl status`."""
     lines = [coloured(head_line(status), "head")]
     for name, text in _status_rows(status):
         lines += row(name, text)
@@ -133,7 +135,7 @@ def status_lines(status: "StatusReply") -> list[str]:
 
 
 def head_line(status: "StatusReply") -> str:
-    """The daemon in one line, safe to print."""
+    """Return a summary of the daemon in one line, safe to print."""
     state = "" if status.state == "running" else f" {status.state.upper()}"
     return escaped(f"sigd {status.version}{state}  pid {status.pid}  up {span(status.uptime)}")
 
@@ -175,7 +177,7 @@ def _listener(listener: "ListenerEntry", now: float) -> str:
 
 
 def links_text(status: "StatusReply") -> str:
-    """How many links there are, by what carries them."""
+    """Return the number of links, by transport."""
     carried = {name: number for name, number in status.links.items() if name != "lines"}
     text = f"{count(sum(carried.values()))} of {count(status.max_connections)}"
     if kinds := counts(carried):
@@ -212,7 +214,7 @@ def _peers(options: argparse.Namespace) -> int:
 
 
 def sorted_peers(peers: list["PeerRow"], by: str, *, reverse: bool) -> list[int]:
-    """Places of the peers in the list, as they are to be shown: what is alike goes by ID."""
+    """Return the indices of the peers in display order; ties are sorted by ID."""
     key = SORTS[by]
     order = sorted(range(len(peers)), key=lambda number: peers[number].id)
     order.sort(key=lambda number: key(peers[number]), reverse=reverse)
@@ -290,13 +292,13 @@ def _show_rows(reply: "ShowReply") -> Iterator[tuple[str, str]]:
         f"{count(peer.received)} received, {count(peer.delivered)} delivered, {plural(peer.errors, 'error')}",
     )
     yield "outbox", size(peer.outbox_bytes)
-    states = {"held by its rates": reply.held, "does not read": reply.stuck, "its ID is claimed": reply.challenged}
+    states = {"rate-limited": reply.held, "does not read": reply.stuck, "its ID is claimed": reply.challenged}
     yield "now", ", ".join(name for name, holds in states.items() if holds)
     yield "maxFrame", size(reply.max_frame)
     yield "keepalive", span(reply.keepalive) if reply.keepalive else "none"
     yield "may be", ", ".join(reply.register)
     yield "may talk", "to all" if reply.talk is None else f"to {', '.join(reply.talk) or 'nobody'}"
-    yield "discover", "" if reply.discover else "may not ask who else is here"
+    yield "discover", "" if reply.discover else "not allowed"
     if reply.credential is not None:
         until = "" if reply.expires is None else f", until {moment(reply.expires)}"
         yield "credential", f"{reply.credential}{until}"

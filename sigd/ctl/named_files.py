@@ -1,4 +1,4 @@
-"""What `sigctl check` finds of the files that a configuration names: who reads them, and until when they are good."""
+"""Findings of `sigctl check` on files named by a configuration: permissions and expiry."""
 
 import contextlib
 import grp
@@ -15,20 +15,22 @@ from sigd.ctl.quantities import DAY, day, plural
 from sigd.rules.secret_files import locate, read_public
 
 SOON: Final = 21 * DAY
-"""Seconds: certificates of 90 days are renewed 30 days before their end, so that this one was not."""
+"""Seconds before its end at which a certificate is reported: ACME clients renew 30 days ahead, so renewal has
+failed.
+"""
 
 _BEGIN: Final = "-----BEGIN CERTIFICATE-----"
 
 
 class Reader(NamedTuple):
-    """Whom the daemon runs as."""
+    """The user and groups of the daemon."""
 
     uid: int
     gids: frozenset[int]
 
 
 def reader_of(pid: int | None, group: str) -> Reader | None:
-    """Whom the daemon runs as: one that runs, or the service; None: nobody knows."""
+    """Return the identity of the running daemon or of the service; None if unknown."""
     if pid is not None:
         try:
             with open(f"/proc/{pid}/status") as file:
@@ -38,19 +40,19 @@ def reader_of(pid: int | None, group: str) -> Reader | None:
         except (OSError, KeyError, ValueError, IndexError):
             return None
     try:
-        # DynamicUser: a number that nobody else has, and SupplementaryGroups of the unit.
+        # DynamicUser: a uid of its own, plus the unit's SupplementaryGroups.
         return Reader(-1, frozenset([grp.getgrnam(group).gr_gid]))
     except KeyError:
         return None
 
 
 def permission_findings(config: Config, path: str | None, reader: Reader | None) -> Iterator[Finding]:
-    """Whether the daemon may read what it has to, and nobody may change it who should not.
+    """Check that the daemon can read its files, and that no other user can change them.
 
     Args:
-        config: what is to hold.
-        path: of the configuration.
-        reader: whom the daemon runs as, if that is known.
+        config: the configuration.
+        path: its path.
+        reader: the daemon's identity, if known.
     """
     files = [locate(name) for name in names(config) if _is_here(name)]
     if path is not None:
@@ -59,7 +61,7 @@ def permission_findings(config: Config, path: str | None, reader: Reader | None)
     for place in dict.fromkeys([*files, *map(os.path.dirname, files)]):
         with contextlib.suppress(OSError):
             mode = os.stat(place).st_mode
-            # In a sticky folder, as for temporary files, only the owner of a file replaces it.
+            # In a sticky folder such as /tmp, only the owner of a file can replace it.
             if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
                 text = f"anybody may change {place} (mode {stat.S_IMODE(mode):04o})"
                 advice = f"chmod o-w {shlex.quote(place)}"
@@ -72,7 +74,7 @@ def permission_findings(config: Config, path: str | None, reader: Reader | None)
 
 
 def names(config: Config) -> Iterator[str]:
-    """Yield what names a file: secrets, keys, certificates."""
+    """Yield the names of all files: secrets, keys, certificates."""
     for listener in config.listen:
         yield from filter(None, [listener.certificate, listener.key, listener.client_ca])
     yield from (entry.secret_file for entry in config.auth.token)
@@ -83,7 +85,7 @@ def names(config: Config) -> Iterator[str]:
 
 
 def _is_here(name: str) -> bool:
-    """Whether a name is one of a file, not that of a credential which systemd gives to the daemon alone."""
+    """Return whether a name is a file's, and not that of a credential that systemd passes to the daemon alone."""
     return name.startswith("/") or "CREDENTIALS_DIRECTORY" in os.environ
 
 
@@ -98,7 +100,7 @@ def may_read(file: str, reader: Reader) -> bool:
 
 
 def _allows(place: str, reader: Reader, bit: int) -> bool:
-    """Whether a mode allows it: the bit as it stands for the owner, shifted for groups and others."""
+    """Return whether the file's mode grants a permission bit, given as for the owner."""
     try:
         status = os.stat(place)
     except OSError:
@@ -113,10 +115,10 @@ def _allows(place: str, reader: Reader, bit: int) -> bool:
 
 
 def certificate_findings(config: Config, now: float) -> Iterator[Finding]:
-    """Certificates that have ended, or will soon, those of the chain included.
+    """Find certificates that have expired or will soon, including those of the chain.
 
     Args:
-        config: what is to hold.
+        config: the configuration.
         now: Unix time.
     """
     files: dict[str, str] = {}
@@ -124,7 +126,7 @@ def certificate_findings(config: Config, now: float) -> Iterator[Finding]:
         if listener.certificate is not None and _is_here(listener.certificate):
             files.setdefault(listener.certificate, listener.url)
     for file, url in files.items():
-        with contextlib.suppress(StartError):  # a fault of the configuration, and found as that
+        with contextlib.suppress(StartError):  # a fault of the configuration, reported there
             for number, end in enumerate(ends_of(read_public(file))):
                 which = "the certificate" if number == 0 else f"certificate {number + 1} of the chain"
                 yield from _end_findings(f"{which} of {url} ({locate(file)})", end, now)
@@ -141,7 +143,7 @@ def _end_findings(what: str, end: float, now: float) -> Iterator[Finding]:
 
 
 def ends_of(pem: bytes) -> Sequence[float]:
-    """When each certificate of a file expires, Unix time; none for what is no certificate."""
+    """Return the expiry of each certificate in a file, in Unix time; empty if there is none."""
     from sigd.rules.certificates import not_after
 
     ends: list[float] = []

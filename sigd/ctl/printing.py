@@ -1,4 +1,4 @@
-"""What commands print: JSON, tables, rows with a name before them; colours where somebody looks."""
+"""Output of commands: JSON, tables, labelled rows, and colours on a terminal."""
 
 import json
 import os
@@ -20,54 +20,54 @@ _COLOURS = {"fail": "31", "warn": "33", "ok": "32", "head": "1"}
 _BETWEEN_DIGITS = re.compile(r"(?<=\d) (?=\d{3}\b)")
 
 _LABEL = 12
-"""Columns of a row's name: `limits hit` and two spaces."""
+"""Columns of a row's label: `limits hit` and two spaces."""
 
 
 def put(lines: Iterable[str]) -> int:
-    """Print lines that are safe to print; the exit status."""
+    """Print lines that are already safe to print; return the exit status."""
     return put_out(PROGRAM, "".join(f"{line}\n" for line in lines))
 
 
 def put_json(document: Mapping[str, object]) -> int:
-    """Print an object, with its schema first, in printable ASCII; the exit status."""
+    """Print an object, with its schema first, in printable ASCII; return the exit status."""
     return put_out(PROGRAM, dumped({"schema": SCHEMA, **document}) + "\n")
 
 
 def put_answer(frame: bytes, **instead: object) -> int:
-    """Print what the daemon has answered, as it came but for what is said instead; the exit status."""
+    """Print the daemon's answer as received, with the given members replaced; return the exit status."""
     return put_out(PROGRAM, dumped({**json.loads(frame), **instead}) + "\n")
 
 
 def dumped(document: object, *, pretty: bool = True) -> str:
-    """A value as JSON in printable ASCII: whatever is in it, it steers no terminal."""
+    """Return a value as JSON in printable ASCII, which cannot steer a terminal."""
     text = json.dumps(document, indent=2) if pretty else json.dumps(document, separators=(",", ":"))
     return text.replace("\x7f", "\\u007f")
 
 
 def is_colourful() -> bool:
-    """Whether standard output is a terminal whose owner wants colours (https://no-color.org)."""
+    """Return whether standard output is a terminal and colours are wanted (https://no-color.org)."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return bool(sys.stdout) and sys.stdout.isatty()
 
 
 def coloured(text: str, kind: str) -> str:
-    """A text that is `fail`, `warn`, `ok` or a `head`, in its colour where there are colours."""
+    """Return a text of kind `fail`, `warn`, `ok` or `head` in its colour, if colours are on."""
     return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if kind in _COLOURS and is_colourful() else text
 
 
 def width() -> int:
-    """Columns of the terminal; 80 where there is none."""
+    """Return the columns of the terminal; 80 without one."""
     return shutil.get_terminal_size().columns
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> list[str]:
-    """Rows under their heads, each column as wide as what is in it.
+    """Format rows under their heads, each column as wide as its content.
 
     Args:
-        heads: of the columns.
-        rows: texts from anywhere.
-        right: letters of the heads, joined by a space, whose columns end on the right: figures.
+        heads: the heads of the columns.
+        rows: texts from any source.
+        right: heads of right-aligned columns (figures), joined by a space.
     """
     safe = [heads, *([escaped(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*safe, strict=True)]
@@ -83,7 +83,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") 
 
 
 def row(label: str, text: str) -> list[str]:
-    """A text from anywhere behind its name, in as many lines as it needs, each below the other; none for no text."""
+    """Format a text from any source behind its label, wrapped; no lines for an empty text."""
     if not text:
         return []
     lines = textwrap.wrap(
@@ -99,7 +99,7 @@ def row(label: str, text: str) -> list[str]:
 
 
 def finding(severity: str, text: str, advice: str) -> list[str]:
-    """Something to change, in a few lines."""
+    """Format a finding and its advice."""
     mark = {"fail": "FAIL", "warn": "warn"}.get(severity, escaped(severity))
     wide = max(width(), 40)
     said = textwrap.wrap(escaped(text), wide - 6, break_on_hyphens=False, break_long_words=False) or [""]
@@ -112,7 +112,7 @@ def finding(severity: str, text: str, advice: str) -> list[str]:
 
 
 def counts(figures: Mapping[str, int]) -> str:
-    """What was counted, the most frequent first: `peer-unavailable 31, rate-limited 4`."""
+    """Format counters, the highest first: `peer-unavailable 31, rate-limited 4`."""
     from sigd.ctl.quantities import count
 
     ordered = sorted(figures.items(), key=lambda item: (-item[1], item[0]))

@@ -1,4 +1,4 @@
-"""Times, sizes and counts as people write and read them: 1h30m, 8.2 MiB, 8 204."""
+"""Times, sizes and counts in the notation of people: 1h30m, 8.2 MiB, 8 204."""
 
 import argparse
 import math
@@ -9,20 +9,20 @@ DAY = 86_400
 
 _WRITTEN = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
 _UNITS = (("d", DAY), ("h", 3_600), ("m", 60), ("s", 1))
-# More digits than any time has would only keep `int` busy.
+# More digits than any time has would only cost `int` time.
 _MOST_CHARACTERS = 32
 
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 
 _LATEST = 253_402_300_799.0
-"""The last second of the year 9999: what a clock says beyond it is no time that can be written."""
+"""The last second of the year 9999, the latest that can be formatted."""
 
 
 def parse_seconds(written: str, longest: int) -> int:
-    """Return how many seconds 90s, 15m, 1h30m or 7d are.
+    """Parse a duration such as 90s, 15m, 1h30m or 7d; return seconds.
 
     Raises:
-        argparse.ArgumentTypeError: it is no time, or not between one second and the longest, whole days.
+        argparse.ArgumentTypeError: it is no duration, or not between one second and the longest, whole days.
     """
     match = _WRITTEN.fullmatch(written) if written and len(written) <= _MOST_CHARACTERS else None
     if not match:
@@ -34,7 +34,7 @@ def parse_seconds(written: str, longest: int) -> int:
 
 
 def span(seconds: float) -> str:
-    """A time in its two largest units: 6d 4h, 1m 5s, 0s."""
+    """Format a duration in its two largest units: 6d 4h, 1m 5s, 0s."""
     left = max(0, int(seconds))
     parts: list[str] = []
     for letter, unit in _UNITS:
@@ -47,12 +47,12 @@ def span(seconds: float) -> str:
 
 
 def brief(seconds: float) -> str:
-    """A time in its largest unit, for tables: 6d, 22m, 3s."""
+    """Format a duration in its largest unit, for tables: 6d, 22m, 3s."""
     return span(seconds).partition(" ")[0]
 
 
 def milliseconds(seconds: float) -> str:
-    """A short time: 0.11 ms, 18 ms, 1.2 s."""
+    """Format a short duration: 0.11 ms, 18 ms, 1.2 s."""
     ms = seconds * 1000
     if ms >= 1000:
         return f"{seconds:.1f} s"
@@ -60,7 +60,7 @@ def milliseconds(seconds: float) -> str:
 
 
 def size(number: float) -> str:
-    """Bytes: 512 B, 8.2 MiB."""
+    """Format bytes: 512 B, 8.2 MiB."""
     if abs(number) < 1024:
         return f"{number:.0f} B"
     power = min(int(math.log(abs(number), 1024)), len(_BINARY) - 1)
@@ -68,37 +68,37 @@ def size(number: float) -> str:
 
 
 def count(number: int) -> str:
-    """A whole number, its digits in threes: 8 204."""
+    """Format a whole number, its digits in groups of three: 8 204."""
     return f"{number:,}".replace(",", " ")
 
 
 def rate(per_second: float) -> str:
-    """So many in a second: 0.5, 12, 1 204."""
+    """Format a rate per second: 0.5, 12, 1 204."""
     return f"{per_second:.1f}" if per_second < 100 else count(round(per_second))
 
 
 def moment(at: float) -> str:
-    """Unix time as a date and a time of day, of this machine's zone."""
+    """Format Unix time as date and time of day in the local time zone."""
     if not 0 <= at <= _LATEST:
         return "?"
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def day(at: float) -> str:
-    """Unix time as a date."""
+    """Format Unix time as a date."""
     return moment(at).partition(" ")[0]
 
 
 def plural(number: int, noun: str) -> str:
-    """So many of them: 1 fault, 2 faults."""
+    """Format a number with its noun: 1 fault, 2 faults."""
     return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
 
 
 def seconds_within(written: str, longest: float) -> float:
-    """Return how many seconds a plain number is, for argparse.
+    """Parse a number of seconds, for argparse.
 
     Raises:
-        ArgumentTypeError: it is none, or not above 0, or longer than that.
+        ArgumentTypeError: it is no number, not above 0, or beyond the longest.
     """
     try:
         seconds = float(written)

@@ -1,4 +1,4 @@
-"""`sigctl setup`: from an installed sigd to one that serves, or from a changed `[[listen]]` to sockets that fit it."""
+"""`sigctl setup`: turns an installed sigd into a serving one, or fits the sockets to a changed `[[listen]]`."""
 
 import argparse
 import contextlib
@@ -24,16 +24,15 @@ TEXT = """\
 Sets up the service, as root. With --tls it writes /etc/sigd/sigd.toml: a
 tls:// listener on all addresses, and a secret for `sigctl token`. The
 certificate is that of --certificate, or certbot's for NAME
-(/etc/letsencrypt/live/NAME). Otherwise it makes one, which clients must be
-given. A copy lies in /etc/sigd, where the service may read it; certbot gets a
-hook that renews the copy. An edited configuration is kept, unless --force is
-given.
+(/etc/letsencrypt/live/NAME). Otherwise it makes a self-signed one, which
+clients must be given. A copy lies in /etc/sigd, readable to the service; a
+certbot hook keeps the copy up to date. An edited configuration is kept, unless
+--force is given.
 
-In any case it sets the addresses of sigd.socket to those of [[listen]], lets
-the service read its files, and restarts both units if needed; with --tls it
-tries the listener. Run it after each change of [[listen]]; without a change it
-does nothing. It prints each step and how to undo it; with --dry-run it only
-prints.
+It also sets the addresses of sigd.socket to those of [[listen]], lets the
+service read its files, and restarts both units if needed; with --tls it tests
+the listener. Run it after each change of [[listen]]; without a change it does
+nothing. It prints each step and how to undo it; with --dry-run it only prints.
 """
 
 EXAMPLES = """\
@@ -59,17 +58,17 @@ CERTBOT: Final = "/etc/letsencrypt/live"
 HOOK: Final = "/etc/letsencrypt/renewal-hooks/deploy/sigd"
 
 BEFORE: Final = ".before-setup"
-"""Behind the name of a configuration: what it was before; .2 and so on where somebody's edits lie there already."""
+"""Suffix of the previous configuration's copy; .2 and so on if an edited copy is already there."""
 
 SYSTEMCTL_SECONDS: Final = 90.0
-"""A stop takes `drain_ms` and some seconds, at most what systemd waits for it."""
+"""Timeout for systemctl: a stop takes `drain_ms` and some seconds, at most systemd's own timeout."""
 
 TRY_SECONDS: Final = 10.0
-"""For a handshake with the listener, and its answer to a ping."""
+"""Timeout for a handshake with the listener, including the answer to a ping."""
 
 
 def describe(commands: Commands) -> None:
-    """Describe it."""
+    """Add the command of this module."""
     setup = commands.add(
         "setup", _setup, summary="set up the service", text=TEXT, examples=EXAMPLES, writes=None, asks=False
     )
@@ -79,22 +78,22 @@ def describe(commands: Commands) -> None:
     setup.add_argument("--port", metavar="PORT", type=_port, help="port to listen on (7337)")
     setup.add_argument("--udp", action="store_true", help="listen on udp:// as well, for devices")
     setup.add_argument("--force", action="store_true", help="overwrite an edited configuration")
-    setup.add_argument("--dry-run", action="store_true", help="print the steps, and do nothing")
-    setup.add_argument("--root", metavar="DIR", default="/", help="set up an image that is mounted there")
+    setup.add_argument("--dry-run", action="store_true", help="print the steps without doing them")
+    setup.add_argument("--root", metavar="DIR", default="/", help="set up the image mounted at this path")
 
 
 def _name(written: str) -> str:
     from sigd.config.listen import parse_host
 
-    # With the dot of the root no certificate names a host.
+    # No certificate names a host with the root's dot.
     name = written.removesuffix(".")
     try:
         host = parse_host(f"[{name}]" if name.count(":") > 1 else name, "")
     except ValueError:
         host = ""
     if host in {"", "0.0.0.0", "::"}:
-        hint = "it goes by its name alone, as in sigd.example.net, or by an address; --port is for the port"
-        raise argparse.ArgumentTypeError(f'"{written}" is no host name or address of a server: {hint}')
+        hint = "give a name such as sigd.example.net, or an address; use --port for the port"
+        raise argparse.ArgumentTypeError(f'"{written}" is not a host name or address: {hint}')
     return host
 
 
@@ -109,14 +108,14 @@ def _setup(options: argparse.Namespace) -> int:
 
     _check_options(options)
     if options.root == "/" and not options.dry_run and os.geteuid() != 0:
-        raise EndedError(EXIT_REFUSED, "needs root: sudo sigctl setup, or --dry-run to see what it would do")
+        raise EndedError(EXIT_REFUSED, "needs root: sudo sigctl setup, or --dry-run to preview")
     if not os.path.isdir(options.root):
         raise EndedError(EXIT_FAULT, f"{options.root}: no such directory")
     steps = _Setup(options, Folder(options.root))
     try:
         steps.take()
     except EndedError as ended:
-        # The steps done by then are printed, and how to undo them.
+        # Print the steps done so far, and how to undo them.
         put(map(escaped, [] if options.json else steps.did))
         undo = [f"to undo it: {steps.undo}"] if steps.undo and not options.dry_run else []
         raise EndedError(ended.status, *ended.lines, *undo) from None
@@ -136,13 +135,13 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 class _Setup:
-    """One run.
+    """One run of the command.
 
     Attributes:
-        did: what was done, or would be.
-        hints: what the operator may want to do next.
-        undo: how to have all as it was, once something has changed.
-        status: what it exits with.
+        did: the steps done, or that would be.
+        hints: next steps for the operator.
+        undo: how to undo the changes made so far.
+        status: its exit status.
     """
 
     def __init__(self, options: argparse.Namespace, folder: "Folder") -> None:
@@ -157,7 +156,7 @@ class _Setup:
         self._own_certificate: str | None = None
 
     def take(self) -> None:
-        """Do all of it, in an order in which nothing is half done: files first, then the units."""
+        """Do all steps, in an order that leaves nothing half done: files first, then the units."""
         from sigd.ctl import setup_files, units
 
         if setup_files.gid_of_group() is None and not self._dry and self._options.root == "/":
@@ -165,7 +164,7 @@ class _Setup:
         if self._options.tls is not None:
             self._write_all(self._files_of_tls())
         config = self._config()
-        if config is None:  # a dry run, before there is one
+        if config is None:  # a dry run, before there is a configuration
             return
         if self._options.tls is None:
             self._see_ports(config.listen)
@@ -177,7 +176,7 @@ class _Setup:
         self._have_read(config)
         found = units.units()
         if found is None or found.sockets is None:
-            self.hints.append(f"there is no sigd.socket of systemd here: run sigd --config {DEFAULT_CONFIG}")
+            self.hints.append(f"systemd has no sigd.socket here: run sigd --config {DEFAULT_CONFIG}")
             return
         self._activate(config, found)
         if not self._dry:
@@ -201,8 +200,8 @@ class _Setup:
             raise EndedError(
                 EXIT_REFUSED,
                 f"{DEFAULT_CONFIG} has been edited: nothing was changed",
-                "either change its [[listen]] yourself, then run: sudo sigctl setup",
-                f"or have it written anew, the old one being kept as {kept}: --force",
+                "either edit its [[listen]], then run: sudo sigctl setup",
+                f"or replace it with --force; the old one is kept as {kept}",
             )
         self._see_ports([Listener(url) for url in urls])
         yield from self._certificate(certificate, key)
@@ -215,10 +214,10 @@ class _Setup:
         yield File(DEFAULT_CONFIG, wanted)
 
     def _see_ports(self, listeners: "Iterable[Listener]") -> None:
-        """See that nobody else has a port that is to be opened, before the sockets that serve now are closed.
+        """Check that the ports to open are free, before the serving sockets are closed.
 
         Raises:
-            EndedError: somebody has one.
+            EndedError: another process holds a port.
         """
         from sigd.config import Config
         from sigd.ctl import surroundings, units
@@ -227,7 +226,7 @@ class _Setup:
         if found is None or found.sockets is None:
             return
         status = _status() if found.state == "active" else None
-        # A connection to a Unix socket would have systemd start the service.
+        # A connection to a Unix socket would make systemd start the service.
         ports = Config(listen=tuple(each for each in listeners if each.address.scheme != "unix"))
         taken = [
             f"{each.text}: {each.advice}: nothing was changed"
@@ -268,7 +267,7 @@ class _Setup:
             yield File(HOOK, hook.encode(), 0o755)
 
     def _unreadable(self, config: "Config") -> "Iterator[File]":
-        """Find the files of /etc/sigd that the service is to read, and may not."""
+        """Find files in /etc/sigd that the service needs and cannot read."""
         from sigd.ctl import named_files
         from sigd.ctl.setup_files import PRIVATE, File
 
@@ -305,7 +304,7 @@ class _Setup:
                 self._folder.write(file)
 
     def _config(self) -> "Config | None":
-        """Read the configuration as it will be.
+        """Return the configuration as it will be.
 
         Raises:
             EndedError: it has faults.
@@ -321,7 +320,7 @@ class _Setup:
             raise EndedError(EXIT_FAULT, *map(str, error.faults)) from None
 
     def _have_read(self, config: "Config") -> None:
-        """See that the service will start: all that the configuration names is there, and it may read it.
+        """Check that the service will start: every named file exists and is readable to it.
 
         Raises:
             EndedError: it would not start.
@@ -359,17 +358,17 @@ class _Setup:
         if not self._dry and found.sockets != wanted:
             raise EndedError(
                 EXIT_REFUSED,
-                f"another drop-in of {SOCKET} changes what it listens on: see `systemctl cat {SOCKET}`",
-                f"remove its ListenStream= and ListenDatagram=, as by `sudo systemctl revert {SOCKET}`; then again",
+                f"another drop-in of {SOCKET} changes its addresses: see `systemctl cat {SOCKET}`",
+                f"remove its ListenStream= and ListenDatagram=, e.g. by `sudo systemctl revert {SOCKET}`; then again",
             )
         self._systemctl("enable", "--quiet", SOCKET)
         status = _status() if found.state == "active" else None
-        # Without a daemon nobody knows whether the sockets are those of the unit as it is now.
+        # Without a daemon, it is unknown whether the open sockets are those of the current unit.
         has_others = status is None or handed_over(status) != wanted
         if SOCKET_DROP_IN in self._changed or found.socket_state != "active" or has_others:
             if status is not None and _links(status):
-                self._say("told", "tell", f"{plural(_links(status), 'link')} to reconnect, since {SOCKET} starts anew")
-            # The service first of all, and its control socket with it: whoever asked there would start it again.
+                self._say("told", "tell", f"{plural(_links(status), 'link')} to reconnect: {SOCKET} restarts")
+            # All three at once: a request on the control socket would start the service again.
             self._systemctl("stop", SOCKET, ADMIN_SOCKET, SERVICE)
             self._systemctl("start", SOCKET, ADMIN_SOCKET)
             self._systemctl("start", SERVICE)
@@ -378,7 +377,7 @@ class _Setup:
         elif self._changed:
             self._systemctl("reload", SERVICE)
         elif status is not None and status.configuration != digest(config):
-            self.hints.append(f"{DEFAULT_CONFIG} has changed since the daemon has read it: sudo sigctl reload")
+            self.hints.append(f"{DEFAULT_CONFIG} has changed since the daemon read it: sudo sigctl reload")
 
     def _systemctl(self, *arguments: str) -> None:
         if arguments[0] != "enable":
@@ -397,10 +396,10 @@ class _Setup:
             said = (getattr(fault, "stderr", None) or str(fault)).strip()
             raise EndedError(EXIT_REFUSED, f"{' '.join(command)}: {why or said}") from None
 
-    # -- what came of it
+    # -- result
 
     def _try(self, config: "Config") -> None:
-        """Connect to each TLS listener, as a client would."""
+        """Connect to each TLS listener as a client would."""
         import socket
         import ssl
 
@@ -428,13 +427,13 @@ class _Setup:
                     why = getattr(fault, "verify_message", None) or fault
                     self.hints.append(f"a client that connects to {listener.url} as {name} fails: {why}")
                 else:
-                    what = "it answers" if b"pong" in answer else "what answers there is not sigd"
+                    what = "it answers" if b"pong" in answer else "the server there is not sigd"
                     self.did.append(f"tried {listener.url} as {name}: {what}")
 
     def _tell(self, config: "Config") -> None:
         name, port = self._options.tls, self._options.port or 7337
         if not self._changed:
-            self.did.insert(0, "nothing to write: all is set up already")
+            self.did.insert(0, "nothing to do: already set up")
         if self.undo:
             self.hints.append(f"to undo it: {self.undo}")
         if name is None:
@@ -442,16 +441,16 @@ class _Setup:
         trust = ""
         if self._own_certificate is not None:
             trust = f"--ca {self._own_certificate} "
-            self.hints.append(f"clients have to be given {self._own_certificate}: no authority has signed it")
+            self.hints.append(f"give {self._own_certificate} to the clients: it is self-signed")
         self.hints += [
-            f"open TCP port {port} in the firewall, if there is one",
+            f"open TCP port {port} in any firewall",
             "a token for a client: sudo sigctl token --id cam1 --ttl 30d",
             f"to try it: sudo sigctl listen --secret-file {SECRET} {trust}tls://{name}:{port}",
         ]
 
 
 def _urls(port: int, *, udp: bool) -> list[str]:
-    """Return where a public server listens: on all addresses of IPv4, and of IPv6 where the kernel has that."""
+    """Return the URLs of a public server: all IPv4 addresses, and all IPv6 addresses if the kernel has IPv6."""
     import socket
 
     hosts = ["0.0.0.0"]
@@ -462,7 +461,7 @@ def _urls(port: int, *, udp: bool) -> list[str]:
 
 
 def _status() -> "StatusReply | None":
-    """Ask the daemon how it is; None where it does not say."""
+    """Return the daemon's status; None without an answer."""
     from sigd.admin.messages import AskStatus, StatusReply
     from sigd.ctl.ask import ask
 

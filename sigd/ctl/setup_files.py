@@ -1,4 +1,4 @@
-"""What `sigctl setup` writes: configuration, certificate, secret, drop-ins of units. Texts and files, no systemd."""
+"""Files that `sigctl setup` writes: configuration, certificate, secret, drop-ins of units. Uses no systemd."""
 
 import contextlib
 import grp
@@ -16,14 +16,14 @@ from sigd.config.listen import Listener, parse_listen
 from sigd.ctl.commands import EXIT_REFUSED, EndedError
 
 GROUP: Final = "sigd"
-"""Its members read secrets: the service is one (SupplementaryGroups=)."""
+"""The group that can read secrets; the service is a member (SupplementaryGroups=)."""
 
 READABLE: Final = 0o644
 
 PRIVATE: Final = 0o640
 
 SELF_MADE_DAYS: Final = 825
-"""Some clients refuse certificates that are valid for longer, from any authority."""
+"""Days that a self-signed certificate is valid; some clients refuse longer validity from any authority."""
 
 OPENSSL_SECONDS: Final = 30.0
 
@@ -84,10 +84,10 @@ class File(NamedTuple):
     """The intended state of a file.
 
     Attributes:
-        path: where.
+        path: its path.
         content: its content; None: it must not exist.
         mode: its permissions; with PRIVATE it belongs to the group.
-        keeps: another content is only replaced when the operator says so.
+        keeps: replace other content only with the operator's consent.
     """
 
     path: str
@@ -97,17 +97,17 @@ class File(NamedTuple):
 
 
 class Folder:
-    """The root of the files: `/`, or that of an image."""
+    """The root of all paths: `/`, or that of an image."""
 
     def __init__(self, root: str) -> None:
         self.root = root
 
     def at(self, path: str) -> str:
-        """Return where a path of the server is here."""
+        """Return the actual path of a server's path."""
         return os.path.join(self.root, path.lstrip("/"))
 
     def content(self, path: str) -> bytes | None:
-        """Return what is in a file; None where there is none."""
+        """Return the content of a file; None if it does not exist."""
         try:
             with open(self.at(path), "rb") as file:
                 return file.read()
@@ -117,7 +117,7 @@ class Folder:
             raise EndedError(EXIT_REFUSED, f"{path}: {fault.strerror}") from None
 
     def place_for(self, path: str, content: bytes | None) -> str:
-        """Return the path, or one like it, where a content can be kept without another that somebody has edited."""
+        """Return the path, or a variant of it, at which the content overwrites no edited file."""
         place, number = path, 1
         while not is_unedited(there := self.content(place)) and there != content:
             number += 1
@@ -125,7 +125,7 @@ class Folder:
         return place
 
     def is_as(self, file: File) -> bool:
-        """Return whether a file is as it is to be, its permissions included."""
+        """Return whether a file has its intended content and permissions."""
         if self.content(file.path) != file.content:
             return False
         if file.content is None:
@@ -135,7 +135,7 @@ class Folder:
         return status.st_mode & 0o7777 == file.mode and (file.mode != PRIVATE or gid is None or status.st_gid == gid)
 
     def write(self, file: File) -> None:
-        """Write or remove a file: whole or not at all."""
+        """Write or remove a file atomically."""
         path = self.at(file.path)
         try:
             if file.content is None:
@@ -155,7 +155,7 @@ class Folder:
 
 
 def gid_of_group() -> int | None:
-    """Return the number of the service's group; None where there is none yet."""
+    """Return the gid of the service's group; None if the group does not exist."""
     try:
         return grp.getgrnam(GROUP).gr_gid
     except KeyError:
@@ -163,12 +163,12 @@ def gid_of_group() -> int | None:
 
 
 def marked(text: str) -> bytes:
-    """Return a text with a last line that says that nobody has edited it."""
+    """Append the line that marks a file as unedited."""
     return f"{text}{_MARK}{hashlib.sha256(text.encode()).hexdigest()}\n".encode()
 
 
 def is_unedited(content: bytes | None) -> bool:
-    """Return whether a file is as `make install` or `sigctl setup` has written it; one that is missing is, too."""
+    """Return whether a file is as `make install` or `sigctl setup` has written it, or missing."""
     if content is None:
         return True
     found = re.fullmatch(rb"(.*)" + re.escape(_MARK.encode()) + rb"([0-9a-f]{64})\n", content, re.DOTALL)
@@ -176,7 +176,7 @@ def is_unedited(content: bytes | None) -> bool:
 
 
 def configuration(urls: Iterable[str], certificate: str, key: str, secret: str) -> bytes:
-    """Return a configuration: these listeners, and tokens made of a secret."""
+    """Return a configuration with these listeners and with tokens made from a secret."""
     text = CONFIG
     for url in urls:
         text += LISTENER.format(url=url)
@@ -186,16 +186,16 @@ def configuration(urls: Iterable[str], certificate: str, key: str, secret: str) 
 
 
 def keys_of(listeners: Iterable[Listener]) -> set[Key]:
-    """Return the addresses that sigd.socket is to have for these listeners."""
+    """Return the addresses that sigd.socket needs for these listeners."""
     keys = {key for each in listeners for key in addresses_of(each.address)}
-    return {key for key in keys if key[2] or key[3]}  # the system picks port 0, and knows no other
+    return {key for key in keys if key[2] or key[3]}  # the system assigns port 0, so a unit cannot name it
 
 
 def socket_drop_in(listeners: Collection[Listener]) -> bytes:
     """Return the drop-in of sigd.socket for these listeners.
 
     Raises:
-        EndedError: Unix sockets with different modes, which one unit cannot have.
+        EndedError: Unix sockets have different modes, and one unit cannot have both.
     """
     text = DROP_IN
     for datagrams, host, port, path in sorted(keys_of(listeners)):
@@ -210,22 +210,22 @@ def socket_drop_in(listeners: Collection[Listener]) -> bytes:
 
 
 def secret() -> bytes:
-    """Return a new secret, as `openssl rand -base64 32` makes one."""
+    """Generate a secret like that of `openssl rand -base64 32`."""
     import base64
 
     return base64.b64encode(secrets.token_bytes(32)) + b"\n"
 
 
 def check_pair(certificate: str, key: str) -> None:
-    """See that a server could use these files.
+    """Check that a server can use these files.
 
     Raises:
-        EndedError: it could not.
+        EndedError: it cannot.
     """
     import ssl
 
     try:
-        # An encrypted key would have its password asked for on the terminal.
+        # OpenSSL would ask on the terminal for the password of an encrypted key.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
     except (OSError, ValueError) as fault:
         why = getattr(fault, "reason", None) or getattr(fault, "strerror", None) or fault
@@ -234,10 +234,10 @@ def check_pair(certificate: str, key: str) -> None:
 
 
 def self_made(name: str) -> tuple[bytes, bytes]:
-    """Return a new certificate for a host name or address, and its key.
+    """Make a self-signed certificate for a host name or address; return it with its key.
 
     Raises:
-        EndedError: there is no openssl, or it fails.
+        EndedError: openssl is missing or fails.
     """
     import ipaddress
 

@@ -1,4 +1,4 @@
-"""What `sigctl check` looks at around the daemon: clock, descriptors, group, extras, admin socket, who has a port."""
+"""Checks of the daemon's environment: clock, descriptors, group, extras, admin socket, ports."""
 
 import contextlib
 import ctypes
@@ -17,20 +17,22 @@ from sigd.admin.messages import Finding
 from sigd.config import DATAGRAM_SCHEMES, Config, Listen
 
 RESERVED_DESCRIPTORS: Final = 64
-"""What the daemon keeps for itself: that of sigd.net.entrance, which a test compares; that module would load trio."""
+"""Descriptors that the daemon reserves: as in sigd.net.entrance, which a test compares; importing it would load
+trio.
+"""
 
 _TIME_ERROR: Final = 5
-"""What adjtimex(2) returns for a clock that nothing keeps right."""
+"""Result of adjtimex(2) for an unsynchronized clock."""
 
 _TIMEX_BYTES: Final = 512
-"""Room for its struct timex, of which there are 208."""
+"""Buffer size for struct timex, which has 208 bytes."""
 
 _SYNCHRONISED: Final = "/run/systemd/timesync/synchronized"
-"""Made by systemd-timesyncd, once it has set the clock; a container sees it where it has no say over the clock."""
+"""File made by systemd-timesyncd once it has set the clock; visible in containers, where adjtimex may not help."""
 
 _FIRST_YEAR: Final = 2025
 _LAST_YEAR: Final = 2100
-"""sigd is not older, and certificates end sooner."""
+"""The latest plausible year; certificates end sooner."""
 
 _SYSTEMCTL_SECONDS: Final = 5.0
 
@@ -38,7 +40,7 @@ _OTHERS: Final = 0o007
 
 
 def clock_findings(now: float) -> Iterator[Finding]:
-    """Whether the time is right: tokens and certificates are judged by it.
+    """Check the clock, on which tokens and certificates depend.
 
     Args:
         now: Unix time.
@@ -54,7 +56,7 @@ def clock_findings(now: float) -> Iterator[Finding]:
 
 
 def is_synchronised() -> bool | None:
-    """Whether something keeps the clock right; None: the kernel does not tell."""
+    """Return whether the clock is synchronized; None if the kernel does not tell."""
     if os.path.exists(_SYNCHRONISED):
         return True
     try:
@@ -65,11 +67,11 @@ def is_synchronised() -> bool | None:
 
 
 def descriptor_findings(config: Config, known: int | None) -> Iterator[Finding]:
-    """Whether there are descriptors for all connections that may be.
+    """Check that there are enough file descriptors for all connections.
 
     Args:
-        config: what is to hold.
-        known: how many the running daemon may have; None: none runs.
+        config: the configuration.
+        known: the limit of the running daemon; None: none runs.
     """
     most = known or _unit_descriptors() or resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     needed = config.limits.max_connections + RESERVED_DESCRIPTORS
@@ -81,7 +83,7 @@ def descriptor_findings(config: Config, known: int | None) -> Iterator[Finding]:
 
 
 def _unit_descriptors() -> int | None:
-    """How many descriptors systemd would give to the service; None: it does not know that."""
+    """Return the descriptor limit of the service's unit; None if systemd does not know the unit."""
     command = ["systemctl", "show", "sigd.service", "--property=LoadState,LimitNOFILE"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SYSTEMCTL_SECONDS, check=True)
@@ -93,7 +95,7 @@ def _unit_descriptors() -> int | None:
 
 
 def extra_findings(config: Config) -> Iterator[Finding]:
-    """Whether what the configuration needs is installed; that of JWT and DTLS is found where keys are read."""
+    """Check that all required extras are installed; those of JWT and DTLS show when keys are read."""
     if config.metrics.listen is None:
         return
     for module, name in (("prometheus_client", "prometheus-client"), ("h11", "h11")):
@@ -104,11 +106,11 @@ def extra_findings(config: Config) -> Iterator[Finding]:
 
 
 def admin_findings(config: Config, path: str) -> Iterator[Finding]:
-    """Whether those who may ask the daemon can, and nobody else.
+    """Check that operators can use the admin socket, and that others cannot.
 
     Args:
-        config: what is to hold.
-        path: of the admin socket.
+        config: the configuration.
+        path: path of the admin socket.
     """
     gid = None
     try:
@@ -120,7 +122,7 @@ def admin_findings(config: Config, path: str) -> Iterator[Finding]:
     try:
         status = os.stat(path)
     except OSError:
-        return  # nobody listens there, which is told elsewhere
+        return  # nothing listens there, which is reported elsewhere
     if not stat.S_ISSOCK(status.st_mode):
         text, advice = f"{path} is no socket", "remove it, and restart sigd-admin.socket or sigd"
         yield Finding(code="admin-socket", severity="fail", text=text, advice=advice)
@@ -135,11 +137,11 @@ def admin_findings(config: Config, path: str) -> Iterator[Finding]:
 
 
 def port_findings(config: Config, daemon: int | None = None) -> Iterator[Finding]:
-    """Find out whether the addresses can be had.
+    """Check that the addresses can be bound.
 
     Args:
-        config: what names them.
-        daemon: the process of a daemon that runs, which may have them.
+        config: the configuration with the listeners.
+        daemon: pid of the running daemon, which may hold them.
     """
     for listener in config.listen:
         address = listener.address
@@ -155,7 +157,7 @@ def _unix_findings(address: Listen) -> Iterator[Finding]:
         try:
             sock.connect(address.path)
         except OSError:
-            return  # nobody, or nobody whom we may ask
+            return  # no daemon, or no permission to ask it
     text = f"somebody listens on {address.path} already, and no sigd that can be asked runs"
     yield Finding(code="address-in-use", severity="fail", text=text, advice=f"see who: sudo fuser {address.path}")
 
@@ -167,7 +169,7 @@ def _address_findings(address: Listen, daemon: int | None) -> Iterator[Finding]:
             address.host or None, address.port, type=kind, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )
     except OSError:
-        return  # a fault of the configuration, and found as that
+        return  # a fault of the configuration, reported there
     for family, _, _, _, where in found:
         with socket.socket(family, kind) as sock:
             if family == socket.AF_INET6:
@@ -179,7 +181,7 @@ def _address_findings(address: Listen, daemon: int | None) -> Iterator[Finding]:
                 if kind == socket.SOCK_STREAM:
                     sock.listen(1)
             except PermissionError:
-                continue  # a low port, which the service may have and we may not
+                continue  # a privileged port: the service may bind it, this user may not
             except OSError as fault:
                 yield from _why_not(address, kind, fault, daemon)
                 return
@@ -197,7 +199,7 @@ def _why_not(address: Listen, kind: socket.SocketKind, fault: OSError, daemon: i
         return
     pid, name = holder(address.port, kind)
     if pid in {1, daemon} and pid is not None:
-        return  # systemd's: sigd.socket waits for the first client; or sigd's own
+        return  # systemd holds it for sigd.socket, or sigd itself does
     if pid is not None:
         text, advice = f"{address.url}: pid {pid} ({name}) has that port", "stop it, or choose another port"
         yield Finding(code="address-in-use", severity="fail", text=text, advice=advice)
@@ -208,16 +210,16 @@ def _why_not(address: Listen, kind: socket.SocketKind, fault: OSError, daemon: i
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Who has a port
+# Holders of ports
 
 
 def holder(port: int, kind: socket.SocketKind) -> tuple[int | None, str]:
-    """Pid and name of a process that listens there, as far as we may see it."""
+    """Return pid and name of a process that listens on a port, as far as this user may see it."""
     wanted = {f"socket:[{inode}]" for inode in _inodes(port, kind)}
     if not wanted:
         return None, ""
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
-        with contextlib.suppress(OSError):  # gone, or not ours to see
+        with contextlib.suppress(OSError):  # gone, or not visible to this user
             folder = f"/proc/{pid}/fd"
             for name in os.listdir(folder):
                 if os.readlink(f"{folder}/{name}") in wanted:
@@ -227,7 +229,7 @@ def holder(port: int, kind: socket.SocketKind) -> tuple[int | None, str]:
 
 
 def _inodes(port: int, kind: socket.SocketKind) -> Iterator[str]:
-    """Of the sockets that are bound to it, and listen (proc(5), /proc/net/tcp)."""
+    """Yield the inodes of sockets bound to a port and listening (proc(5), /proc/net/tcp)."""
     protocol, state = ("udp", "07") if kind == socket.SOCK_DGRAM else ("tcp", "0A")
     for name in (protocol, f"{protocol}6"):
         with contextlib.suppress(OSError), open(f"/proc/net/{name}") as file:

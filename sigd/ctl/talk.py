@@ -1,4 +1,4 @@
-"""`sigctl send` and `sigctl listen`: be a peer by hand, over any transport, to try a server or another peer."""
+"""`sigctl send` and `sigctl listen`: a peer on the command line, over any transport, to try a server or a peer."""
 
 import argparse
 import math
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from sigd.wire.messages import Answer, Bye, Candidate, Message, Offer
 
 SEND_TEXT = """\
-Registers as a peer, sends one message to another, and says what the server
-answers. `ok` means that the message is in the other's outbox. A plain TEXT is
-sent as the `data` of a `message`. In the place of a text, a file or JSON, `-`
-is standard input.
+Registers as a peer, sends one message to another, and prints the server's
+answer. `ok` means that the message is in the recipient's outbox. A plain TEXT
+is sent as the `data` of a `message`. `-` in place of a text, a file or JSON
+reads standard input.
 """
 
 SEND_EXAMPLES = """\
@@ -39,12 +39,11 @@ SEND_EXAMPLES = """\
 """
 
 LISTEN_TEXT = """\
-Registers as a peer and prints each message that comes: a line of JSON, or on a
-terminal one that reads easily. It answers pings, and comes back after a lost
-connection, until it is interrupted. With --exec a command is run for each
-message, without a shell, one at a time and for 10 s at most; it has the JSON
-on its standard input, and what it prints goes to standard error: nothing of it
-is sent back.
+Registers as a peer and prints each received message: as a line of JSON, or in
+readable form on a terminal. It answers pings and reconnects after a lost
+connection, until it is interrupted. --exec runs a command for each message,
+without a shell, one at a time and for 10 s at most. The command reads the JSON
+from standard input; its output goes to standard error and is not sent back.
 """
 
 LISTEN_EXAMPLES = """\
@@ -55,64 +54,68 @@ LISTEN_EXAMPLES = """\
 """
 
 LARGEST_INPUT: Final = 1_048_576
-"""Bytes of what is sent: no server takes more unless it is told to, and a pipe may have no end."""
+"""Maximum bytes of input: no server accepts more by default, and a pipe may be endless."""
 
 LONGEST_SEND_SECONDS: Final = 300.0
 
 LONGEST_LISTEN_SECONDS: Final = 30 * 86_400.0
 
 CONNECT_SECONDS: Final = 10.0
-"""For an attempt to connect and register."""
+"""Timeout in seconds to connect and register."""
 
 EXEC_SECONDS: Final = 10.0
-"""For a command. Meanwhile nothing is answered; a server has 12.5 s of patience at least, 75 s by default."""
+"""Timeout in seconds for a command; meanwhile no ping is answered, and a server waits 12.5 s at least, 75 s by
+default.
+"""
 
 LOOK_SECONDS: Final = 1.0
-"""Until a lost connection is told of."""
+"""Seconds until a lost connection is reported."""
 
 
 def describe(commands: Commands) -> None:
-    """Describe them."""
+    """Add the commands of this module."""
     send = commands.add(
         "send",
         _send,
-        summary="be a peer: send one message",
+        summary="act as a peer: send one message",
         text=SEND_TEXT,
         examples=SEND_EXAMPLES,
         writes=None,
         asks=False,
     )
     add_caller(send)
-    send.add_argument("to", metavar="TO", type=peer_id, help="the peer that gets it")
+    send.add_argument("to", metavar="TO", type=peer_id, help="the recipient")
     what = send.add_mutually_exclusive_group(required=True)
-    what.add_argument("text", metavar="TEXT", nargs="?", help="a text, as a message")
-    what.add_argument("--data", metavar="JSON", help="anything else, as a message")
+    what.add_argument("text", metavar="TEXT", nargs="?", help="text to send as a message")
+    what.add_argument("--data", metavar="JSON", help="JSON to send as a message")
     what.add_argument("--offer", metavar="FILE", help="an SDP offer")
     what.add_argument("--answer", metavar="FILE", help="an SDP answer")
     what.add_argument("--candidate", metavar="JSON", help="an ICE candidate: an RTCIceCandidateInit")
-    what.add_argument("--end-of-candidates", action="store_true", help="say that there are no more")
+    what.add_argument("--end-of-candidates", action="store_true", help="signal the end of candidates")
     what.add_argument("--bye", metavar="REASON", nargs="?", const="", help="end the session")
-    send.add_argument("--session", metavar="NAME", help="the session that it belongs to")
-    send.add_argument("--timeout", metavar="SECONDS", type=_send_seconds, default=10.0, help="for all of it (10)")
+    send.add_argument("--session", metavar="NAME", help="the message's session")
+    send.add_argument(
+        "--timeout", metavar="SECONDS", type=_send_seconds, default=10.0, help="timeout for the whole command (10)"
+    )
     listen = commands.add(
         "listen",
         _listen,
-        summary="be a peer: print what comes",
+        summary="act as a peer: print received messages",
         text=LISTEN_TEXT,
         examples=LISTEN_EXAMPLES,
         writes=None,
         asks=False,
     )
     add_caller(listen)
-    listen.add_argument("--meta", metavar="JSON", help="what others see of this peer: an object")
-    listen.add_argument("--exec", metavar="CMD", help="run this for each message")
-    listen.add_argument("--count", metavar="N", type=_number, help="stop after so many messages")
+    listen.add_argument("--meta", metavar="JSON", help="metadata shown to other peers: an object")
+    listen.add_argument("--exec", metavar="CMD", help="command to run for each message")
+    listen.add_argument("--count", metavar="N", type=_number, help="stop after this many messages")
     listen.add_argument(
         "--timeout",
         metavar="SECONDS",
         type=_listen_seconds,
         default=math.inf,
-        help="stop after so long; exit status 4 if not all of --count came, or without it none",
+        help="stop after this time; exit status 4 if fewer than --count messages came (default: 1)",
     )
 
 
@@ -134,7 +137,7 @@ def _number(written: str) -> int:
 
 
 def _send(options: argparse.Namespace) -> int:
-    """`sigctl send`."""
+    """Run `sigctl send`."""
     from sigd.client.errors import Disconnected, SignalingError
 
     message = _message(options)
@@ -146,7 +149,7 @@ def _send(options: argparse.Namespace) -> int:
             if options.json and isinstance(fault, SignalingError) and not isinstance(fault, Disconnected):
                 return put_json(_outcome(peer, options.to, fault)) or EXIT_REFUSED
             raise ended(fault) from None
-        except ValueError as fault:  # half of a surrogate pair, from bytes that are no text
+        except ValueError as fault:  # half of a surrogate pair: the argument was not UTF-8
             raise EndedError(EXIT_FAULT, f"cannot be sent: {fault}") from None
         return put_json(_outcome(peer, options.to, None)) if options.json else put([f"ok: in {options.to}'s outbox"])
 
@@ -161,7 +164,7 @@ def _outcome(peer: "BlockingPeer", to: str, fault: "SignalingError | None") -> d
 
 
 def _message(options: argparse.Namespace) -> "Offer | Answer | Candidate | Bye | Message":
-    """The message that the options describe."""
+    """Build the message that the options describe."""
     import msgspec
 
     from sigd.wire import messages
@@ -187,7 +190,7 @@ def _message(options: argparse.Namespace) -> "Offer | Answer | Candidate | Bye |
 
 
 def _json(option: str, written: str) -> "Raw":
-    """JSON from the command line or standard input, on one line, each number as it was written."""
+    """Parse JSON from the command line or standard input; keep each number's spelling."""
     import msgspec
 
     text = _input() if written == "-" else written
@@ -227,7 +230,7 @@ def _text(where: str, content: bytes) -> str:
 
 
 def _listen(options: argparse.Namespace) -> int:
-    """`sigctl listen`."""
+    """Run `sigctl listen`."""
     from sigd.client.errors import SignalingError
 
     meta, command = _meta(options.meta), _command(options.exec)
@@ -267,7 +270,7 @@ def _command(written: str | None) -> "Sequence[str]":
 
 
 def _hear(peer: "BlockingPeer", options: argparse.Namespace, command: "Sequence[str]", until: float) -> int:
-    """Print what comes, until all has or the time is over; the exit status."""
+    """Print messages until the count is reached or the time is up; return the exit status."""
     from sigd.wire.said import Error
 
     as_json = options.json or not (sys.stdout and sys.stdout.isatty())
@@ -281,8 +284,8 @@ def _hear(peer: "BlockingPeer", options: argparse.Namespace, command: "Sequence[
             continue
         line = _line(message)
         if status := put([line if as_json else _readable(message)]):
-            return status  # nobody reads on
-        if isinstance(message, Error):  # the server's own
+            return status  # the reader has closed the pipe
+        if isinstance(message, Error):  # from the server itself
             continue
         count += 1
         if command:
@@ -291,12 +294,12 @@ def _hear(peer: "BlockingPeer", options: argparse.Namespace, command: "Sequence[
             return 0
     if options.count is None and count:
         return 0
-    say(f"{plural(count, 'message')} came, and the time is over")
+    say(f"{plural(count, 'message')} received before the timeout")
     return EXIT_TIMED_OUT
 
 
 def _line(message: "Received") -> str:
-    """A message as a line of JSON in ASCII."""
+    """Return a message as one line of ASCII JSON."""
     import msgspec
 
     head: dict[str, object] = {"schema": SCHEMA, "time": _now()}
@@ -307,13 +310,13 @@ def _line(message: "Received") -> str:
 
 
 def _now() -> str:
-    """The time in UTC, to the millisecond (RFC 3339)."""
+    """Return the time in UTC, to the millisecond (RFC 3339)."""
     now = time.time()
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
 
 
 def _readable(message: "Received") -> str:
-    """A message as a line for a terminal."""
+    """Return a message as one line for a terminal."""
     from sigd.wire.said import AnswerFrom, ByeFrom, CandidateFrom, Error, MessageFrom, OfferFrom
 
     match message:
@@ -335,7 +338,7 @@ def _readable(message: "Received") -> str:
 
 
 def _compact(value: object) -> str:
-    """Anything in JSON; a text as it is."""
+    """Return a value as compact JSON; a string as it is."""
     import msgspec
 
     try:
@@ -350,7 +353,7 @@ def _cut(text: str) -> str:
 
 
 def _run(command: "Sequence[str]", line: str) -> None:
-    """Run a command for a message; what goes wrong is said, and nothing more."""
+    """Run a command for a message; report a failure and continue."""
     import subprocess
 
     try:

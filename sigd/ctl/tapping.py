@@ -1,4 +1,4 @@
-"""`sigctl tap` and `sigctl why`: what two peers say to each other, and why they did not connect."""
+"""`sigctl tap` and `sigctl why`: the messages between two peers, and why they did not connect."""
 
 import argparse
 import contextlib
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from sigd.ctl.ask import Conversation
 
 TAP_TEXT = """\
-Shows every message that is relayed, or refused, as it passes: of these peers,
-or of all. One column per peer; piped it is the same as plain text. Addresses
-and secrets are masked unless --full. Who reads too slowly is cut off; those
-who are watched notice nothing. Ctrl-C ends it.
+Shows messages live, relayed or refused, for these peers or for all, in one
+column per peer; the output to a pipe is the same as on a terminal. Addresses
+and secrets are masked unless --full is given. A reader that is too slow is
+disconnected; watched peers are not affected. Ctrl-C ends it.
 """
 
 TAP_EXAMPLES = """\
@@ -27,10 +27,10 @@ TAP_EXAMPLES = """\
 """
 
 WHY_TEXT = """\
-Why did these two not connect? Goes through what the daemon remembers of their
-last attempt, step by step, and says what is likely at fault and what to do.
-It knows the signaling alone: where that was complete, the fault is in ICE or
-DTLS, and the endpoints have to be asked.
+Explains why two peers did not connect: checks the daemon's record of their
+last attempt, step by step, and names the likely fault and its remedy. The
+daemon sees signaling only: if that was complete, the fault is in ICE or DTLS,
+and only the endpoints can tell.
 """
 
 WHY_EXAMPLES = """\
@@ -39,20 +39,24 @@ WHY_EXAMPLES = """\
 """
 
 LONGEST_SINCE: Final = 365 * 86_400
-"""Seconds: no record reaches back further."""
+"""Maximum seconds: no record reaches back further."""
 
 
 def describe(commands: Commands) -> None:
-    """Describe them."""
-    tap = commands.add("tap", _tap, summary="messages as they pass", text=TAP_TEXT, examples=TAP_EXAMPLES)
-    tap.add_argument("peers", metavar="PEER", nargs="*", help="only what these send or get; without any, all")
-    tap.add_argument("--since", metavar="TIME", type=_since, default=0, help="begin so far back: 10m, 1h30m")
-    tap.add_argument("--full", action="store_true", help="with everything that is in the messages")
-    why = commands.add("why", _why, summary="why two did not connect", text=WHY_TEXT, examples=WHY_EXAMPLES)
-    why.add_argument("first", metavar="PEER", help="one of them")
-    why.add_argument("second", metavar="PEER", help="the other")
-    why.add_argument("--session", metavar="NAME", help="this attempt; without it, the last one")
-    why.add_argument("--full", action="store_true", help="with addresses")
+    """Add the commands of this module."""
+    tap = commands.add("tap", _tap, summary="show messages live", text=TAP_TEXT, examples=TAP_EXAMPLES)
+    tap.add_argument("peers", metavar="PEER", nargs="*", help="only messages from or to these (default: all)")
+    tap.add_argument(
+        "--since", metavar="TIME", type=_since, default=0, help="start with messages of the last 10m, 1h30m, ..."
+    )
+    tap.add_argument("--full", action="store_true", help="show messages unmasked")
+    why = commands.add(
+        "why", _why, summary="explain why two peers did not connect", text=WHY_TEXT, examples=WHY_EXAMPLES
+    )
+    why.add_argument("first", metavar="PEER", help="one peer")
+    why.add_argument("second", metavar="PEER", help="the other peer")
+    why.add_argument("--session", metavar="NAME", help="session of the attempt (default: the last one)")
+    why.add_argument("--full", action="store_true", help="show addresses")
 
 
 def _since(written: str) -> int:

@@ -1,4 +1,4 @@
-"""`sigctl token`: makes credentials that expire, of a secret that the daemon knows too."""
+"""`sigctl token`: makes expiring credentials from a secret shared with the daemon."""
 
 import argparse
 import os
@@ -15,13 +15,13 @@ from sigd.terminal import EXIT_FAULT, put_out, say
 if TYPE_CHECKING:
     from sigd.config import Auth, HmacEntry
 
-# Ten years: a device in the field may keep its token for life, and who wants more does not want it to expire.
+# Ten years: a device in the field may keep its token for life, and longer amounts to no expiry.
 LONGEST_TTL = 3650 * 86_400
 
 TEXT = """\
 Makes a credential for `register`: its user and token members, as one line of
-JSON on standard output. It is made of the secret of [[auth.hmac]], which the
-daemon knows too: nothing is sent anywhere, and nothing is stored.
+JSON on standard output. It is derived from the secret of [[auth.hmac]], which
+the daemon shares: nothing is sent or stored.
 """
 
 EXAMPLES = """\
@@ -32,11 +32,11 @@ EXAMPLES = """\
 
 
 def describe(commands: Commands) -> None:
-    """Describe `token`."""
+    """Add the command of this module."""
     token = commands.add(
         "token",
         _token,
-        summary="make a credential that expires",
+        summary="make an expiring credential",
         text=TEXT,
         examples=EXAMPLES,
         writes=None,
@@ -44,11 +44,9 @@ def describe(commands: Commands) -> None:
     )
     token.add_argument("--id", metavar="GLOB", required=True, type=_glob, help="IDs that it may register")
     token.add_argument(
-        "--talk", metavar="GLOB", type=_glob, help="IDs that it may send to; without it, all that [[auth.hmac]] allows"
+        "--talk", metavar="GLOB", type=_glob, help="IDs that it may send to (default: all that [[auth.hmac]] allows)"
     )
-    token.add_argument(
-        "--ttl", metavar="TIME", required=True, type=_ttl, help="how long it is valid: 90s, 15m, 1h30m, 7d"
-    )
+    token.add_argument("--ttl", metavar="TIME", required=True, type=_ttl, help="lifetime: 90s, 15m, 1h30m, 7d")
     where = token.add_mutually_exclusive_group()
     where.add_argument("--secret-file", metavar="FILE", help="file with the secret of an [[auth.hmac]]")
     where.add_argument(
@@ -73,12 +71,12 @@ def _ttl(written: str) -> int:
 
 
 def _token(options: argparse.Namespace) -> int:
-    """`sigctl token`."""
+    """Run `sigctl token`."""
     from sigd.config import StartError
     from sigd.rules.secret_files import read_secrets
 
     file = options.secret_file
-    # On a command line a plain name is that of a file right here.
+    # On a command line, a plain name is relative to the current folder.
     path = os.path.abspath(file) if file else _configured(options.config, options.id, options.talk)
     try:
         secret = read_secrets(path)[0]
@@ -96,12 +94,12 @@ def _token(options: argparse.Namespace) -> int:
 
 
 def user_name(expiry: int, glob: str, talk: str | None) -> str:
-    """Return what a token is made for: until when it is valid (Unix time), and for which IDs."""
+    """Return the user name of a token: its expiry (Unix time) and its IDs."""
     return f"{expiry}:{glob}" if talk is None else f"{expiry}:{glob}:{talk}"
 
 
 def token_of(secret: bytes, user: str) -> str:
-    """Return the token for a user name, as TURN servers make them, but with SHA-256."""
+    """Return the token for a user name, made as for TURN servers but with SHA-256."""
     import base64
     import hmac
 
@@ -110,22 +108,23 @@ def token_of(secret: bytes, user: str) -> str:
 
 def _explanation(expiry: int, glob: str, talk: str | None) -> str:
     until = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(expiry))
-    whom = "whomever its [[auth.hmac]] allows" if talk is None else talk
+    whom = "any peer that its [[auth.hmac]] allows" if talk is None else talk
     return (
         f"Valid until {until}, to register {glob} and to send to {whom}.\n"
         "The client's first message has both members:\n"
         '  {"type":"register","id":"...","user":"...","token":"..."}\n'
-        "Whoever has them may do that: treat them as a password."
+        "Anyone who has them can do that: treat them as a password."
     )
 
 
 def _configured(path: str | None, glob: str, talk: str | None) -> str:
-    """Return the file of the first [[auth.hmac]], if the daemon would grant what its token is asked to."""
+    """Return the secret file of the first [[auth.hmac]] entry that would grant the token's request."""
     from sigd.config import ConfigError, load
 
     if path is None and not os.path.exists(DEFAULT_CONFIG):
         raise EndedError(
-            EXIT_FAULT, f"{DEFAULT_CONFIG}: no such file: name another by --config, or the secret by --secret-file"
+            EXIT_FAULT,
+            f"{DEFAULT_CONFIG}: no such file: name the configuration with --config, or the secret with --secret-file",
         )
     path = path or DEFAULT_CONFIG
     try:
@@ -133,24 +132,24 @@ def _configured(path: str | None, glob: str, talk: str | None) -> str:
     except ConfigError as error:
         raise EndedError(EXIT_FAULT, *map(str, error.faults)) from None
     if not auth.hmac:
-        raise EndedError(EXIT_FAULT, f"{path}: no [[auth.hmac]] in it, so that no token would count: add one")
+        raise EndedError(EXIT_FAULT, f"{path}: no [[auth.hmac]] entry, so no token is valid: add one")
     entry = auth.hmac[0]
     if fault := _grant_fault(auth, entry, glob, talk):
         raise EndedError(EXIT_FAULT, f"{path}: {fault}")
     if not entry.secret_file.startswith("/") and "CREDENTIALS_DIRECTORY" not in os.environ:
-        what = "is a credential that systemd gives to the daemon alone: name its file by --secret-file"
+        what = "is a credential that systemd passes to the daemon alone: name its file with --secret-file"
         raise EndedError(EXIT_FAULT, f'{path}: auth.hmac[0].secret_file: "{entry.secret_file}" {what}')
     return entry.secret_file
 
 
 def _grant_fault(auth: "Auth", entry: "HmacEntry", glob: str, talk: str | None) -> str:
-    """Say what the daemon would not grant, nothing if it grants all."""
+    """Explain which part the daemon would not grant; empty if it grants all."""
     if not _is_within(glob, entry.register):
         return _beyond("--id", glob, "register", entry.register)
     if talk is not None and not _is_within(talk, entry.talk):
         return _beyond("--talk", talk, "talk", entry.talk)
     if _is_within(glob, auth.deny):
-        return f'--id "{glob}" is among those that auth.deny refuses: {", ".join(auth.deny)}'
+        return f'--id "{glob}" is refused by auth.deny: {", ".join(auth.deny)}'
     return ""
 
 
@@ -159,8 +158,8 @@ def _beyond(option: str, glob: str, key: str, allowed: Sequence[str]) -> str:
 
 
 def _is_within(glob: str, others: Sequence[str]) -> bool:
-    """Tell whether one of the globs matches whatever this one does."""
+    """Return whether one of the globs matches every ID that this one matches."""
     from sigd.relay.globs import glob_matches
 
-    # No ID holds a star: so what matches the glob as a text matches its star by one of its own.
+    # IDs contain no star, so a glob that matches this one as a text matches its star with one of its own.
     return any(glob_matches(other, glob) for other in others)

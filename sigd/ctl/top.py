@@ -1,4 +1,4 @@
-"""`sigctl top`: the daemon and its busiest peers, again and again; rates are the difference of two looks."""
+"""`sigctl top`: the daemon and its busiest peers, refreshed; rates are differences between two samples."""
 
 import argparse
 import contextlib
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from sigd.ctl.ask import Conversation
 
 TEXT = """\
-The daemon in a few lines and its busiest peers below, drawn again every two
-seconds: messages in a second from each peer and to it, what waits for it, its
-last round trip, errors. Keys: o sort by the next column, r reverse, q quit.
-With --once one table, after two looks, for scripts.
+Shows a summary of the daemon and its busiest peers, refreshed every two
+seconds: messages per second from and to each peer, bytes waiting for it, last
+round trip, errors. Keys: o sort by the next column, r reverse, q quit. --once
+takes two samples and prints one table, for scripts.
 """
 
 EXAMPLES = """\
@@ -32,25 +32,25 @@ EXAMPLES = """\
 """
 
 SORTS: Final = ("in", "out", "outbox", "rtt", "errors", "id")
-"""In the order in which `o` goes through them."""
+"""Sort orders in the sequence of the `o` key."""
 
 _LEAST_INTERVAL: Final = 0.1
 _LONGEST_INTERVAL: Final = 3_600.0
 
 _SAME_LINK: Final = 1.0
-"""Seconds by which the beginning of one and the same link may differ between two looks: it is taken from two clocks."""
+"""Seconds by which the start of the same link may differ between two samples: it comes from two clocks."""
 
 _OTHER_LINES: Final = 2
-"""The heads of the columns, and the keys at the end."""
+"""Number of other lines: the column heads and the keys."""
 
 _CLEAR: Final = "\x1b[H\x1b[J"
 _ENTER: Final = "\x1b[?1049h\x1b[?25l"
-"""The other screen, as `less` takes it, without a cursor."""
+"""Switch to the alternate screen, as `less` does, and hide the cursor."""
 _LEAVE: Final = "\x1b[?25h\x1b[?1049l"
 
 
 class Look:
-    """What there was to see at one moment."""
+    """One sample of the daemon."""
 
     def __init__(self, talk: "Conversation") -> None:
         from sigd.admin.messages import AskPeers, AskStatus, PeersReply, StatusReply
@@ -60,12 +60,12 @@ class Look:
 
 
 class Busy:
-    """A peer, and how much it has said and been told between two looks.
+    """A peer with its message rates between two samples.
 
     Attributes:
-        peer: as it was at the second one.
-        received: messages in a second from it.
-        delivered: messages in a second to it.
+        peer: its row in the second sample.
+        received: messages per second received from it.
+        delivered: messages per second delivered to it.
     """
 
     __slots__ = ("delivered", "peer", "received")
@@ -73,13 +73,13 @@ class Busy:
     def __init__(self, peer: "PeerRow", before: "PeerRow | None", seconds: float) -> None:
         self.peer = peer
         if before is not None and (peer.since - before.since > _SAME_LINK or peer.received < before.received):
-            before = None  # another link, of which all has come since
+            before = None  # a new link: all its messages came since
         self.received = (peer.received - (before.received if before else 0)) / seconds
         self.delivered = (peer.delivered - (before.delivered if before else 0)) / seconds
 
 
 def busiest(first: Look, second: Look, by: str, *, reverse: bool = False) -> list[Busy]:
-    """The peers of the second look, those with the most first."""
+    """Return the peers of the second sample, the busiest first."""
     seconds = max(second.peers.now - first.peers.now, _LEAST_INTERVAL)
     before = {peer.id: peer for peer in first.peers.peers}
     found = [Busy(peer, before.get(peer.id), seconds) for peer in second.peers.peers]
@@ -106,13 +106,15 @@ def _figure(busy: Busy, by: str) -> float:
 
 
 def describe(commands: Commands) -> None:
-    """Describe it."""
-    top = commands.add("top", _top, summary="the busiest peers, live", text=TEXT, examples=EXAMPLES)
-    top.add_argument("--sort", choices=SORTS, default="in", help="by what (in): the largest first")
+    """Add the command of this module."""
+    top = commands.add("top", _top, summary="show the busiest peers live", text=TEXT, examples=EXAMPLES)
+    top.add_argument("--sort", choices=SORTS, default="in", help="sort key (in): largest first")
     top.add_argument("--reverse", action="store_true", help="the other way round")
-    top.add_argument("--limit", metavar="N", type=int, help="at most so many peers; without it, a screenful")
-    top.add_argument("--once", action="store_true", help="print one table and end")
-    top.add_argument("--interval", metavar="SECONDS", type=_interval, default=2.0, help="between two looks (2)")
+    top.add_argument("--limit", metavar="N", type=int, help="maximum number of peers (default: one screen)")
+    top.add_argument("--once", action="store_true", help="print one table and exit")
+    top.add_argument(
+        "--interval", metavar="SECONDS", type=_interval, default=2.0, help="interval between two samples (2)"
+    )
 
 
 def _interval(written: str) -> float:
@@ -132,7 +134,7 @@ def _top(options: argparse.Namespace) -> int:
     if live and not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
         from sigd.ctl.commands import EndedError
 
-        raise EndedError(EXIT_FAULT, "top draws on a terminal: with --once it prints one table anywhere")
+        raise EndedError(EXIT_FAULT, "standard output is not a terminal: use --once to print one table")
     with conversation(options.socket) as talk:
         first = Look(talk)
         if live:
@@ -174,13 +176,13 @@ def _print(first: Look, second: Look, options: argparse.Namespace) -> int:
 
 
 def between(before: dict[str, int], after: dict[str, int], seconds: float) -> dict[str, float]:
-    """How many in a second of each kind came between two looks."""
+    """Return the rate of each counter per second, between two samples."""
     seconds = max(seconds, _LEAST_INTERVAL)
     return {name: round((number - before.get(name, 0)) / seconds, 3) for name, number in sorted(after.items())}
 
 
 def head_lines(first: Look, second: Look) -> list[str]:
-    """The daemon in a few lines, safe to print, the last of them empty."""
+    """Return the summary of the daemon, safe to print; its last line is empty."""
     from sigd.ctl.looking import head_line, links_text
 
     status = second.status
@@ -201,7 +203,7 @@ def head_lines(first: Look, second: Look) -> list[str]:
 
 
 def peer_lines(second: Look, shown: list[Busy]) -> list[str]:
-    """The table of the peers, safe to print."""
+    """Return the table of peers, safe to print."""
     rows = [_row(busy, second.peers.now) for busy in shown]
     return table(("PEER", "VIA", "UP", "IN/s", "OUT/s", "OUTBOX", "RTT", "ERR"), rows, _FIGURES)
 
@@ -264,24 +266,24 @@ def _draw(first: Look, second: Look, by: str, *, reverse: bool, limit: int | Non
 
 
 def _cut(line: str, columns: int) -> str:
-    """As much of a line as fits; one with colours is short."""
+    """Cut a line to the terminal's width; lines with colours are short already."""
     return line if "\x1b" in line else line[:columns]
 
 
 def _key(seconds: float) -> str:
-    """The key that is pressed within this time; nothing if none is."""
+    """Return the key pressed within this time; empty if none is."""
     import os
     import select
 
     if not select.select([sys.stdin], [], [], seconds)[0]:
         return ""
-    # An end of file is somebody who has gone.
+    # End of file: the user has gone.
     return os.read(sys.stdin.fileno(), 1).decode(errors="replace") or "q"
 
 
 @contextlib.contextmanager
 def _raw_terminal() -> Generator[None]:
-    """Keys one by one, on a screen of our own; all as it was in the end."""
+    """Read single keys on the alternate screen, and restore the terminal afterwards."""
     import termios
     import tty
 

@@ -23,10 +23,10 @@ SOCKET: Final = "sigd.socket"
 ADMIN_SOCKET: Final = "sigd-admin.socket"
 
 BOOTED: Final = "/run/systemd/system"
-"""There is such a folder where systemd is what the machine was booted with (sd_booted(3))."""
+"""Folder that exists on machines booted with systemd (sd_booted(3))."""
 
 SECONDS: Final = 5.0
-"""For an answer of systemctl, which takes some milliseconds."""
+"""Timeout for systemctl, which takes some milliseconds."""
 
 _LISTEN: Final = re.compile(r"(?P<address>.+) \((?P<kind>Stream|Datagram)\)")
 
@@ -36,22 +36,22 @@ SETUP: Final = "sudo sigctl setup"
 
 
 _NO_BOUND: Final = 1 << 60
-"""Older versions of systemd show `infinity` as 2^64 - 1."""
+"""Lower bound of `infinity`, which older versions of systemd show as 2^64 - 1."""
 
 
 class Units(NamedTuple):
-    """The units of sigd, as systemd has read them.
+    """The units of sigd, as loaded by systemd.
 
     Attributes:
-        sockets: what sigd.socket listens on; None: there is no such unit.
-        config: the configuration of the service.
+        sockets: addresses of sigd.socket; None: there is no such unit.
+        config: path of the service's configuration.
         socket_state: `active` while systemd listens.
-        state: of the service: `active`, `activating`, `failed`, `inactive`.
-        substate: the same, closer: `auto-restart` between two attempts.
-        restarts: how often systemd has started it again.
-        status: what it has said of itself.
-        stale: whether files have changed since systemd has read them.
-        memory_max: bytes that the service may have; None: there is no bound.
+        state: state of the service: `active`, `activating`, `failed`, `inactive`.
+        substate: its finer state: `auto-restart` between two attempts.
+        restarts: number of automatic restarts.
+        status: its own status text.
+        stale: whether unit files have changed since they were loaded.
+        memory_max: memory limit of the service in bytes; None: no limit.
     """
 
     sockets: frozenset[Key] | None
@@ -66,9 +66,9 @@ class Units(NamedTuple):
 
     @property
     def why_down(self) -> str:
-        """The reason why the service does not serve, in a line for people; empty where it does, or may yet."""
+        """Return in one line why the service does not serve; empty if it does, or still may."""
         reason = self.status.partition("cannot start: ")[2]
-        # A new attempt has taken the reason of the last one away, and may serve.
+        # A new attempt has replaced the last one's result, and may succeed.
         tried = self.state == "activating" and self.restarts and reason
         if tried or self.substate == "auto-restart" or self.state == "failed":
             again = ", and is tried again each second" if self.state == "activating" else ""
@@ -77,7 +77,7 @@ class Units(NamedTuple):
 
 
 def units() -> Units | None:
-    """Ask systemd for the units; None where there is no systemd, or it does not say."""
+    """Ask systemd for the units; None without systemd or without an answer."""
     if not os.path.isdir(BOOTED) or shutil.which("systemctl") is None:
         return None
     wanted = "Id,LoadState,ActiveState,SubState,Listen,ExecStart,StatusText,NRestarts,NeedDaemonReload,MemoryMax"
@@ -90,7 +90,7 @@ def units() -> Units | None:
 
 
 def read(said: str) -> Units:
-    """Read what `systemctl show` has said of service and socket."""
+    """Parse the output of `systemctl show` for service and socket."""
     shown: dict[str, list[tuple[str, str]]] = {}
     for block in said.split("\n\n"):
         pairs = [(key, value) for key, _, value in (line.partition("=") for line in block.splitlines())]
@@ -132,13 +132,13 @@ def belongs(path: str | None, found: Units | None) -> bool:
 
 
 def handed_over(status: "StatusReply") -> frozenset[Key]:
-    """Return the sockets of systemd that a running daemon has."""
+    """Return the sockets that a running daemon has from systemd."""
     urls = [listener.url for listener in status.listeners if listener.inherited]
     return frozenset(parse_listen(url).socket_key for url in urls)
 
 
 def running_findings(status: "StatusReply", found: Units) -> Iterator[Finding]:
-    """Find out whether the running daemon still has sockets of an earlier sigd.socket."""
+    """Find sockets of an earlier sigd.socket in the running daemon."""
     had = handed_over(status)
     if had and found.sockets is not None and found.socket_state == "active" and had != found.sockets:
         text = f"{SOCKET} was changed, and the daemon has the sockets from before"
@@ -146,14 +146,14 @@ def running_findings(status: "StatusReply", found: Units) -> Iterator[Finding]:
 
 
 def memory_findings(config: "Config", found: Units) -> "Iterator[Finding]":
-    """Find limits that together allow for more memory than the service may have."""
+    """Find limits that in sum exceed the memory limit of the service."""
     short = shortage(config, found.memory_max)
     if short is not None:
         yield Finding(code="memory-short", severity="warn", text=short[0], advice=short[1])
 
 
 def socket_findings(config: "Config", found: Units) -> Iterator[Finding]:
-    """Find in what the sockets of systemd do not fit the configuration of the service."""
+    """Find mismatches between systemd's sockets and the service's configuration."""
     if found.stale:
         text, advice = "unit files have changed since systemd has read them", "sudo systemctl daemon-reload"
         yield Finding(code="units-changed", severity="warn", text=text, advice=advice)

@@ -39,19 +39,19 @@ def test_what_is_no_time_to_wait(sigctl: Sigctl, timeout):
 @pytest.mark.parametrize(
     ("reply", "status", "said"),
     [
-        ({"before": "a", "after": "a"}, 0, "nothing has changed: configuration a\n"),
+        ({"before": "a", "after": "a"}, 0, "no change: configuration a\n"),
         ({"before": "a", "after": "a", "reloaded": ["/s"]}, 0, "reloaded: /s\nconfiguration a\n"),
         (
             {"before": "a", "after": "b", "needsRestart": ["listen[1] (new)"]},
             0,
             "needs restart: listen[1] (new)\n"
-            "listeners are opened at a start: sudo sigctl setup, where systemd holds the sockets\n"
+            "listeners open at a restart; if systemd holds the sockets: sudo sigctl setup\n"
             "configuration a -> b\n",
         ),
         (
             {"before": "a", "after": "a", "faults": ["f.toml:1:2: x", "f.toml:3:4: y"]},
             1,
-            "f.toml:1:2: x\nf.toml:3:4: y\n2 faults; configuration a still holds\n",
+            "f.toml:1:2: x\nf.toml:3:4: y\n2 faults; configuration a remains in force\n",
         ),
     ],
 )
@@ -78,8 +78,8 @@ def test_a_reload_that_would_end_links_says_whose_and_changes_nothing(daemon: Sc
     assert sigctl("reload") == (
         1,
         "would be reloaded: /s\nwould need a restart: listen[1] added\n"
-        "a reload would end 12 links, whose credentials do not hold any more: cam1, cam2 and 10 more\n"
-        "nothing has changed: sigctl reload --yes; configuration a\n",
+        "a reload would end 12 links, whose credentials are no longer valid: cam1, cam2 and 10 more\n"
+        "nothing was changed; to go ahead: sigctl reload --yes; configuration a\n",
         "",
     )
     assert sigctl("reload", "--json")[0] == 1
@@ -107,5 +107,5 @@ def test_a_reload_that_may_end_links_asks_nobody(daemon: ScriptedDaemon, sigctl:
 
 def test_a_drain_is_asked_for(daemon: ScriptedDaemon, sigctl: Sigctl):
     daemon.says("drain", golden("drain") | {"links": 1, "drain": 0.5})
-    assert sigctl("drain") == (0, "draining: 1 link told to come back, over 0.5 s; then sigd ends\n", "")
+    assert sigctl("drain") == (0, "draining: 1 link told to reconnect, over 0.5 s; then sigd exits\n", "")
     assert daemon.asked == [messages.AskDrain()]

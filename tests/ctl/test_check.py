@@ -56,7 +56,7 @@ def written(tmp_path: Path, text: str) -> str:
 @pytest.mark.usefixtures("well")
 def test_all_is_well(sigctl: Sigctl, tmp_path: Path):
     path = written(tmp_path, 'listen = ["tcp://127.0.0.1:0"]\n' + FEW)
-    said = f"all is well: {path} ({digest(load(path))}); sigd does not run\n"
+    said = f"no findings: {path} ({digest(load(path))}); sigd is not running\n"
     assert sigctl("check", "--config", path, "--socket", f"{tmp_path}/none") == (0, said, "")
 
 

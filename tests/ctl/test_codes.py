@@ -14,7 +14,7 @@ def test_one_code_is_explained(sigctl: Sigctl):
         "replaced\n"
         "meaning     Another link with the same credential has taken the ID over.\n"
         "link        ends with it\n"
-        "then        do not come back without somebody's help\n",
+        "then        do not reconnect without human help\n",
         "",
     )
 
@@ -34,9 +34,9 @@ def test_every_code_can_be_asked_for(sigctl: Sigctl, code):
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("peer-unavailible", 'there is no error "peer-unavailible"; did you mean peer-unavailable?'),
-        ("404", 'there is no error "404"'),
-        ("\x1b[2J", 'there is no error "\\x1b[2J"'),
+        ("peer-unavailible", 'unknown error code "peer-unavailible"; did you mean peer-unavailable?'),
+        ("404", 'unknown error code "404"'),
+        ("\x1b[2J", 'unknown error code "\\x1b[2J"'),
     ],
 )
 def test_a_code_that_is_none(sigctl: Sigctl, word, said):

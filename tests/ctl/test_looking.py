@@ -112,7 +112,7 @@ def test_row_14_nothing_from_outside_steers_a_terminal(daemon: ScriptedDaemon, s
     assert r"\x1b]0;x\x07" in text
     assert r"\u001b]0;x\u0007\u007f\u009b2J\u202e\u2066\u061c\u200e\u2028\n" in in_json
     if name == "kick":
-        assert text == f"cam1{SPELLED} at 10.1.2.3:51234{SPELLED}: its link has ended\n"
+        assert text == f"cam1{SPELLED} at 10.1.2.3:51234{SPELLED}: link ended\n"
 
 
 def test_row_14_nor_does_what_passes_a_tap(daemon: ScriptedDaemon, sigctl: Sigctl):

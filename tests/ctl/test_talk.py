@@ -162,7 +162,7 @@ def test_no_daemon_is_3_and_silence_4(sigctl: Sigctl, tmp_path: Path):
         assert (status, out, err) == (3, "", f"sigctl: {told}\n")
         mute.listen()
         status, out, err = sigctl("send", "--timeout", "0.1", f"tcp://127.0.0.1:{port}", "bob", "x")
-        assert (status, out, err) == (4, "", "sigctl: it took too long: the server did not answer in time\n")
+        assert (status, out, err) == (4, "", "sigctl: timeout: the server did not answer in time\n")
     status, out, err = sigctl("listen", f"unix:{tmp_path}/none")
     told = f"no connection to unix:{tmp_path}/none: no such file or directory: start sigd, or correct the path"
     assert (status, out, err) == (3, "", f"sigctl: {told}\n")
@@ -172,7 +172,7 @@ def test_no_daemon_is_3_and_silence_4(sigctl: Sigctl, tmp_path: Path):
     ("arguments", "said"),
     [
         (["http://h", "bob", "x"], "expected tls://host"),
-        (["tcp://127.0.0.1:1", "no peer", "x"], "is no peer ID"),
+        (["tcp://127.0.0.1:1", "no peer", "x"], "is not a peer ID"),
         (["tcp://127.0.0.1:1", "bob"], "is required"),
         (["tcp://127.0.0.1:1", "bob", "x", "--data", "1"], "not allowed with"),
         (["tcp://127.0.0.1:1", "bob", "--data", "{"], "--data: not JSON"),
@@ -183,7 +183,7 @@ def test_no_daemon_is_3_and_silence_4(sigctl: Sigctl, tmp_path: Path):
         (["tcp://127.0.0.1:1", "bob", "x", "--user", "u"], "--user goes with"),
         (["tcp://127.0.0.1:1", "bob", "x", "--key", "k"], "--key goes with"),
         (["tcp://127.0.0.1:1", "bob", "x", "--ca", "/none/there"], "/none/there: No such file"),
-        (["tcp://127.0.0.1:1", "bob", "x", "--ca", "pyproject.toml"], "not PEM"),
+        (["tcp://127.0.0.1:1", "bob", "x", "--ca", "pyproject.toml"], "invalid PEM"),
         (["tcp://127.0.0.1:1", "bob", "x", "--token-file", "/none/there"], "no such file"),
         (["tcp://127.0.0.1:1", "bob", "x", "--timeout", "nan"], "is not between"),
     ],
@@ -212,7 +212,7 @@ def test_a_certificate_can_be_shown(served: Daemon, sigctl: Sigctl, bob: Blockin
     assert bob.receive(5) is not None
     status, _, err = sigctl("send", "--cert", chain, "--key", certificates.files("other", of="clients")[1], *tls)
     assert status == 2
-    assert "not PEM as it should be" in err
+    assert "invalid PEM" in err
 
 
 # -- credentials
@@ -377,7 +377,7 @@ def test_a_command_that_does_not_exist_is_a_fault(sigctl: Sigctl):
 def test_time_that_is_over_is_4_unless_enough_has_come(served: Daemon, sigctl: Sigctl, more: list[str]):
     status, out, err = sigctl("listen", "--id", "cam1", "--timeout", "0.1", *more, served.url)
     assert (status, out) == (4, "")
-    assert err.splitlines()[1:] == ["0 messages came, and the time is over"]
+    assert err.splitlines()[1:] == ["0 messages received before the timeout"]
 
 
 def test_a_lost_connection_is_told_of_and_made_again(sigctl: Sigctl, monkeypatch: pytest.MonkeyPatch):

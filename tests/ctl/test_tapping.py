@@ -121,4 +121,4 @@ def test_top_draws_until_q(daemon: ScriptedDaemon, keys, said):
 
 
 def test_top_needs_a_terminal(daemon: ScriptedDaemon, sigctl: Sigctl):
-    assert sigctl("top") == (2, "", "sigctl: top draws on a terminal: with --once it prints one table anywhere\n")
+    assert sigctl("top") == (2, "", "sigctl: standard output is not a terminal: use --once to print one table\n")

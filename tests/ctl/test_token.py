@@ -243,7 +243,7 @@ def test_the_first_entry_of_the_configuration_names_it(tmp_path, file, sigctl):
         (
             '[auth]\ndeny = ["cam6*"]',
             ["--id", "cam66"],
-            '--id "cam66" is among those that auth.deny refuses: cam6*',
+            '--id "cam66" is refused by auth.deny: cam6*',
         ),
         ('[auth]\ndeny = ["cam66"]', ["--id", "cam*"], None),
     ],
@@ -270,7 +270,7 @@ def test_a_glob_is_within_another_if_all_that_it_matches_is_matched(glob, other)
 def test_a_configuration_without_hmac(tmp_path, sigctl):
     config = configured(tmp_path, "")
     assert sigctl.refusal("--id", "a", "--ttl", "1h", "--config", config) == (
-        f"sigctl: {config}: no [[auth.hmac]] in it, so that no token would count: add one"
+        f"sigctl: {config}: no [[auth.hmac]] entry, so no token is valid: add one"
     )
 
 
@@ -287,7 +287,8 @@ def test_all_faults_of_a_configuration_each_on_its_line(tmp_path, sigctl):
 def test_no_configuration_where_it_is_looked_for(sigctl, monkeypatch, tmp_path):
     monkeypatch.setattr("sigd.ctl.token.DEFAULT_CONFIG", f"{tmp_path}/sigd.toml")
     assert sigctl.refusal("--id", "a", "--ttl", "1h") == (
-        f"sigctl: {tmp_path}/sigd.toml: no such file: name another by --config, or the secret by --secret-file"
+        f"sigctl: {tmp_path}/sigd.toml: no such file:"
+        " name the configuration with --config, or the secret with --secret-file"
     )
     assert sigctl.refusal("--id", "a", "--ttl", "1h", "--config", f"{tmp_path}/other") == (
         f"sigctl: {tmp_path}/other: no such file: correct the path, or start from what `sigd --print-config` prints"
@@ -301,8 +302,8 @@ def test_a_secret_that_systemd_keeps_for_the_daemon(tmp_path, file, sigctl, monk
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     config = configured(tmp_path, '[[auth.hmac]]\nsecret_file = "hmac"')
     assert sigctl.refusal("--id", "a", "--ttl", "1h", "--config", config) == (
-        f'sigctl: {config}: auth.hmac[0].secret_file: "hmac" is a credential that systemd gives to the daemon alone:'
-        " name its file by --secret-file"
+        f'sigctl: {config}: auth.hmac[0].secret_file: "hmac" is a credential that systemd passes to the daemon alone:'
+        " name its file with --secret-file"
     )
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert sigctl.token("--id", "a", "--ttl", "1h", "--config", config)
@@ -333,7 +334,7 @@ def test_people_are_told_what_to_do_with_it_on_standard_error(file):
         f"Valid until {until}, to register cam* and to send to hub.",
         "The client's first message has both members:",
         '  {"type":"register","id":"...","user":"...","token":"..."}',
-        "Whoever has them may do that: treat them as a password.",
+        "Anyone who has them can do that: treat them as a password.",
     ]
 
 

@@ -76,7 +76,7 @@ def shows_row_47_a_stuck_daemon_is_restarted() -> object:
     systemctl("start", "sigd.service")
     stuck, began = main_pid(), time.monotonic()
     time.sleep(3)  # longer than systemd waits for a sign of life
-    assert main_pid() == stuck, "it is fed while all is well"
+    assert main_pid() == stuck, "it is fed while no findings"
     os.kill(stuck, signal.SIGSTOP)
     stopped = time.monotonic()
     until(lambda: _runs_anew(stuck), "restarted", 20)
