@@ -1,5 +1,5 @@
-"""The admin socket: what `sigctl` asks is answered here.
+"""The admin socket: answers the requests of `sigctl`.
 
-Reading order: `operated` (what is needed of a daemon), `desk` (who may ask), `asker` (one connection), `commands`
-(what a person types), `answers` with `state`, `findings` and `rows`, and `tap`.
+Reading order: `operated` (the daemon's side), `desk` (permissions), `asker` (one connection), `commands` (typed
+requests), `answers` with `state`, `findings` and `rows`, and `tap`.
 """

@@ -1,4 +1,4 @@
-"""What is answered to each question, and what is done for it."""
+"""The answer to each request, and the actions that requests start."""
 
 import math
 from functools import partial
@@ -29,35 +29,35 @@ if TYPE_CHECKING:
     from sigd.relay.refusals import Attempt
 
 MOST_ROWS: Final = 10_000
-"""Peers in one answer: 3 MB, which nobody reads to the end; a glob finds those behind them."""
+"""Maximum number of peers in one answer: 3 MB. A glob finds the others."""
 
 ENDS_AT_ONCE: Final = 32
 """Ends and refused attempts that are looked at before others have their turn: half a millisecond of work."""
 
 LONGEST_PING_SECONDS: Final = 60.0
-"""How long is waited for a sign of life at most: every link has to give one within so long, or nearly."""
+"""Maximum seconds to wait for a pong: every link must show life within about that time anyway."""
 
 LONGEST_REASON: Final = 128
-"""Characters, as of every error's text (protocol.md, section 7)."""
+"""Maximum characters of a reason, as of every error's text (protocol.md, section 7)."""
 
 MOST_OTHERS: Final = 32
-"""Third parties whose calls are looked at to say how often the same was seen; each takes up to a millisecond or two."""
+"""Maximum number of other peers whose calls are searched for the same fault; each takes one or two milliseconds."""
 
 _POLL_SECONDS: Final = 0.002
-"""How often a sign of life is looked for at first: links tell nobody of it, and rounds take no longer."""
+"""Initial interval of polling for a pong: links send no event for it, and no round is longer."""
 
 _SLOWEST_POLL_SECONDS: Final = 0.25
-"""The same after some seconds. How long the way takes is known exactly all the same, only later."""
+"""Interval after some seconds. The round trip stays exact; only its report is later."""
 
 
 class WhyReply(Verdict, kw_only=True, rename="camel", tag="why"):
-    """A verdict as an answer: what `Reply` says holds for it too."""
+    """A verdict as an answer, with the members of `Reply`."""
 
     schema: int = messages.SCHEMA
 
 
 class ListedReply(messages.Reply, kw_only=True, tag="peers"):
-    """`PeersReply` with rows that were encoded one by one: to encode ten thousand at once takes 10 ms."""
+    """`PeersReply` with rows encoded one by one: ten thousand at once would block for 10 ms."""
 
     now: float
     peers: Raw
@@ -72,7 +72,7 @@ class EndsReply(messages.Reply, kw_only=True, tag="closed"):
 
 
 class Refusal(Exception):
-    """Why there is no answer."""
+    """The reason why a request is refused."""
 
     def __init__(self, code: RefusalCode, message: str) -> None:
         super().__init__(code, message)
@@ -81,15 +81,15 @@ class Refusal(Exception):
 
     @property
     def reply(self) -> Refused:
-        """What is said instead of it."""
+        """Return the refusal to send."""
         return Refused(code=self.code, message=self.message)
 
 
 class Answers:
-    """What a daemon answers.
+    """Answers of a daemon.
 
     Attributes:
-        state: how it is.
+        state: its status.
     """
 
     def __init__(self, server: "Operated") -> None:
@@ -98,10 +98,10 @@ class Answers:
         self._drains = False
 
     async def to(self, asked: Asked, asker: "Process") -> Reply | WhyReply | ListedReply | EndsReply:
-        """The answer to a question, of `asker`; `tap` has none that is the only one.
+        """Answer a request of `asker`; `tap` answers with a stream of its own.
 
         Raises:
-            Refusal: there is none.
+            Refusal: the request is refused.
         """
         match asked:
             case messages.AskStatus():
@@ -148,8 +148,8 @@ class Answers:
         encoded: list[bytes] = []
         prefix, after, more = glob.partition("*")[0], "", True
         while more and len(encoded) <= MOST_ROWS:
-            # A hundred at a time, each time from where the last one was: others are served between them, and may come
-            # and go.
+            # One batch of a hundred at a time, each starting after the last ID sent: others are served between batches,
+            # and peers may come and go.
             listed, more = registry.listed(prefix, after)
             now = trio.current_time()
             unix_ahead = self._server.router.wall.ahead(now)
@@ -177,7 +177,7 @@ class Answers:
             await trio.lowlevel.checkpoint()
         return EndsReply(now=asked_at, closed=Raw(b"[" + b",".join(encoded) + b"]"))
 
-    # -- what is done
+    # -- actions
 
     def _kick(self, asked: messages.AskKick, asker: "Process") -> messages.KickReply:
         reason = asked.reason
@@ -220,13 +220,13 @@ class Answers:
     def _drain(self, asker: "Process") -> messages.DrainReply:
         reactor = self._server.reactor
         if not self._drains and not reactor.stopping:
-            # Once: what tells it a second time, as a second SIGTERM does, ends it at once.
+            # Only once: a second call, like a second SIGTERM, ends the daemon at once.
             self._drains = True
             log.info("admin", command="drain", uid=asker.uid, pid=asker.pid)
             self._server.drain()
         return messages.DrainReply(links=len(reactor), drain=self._server.router.limits.drain_ms / 1000)
 
-    # -- what others know
+    # -- answers from other modules
 
     async def _metrics(self) -> messages.MetricsReply:
         try:
@@ -243,13 +243,14 @@ class Answers:
         others = [router.record.history(*both, unix_ahead) for both in partners[:MOST_OTHERS]]
         peers = {peer: peer_facts(router, peer, unix_ahead) for peer in pair}
         ask = partial(judge, history, peers, ice_facts(router), unix_now)
-        # What is judged was copied, and to parse it all may take a tenth of a second: others are served meanwhile.
+        # The judged data is a copy. Parsing it can take a tenth of a second, so a thread does it while others are
+        # served.
         verdict = await trio.to_thread.run_sync(partial(ask, session=asked.session, others=others, full=asked.full))
         return WhyReply(**msgspec.structs.asdict(verdict))
 
 
 def _forget_ping(link: "Link") -> None:
-    """Have a ping not count that was not answered: the link is asked again when it is due, as if nobody had asked."""
+    """Forget an unanswered ping: the next one is due as if this one had never been sent."""
     link.pinged_at = -math.inf
     link.router.watch(link)
 

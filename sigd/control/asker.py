@@ -1,4 +1,4 @@
-"""One connection to the admin socket: frames in, frames out, and how long either may take. It knows no question."""
+"""One connection to the admin socket: frames in, frames out, and their timeouts. Knows nothing of requests."""
 
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -14,35 +14,35 @@ from sigd.wire import framing
 from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, TooLong
 
 IDLE_SECONDS: Final = 600.0
-"""How long nothing may be asked: a person reads, and `sigctl top` asks every second."""
+"""Timeout for the next request: an operator reads, and `sigctl top` asks every second."""
 
 FRAME_SECONDS: Final = 10.0
-"""How long a program may take for a question that it has begun."""
+"""Timeout for the rest of a request begun by a program."""
 
 LINE_SECONDS: Final = 60.0
-"""The same for a line: a person types it."""
+"""Timeout for the rest of a line, typed by a person."""
 
 SEND_SECONDS: Final = 10.0
-"""How long an answer may wait for who does not read."""
+"""Timeout for sending an answer to a client that does not read."""
 
 _RECEIVE_BYTES: Final = 4_096
 _AT_ONCE: Final = 16
-"""Questions that are split off at once; what follows waits in the splitter."""
+"""Maximum number of requests split off at once; later ones wait in the splitter."""
 
 
 class Gone(Exception):
-    """The conversation is over; the text says why, for the log."""
+    """The end of a conversation; its text gives the reason, for the log."""
 
 
 class Asker:
-    """Who asks.
+    """A client of the admin socket.
 
     Attributes:
-        process: at the other end.
-        lines: whether it speaks lines; None: it has said nothing yet.
+        process: the process at the other end.
+        lines: whether it uses line framing; None: unknown before its first byte.
     """
 
-    # `reserve`: is told how many bytes of an answer wait for it, see `Buffers.reserve`.
+    # `reserve` receives the bytes of an answer that wait to be sent, see `Buffers.reserve`.
     def __init__(
         self, sock: trio.socket.SocketType, process: Process, reserve: Callable[[Hashable, int], None]
     ) -> None:
@@ -56,11 +56,11 @@ class Asker:
         self._due = 0.0
 
     async def next_frame(self, idle_seconds: float = IDLE_SECONDS) -> bytes:
-        """The next question as it came.
+        """Return the next request as received.
 
         Raises:
-            Gone: there is none: an end of file, silence, or half a question for too long.
-            ProtocolError: what came is no frame. After `too-large` others may follow, after `bad-frame` none.
+            Gone: end of file, silence, or a timeout within a request.
+            ProtocolError: the input is no frame. Others may follow after `too-large`, none after `bad-frame`.
         """
         split = self._split
         while not self._frames:
@@ -90,7 +90,7 @@ class Asker:
             if chunk:
                 return chunk
             if begun and self.lines:
-                return b"\n"  # what a pipe ends without one; the end of file comes again
+                return b"\n"  # ends a last line without newline; end of file is read again
             raise Gone("in the middle of a question" if begun else "left")
         raise Gone("a question was begun and not finished in time" if begun else "silent for too long")
 
@@ -108,19 +108,19 @@ class Asker:
         """Send an answer.
 
         Raises:
-            Gone: it was not read.
+            Gone: the client did not read it.
         """
         await self.send(self.framed(messages.encode(reply)))
 
     def framed(self, answer: bytes) -> bytes:
-        """An answer as it travels; in lines for who has said nothing yet."""
+        """Frame an answer; as a line if the client has sent nothing yet."""
         return Prefixed.wrap(answer) if self.lines is False else Lines.wrap(answer)
 
     async def send(self, data: bytes) -> None:
-        """Send bytes that are framed already.
+        """Send framed bytes.
 
         Raises:
-            Gone: they were not read.
+            Gone: the client did not read them.
         """
         self._reserve(self, len(data))
         try:
@@ -141,7 +141,7 @@ class Asker:
                 raise Gone("does not read")
 
     async def leaves(self) -> None:
-        """Wait until it has ended its side; whatever it says before that is not looked at."""
+        """Wait until the client closes its side; discard any further input."""
         try:
             while await self._sock.recv(_RECEIVE_BYTES):
                 pass

@@ -1,4 +1,4 @@
-"""What a person types at the admin socket (`nc -U`): one line in, one question out. No I/O."""
+"""Commands typed at the admin socket (`nc -U`): one line in, one request out. No I/O."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -18,14 +18,14 @@ class _Incomplete(Exception):
 
 
 def parse(line: bytes) -> Asked | None:
-    """The question that a line stands for; None for `help`, which is answered with `HELP`.
+    """Parse a line into a request; return None for `help`, which is answered with `HELP`.
 
     Args:
-        line: without its end, as typed; words, or the JSON that a program sends.
+        line: the line without its end: typed words, or a program's JSON.
 
     Raises:
         UnknownQuestion: there is no such command.
-        ValueError: it is none of the questions; the text says what is wrong, for people.
+        ValueError: it is no valid request; the text says why, for people.
     """
     if line.startswith(b"{"):
         return messages.decode_question(line)
@@ -131,4 +131,4 @@ def _help() -> bytes:
 
 
 HELP: Final = _help()
-"""The answer to `help`: lines that begin with `#`, which no program reads."""
+"""The answer to `help`: lines that begin with `#`, which programs skip."""

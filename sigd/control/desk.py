@@ -1,4 +1,4 @@
-"""Serves the admin socket: who may ask, how many at once, and that a question hurts its own connection at most."""
+"""The admin socket's server: checks permissions, bounds connections, and confines faults to one connection."""
 
 import contextlib
 import grp
@@ -26,34 +26,35 @@ if TYPE_CHECKING:
     from sigd.control.operated import Operated
 
 MOST_ASKERS: Final = 16
-"""Connections that are answered at once: an operator has a few windows open, and some scripts. Beyond it the one that
-has asked nothing for longest is closed; where all have taps or wait for answers, a newcomer is refused."""
+"""Maximum number of connections served at once: an operator has a few windows open, and some scripts. Beyond it the one
+idle for longest is closed; if all have taps or wait for answers, the new one is refused.
+"""
 
 MOST_REFUSED: Final = 16
-"""Connections that are told why they are not; further ones are closed without a word."""
+"""Maximum number of connections that receive a reason for their refusal; others are closed silently."""
 
 MOST_OPEN: Final = 64
-"""Connections in all, those included of which it is not known yet whose they are."""
+"""Maximum number of connections in all, including those whose user is not yet known."""
 
 DEAF_SECONDS: Final = 1.0
-"""How long nobody is taken in after the system could not: out of descriptors, mostly."""
+"""Seconds without accepting after a failed accept, which mostly means that no descriptor is left."""
 
 
 class Desk:
-    """Where operators ask. Whatever they do, the relay goes on."""
+    """The server of the admin socket. No request can stop the relay."""
 
     def __init__(self, server: "Operated") -> None:
         self._server = server
         self._answers = Answers(server)
-        self._open = 0  # connections; `_here` of them are answered, and `_refused` told why they are not
+        self._open = 0  # all connections; `_here` counts those served, `_refused` those being refused
         self._here = 0
-        self._idle: dict[trio.CancelScope, None] = {}  # those that wait for a question, the longest first
+        self._idle: dict[trio.CancelScope, None] = {}  # connections waiting for a request, the longest first
         self._refused = 0
         self._refusals = log.Damper()
         self._deaf = log.Damper()
 
     async def serve(self, listeners: Sequence[socket.socket]) -> None:
-        """Answer who connects to these Unix sockets, which listen and are non-blocking, until cancelled."""
+        """Serve clients of these listening, non-blocking Unix sockets until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sample)
             for listener in listeners:
@@ -88,7 +89,7 @@ class Desk:
                 nursery.start_soon(self._attend, sock)
 
     async def _attend(self, sock: socket.socket) -> None:
-        """Have one connection, and whatever comes of it, end here."""
+        """Serve one connection; no exception leaves it."""
         with sock:
             try:
                 sock.setblocking(False)
@@ -117,10 +118,10 @@ class Desk:
             finally:
                 self._refused -= 1
 
-    # -- who may
+    # -- permissions
 
     async def _why_not(self, process: Process) -> Refused | None:
-        """Why a process is not answered; None: it is."""
+        """Return the reason to refuse a process; None to serve it."""
         if not await self._may_ask(process):
             count = self._refusals.lets_through(trio.current_time())
             if count:
@@ -133,7 +134,7 @@ class Desk:
         return None
 
     def _end_idle(self) -> bool:
-        """Close the connection that has asked nothing for longest; return whether there is one."""
+        """Close the connection that has been idle for longest; return whether there was one."""
         for scope in self._idle:
             scope.cancel()
             del self._idle[scope]
@@ -141,14 +142,14 @@ class Desk:
         return False
 
     async def _may_ask(self, process: Process) -> bool:
-        # Whoever is in another user namespace counts as nobody (user_namespaces(7)), and so nobody counts as no one.
+        # Users of another user namespace appear as nobody (user_namespaces(7)), so uid nobody never counts as our own.
         if process.uid == 0 or process.uid == os.geteuid() != NOBODY:
             return True
-        # In a thread: who is in which group may be asked over a network.
+        # In a thread: group lookup may use the network.
         group = await trio.to_thread.run_sync(_number_of, self._server.rules.config.admin.group)
         return group in process.groups - {NOBODY}
 
-    # -- what is asked
+    # -- requests
 
     async def _converse(self, asker: Asker) -> None:
         first = True
@@ -178,10 +179,10 @@ class Desk:
                     await asker.say(await self._answer(asked, asker.process))
 
     async def _next_frame(self, asker: Asker) -> bytes:
-        """Return the next question.
+        """Return the next request.
 
         Raises:
-            Gone: there is none, or somebody else needs the place.
+            Gone: the client has gone, or its place is needed.
             ProtocolError: see `Asker.next_frame`.
         """
         with trio.CancelScope() as scope:
@@ -205,10 +206,10 @@ class Desk:
 
 
 def _read(frame: bytes, *, lines: bool) -> Asked | bytes:
-    """What is asked, or what is said to it at once.
+    """Decode a request; return bytes for one answered at once.
 
     Raises:
-        ValueError: it is no question.
+        ValueError: it is no request.
     """
     if not lines:
         asked: Asked | None = decode_question(frame)
@@ -222,7 +223,7 @@ def _read(frame: bytes, *, lines: bool) -> Asked | bytes:
 
 
 async def _refuse(asker: Asker, refused: Refused) -> None:
-    # First it has to say something: that shows in which framing it reads.
+    # The first input shows the framing to answer in.
     with contextlib.suppress(Gone, ProtocolError):
         await asker.next_frame(FRAME_SECONDS)
     await asker.say(refused)

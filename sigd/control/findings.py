@@ -1,4 +1,4 @@
-"""What an operator may want to change: a fixed list of rules, each a pure function over how the daemon is."""
+"""Findings for the operator: a fixed list of rules, each a pure function of the daemon's state."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -11,52 +11,52 @@ if TYPE_CHECKING:
     from sigd.config import Config
 
 EXPIRY_SECONDS: Final = 21 * 86_400.0
-"""Certificates of 90 days are renewed 30 days before their end: who comes to here was not, for nine days."""
+"""Seconds before expiry: certificates of 90 days are renewed 30 days ahead, so renewal has failed for nine days."""
 
 DESCRIPTORS_PART: Final = 0.8
 LINKS_PART: Final = 0.9
 BUFFERS_PART: Final = 0.5
 MEMORY_PART: Final = 0.9
-"""How much of what there may be is so much that the rest may be gone tomorrow."""
+"""Share of a limit above which the rest may be gone tomorrow."""
 
 RELAY_SECONDS: Final = 0.05
-"""What a call does not notice: a message takes as long on its way through a country."""
+"""Relay time that a call does not notice: as long as a message takes across a country."""
 
 ROUND_SECONDS: Final = 0.1
 LAG_SECONDS: Final = 0.1
-"""Everybody waits for so long; a round is mostly over within one or two milliseconds."""
+"""Reactor lag that matters: every link waits for it, while a round mostly takes one or two milliseconds."""
 
 MEASURED: Final = 1_000
-"""Of fewer, one that was slow, as the first of all is, would be more than one in a hundred."""
+"""Minimum number of measurements: with fewer, a single slow one, such as the first, exceeds one in a hundred."""
 
 RECORD_SECONDS: Final = 60.0
-"""How far back the record should reach at least: so long it takes to notice that a call has failed, and to ask why."""
+"""Minimum reach of the record: the time to notice a failed call and to ask why."""
 
 CLOCKS_SECONDS: Final = 3_600.0
-"""Time for which a moved clock is a finding: the default lifetime of TURN credentials, so that none is older."""
+"""Seconds for which a clock step is a finding: the default lifetime of TURN credentials, so none is older."""
 
 _LISTED: Final = 5
-"""Things that a text names; there may be hundreds."""
+"""Maximum number of items that a text names; there may be hundreds."""
 
 
 class Facts(NamedTuple):
-    """How a daemon is.
+    """The state of a daemon.
 
     Attributes:
-        status: as it is answered, but for its findings.
-        config: what holds.
-        limits_lately: keys of the limits that were hit within the last minute.
-        errors_lately: codes of the errors that were answered within the last minute.
-        on_disk: what a reload would change.
-        disk_fault: why a reload would change nothing: the first fault of it.
-        needs_restart: what does not hold before a restart.
-        misfits: in what the sockets of systemd do not fit the configuration.
-        exposed: listeners that other machines reach, as URLs.
-        no_metrics: what is missing of the extra `metrics`.
-        clock_set: seconds by which the wall clock was set last, and how long ago; None: not since the start.
-        slept: seconds for which the daemon did not run when it last did not, and how long ago; None: not since then.
-        memory_max: bytes at which the kernel ends the daemon.
-        record_seconds: how far back the record reaches, once it is full.
+        status: its status without findings.
+        config: the configuration in force.
+        limits_lately: keys of the limits hit within the last minute.
+        errors_lately: codes of the errors sent within the last minute.
+        on_disk: changes that a reload would make.
+        disk_fault: the first fault that prevents a reload.
+        needs_restart: settings that take effect only after a restart.
+        misfits: mismatches between systemd's sockets and the configuration.
+        exposed: URLs of the listeners that other machines can reach.
+        no_metrics: the missing part of the extra `metrics`.
+        clock_set: seconds of the last wall clock step, and its age; None: none since the start.
+        slept: seconds of the last suspension, and its age; None: none since the start.
+        memory_max: bytes at which the kernel kills the daemon.
+        record_seconds: reach of the record once it is full.
     """
 
     status: StatusReply
@@ -76,7 +76,7 @@ class Facts(NamedTuple):
 
 
 def findings(facts: Facts) -> list[Finding]:
-    """All that is to be said of it: what does not work first."""
+    """Return all findings, the most serious first."""
     found = [finding for rule in RULES for finding in rule(facts)]
     return sorted(found, key=lambda finding: finding.severity != "fail")
 
@@ -264,7 +264,7 @@ RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _no_metrics,
     _record,
 )
-"""In the order in which they are told: what has many consequences before what is one."""
+"""Rules in order of their findings: causes before consequences."""
 
 
 def _days(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What is asked of a daemon, and done to it, at the admin socket."""
+"""The interface between a running daemon and its admin socket."""
 
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -17,78 +17,78 @@ class Operated(Protocol):
 
     @property
     def rules(self) -> "Rules":
-        """What holds: others after a reload."""
+        """The rules in force; a reload replaces them."""
         ...
 
     @property
     def router(self) -> "Router":
-        """Who is registered."""
+        """The router, with all registered peers."""
         ...
 
     @property
     def reactor(self) -> "Reactor":
-        """Their links."""
+        """The reactor, with all links."""
         ...
 
     @property
     def doors(self) -> "Sequence[Door | Port]":
-        """Where they come from."""
+        """The listeners."""
         ...
 
     @property
     def inherited(self) -> "Container[int]":
-        """The descriptors of those listeners that systemd has opened."""
+        """Descriptors of the listeners opened by systemd."""
         ...
 
     @property
     def started(self) -> float:
-        """When it began, in seconds on trio's clock."""
+        """Start time on trio's clock, in seconds."""
         ...
 
     @property
     def config_path(self) -> str | None:
-        """The file that it was configured by."""
+        """Path of the configuration."""
         ...
 
     @property
     def digest(self) -> str:
-        """The digest of the configuration that holds."""
+        """Digest of the configuration in force."""
         ...
 
     @property
     def max_connections(self) -> int:
-        """How many connections there may be: fewer than were asked for, if descriptors do not suffice."""
+        """Maximum number of connections: lower than configured if descriptors do not suffice."""
         ...
 
     @property
     def needs_restart(self) -> Sequence[str]:
-        """Settings that were read since the start and do not hold before the next, as people write them."""
+        """Changed settings that take effect only after a restart, as text for people."""
         ...
 
     @property
     def misfits(self) -> Sequence[str]:
-        """In what the sockets of systemd do not fit the configuration, as people write it."""
+        """Mismatches between systemd's sockets and the configuration, as text for people."""
         ...
 
     def differences(self) -> tuple[Sequence[str], Sequence[str]]:
         """Return the changes of a reload, files included, and those that wait for a restart; called in a thread.
 
         Raises:
-            ConfigError: it would change nothing, for these faults.
+            ConfigError: faults that would prevent the reload.
             OSError: the configuration cannot be read.
         """
         ...
 
     async def reload(self, *, end_links: bool = True) -> "ReloadReply":
-        """Read the configuration again and have it hold; with any fault in it everything stays as it is.
+        """Reload the configuration; if anything is wrong, nothing changes.
 
         Args:
-            end_links: whether it may end links; where it would and may not, everything stays as it is, too.
+            end_links: whether the reload may end links; if it would and may not, nothing changes either.
         """
         ...
 
     def drain(self) -> None:
-        """Begin to tell everybody to come back later, and to stop."""
+        """Begin a graceful stop: tell all clients to reconnect later, then stop."""
         ...
 
     async def exposition(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Links as rows, for people: what is in them, with times that are Unix time."""
+"""Links as rows for people, with Unix times."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from sigd.relay.refusals import Attempt
 
 _RECENT: Final = 50
-"""Peers that are listed of those with whom one has talked: more than a screen shows."""
+"""Maximum number of recent partners in a list: more than a screen shows."""
 
 
 def row_of(link: Link, now: float, unix_ahead: UnixAhead) -> PeerRow:
-    """A registered peer."""
+    """Return the row of a registered peer."""
     assert link.id is not None
     return PeerRow(
         id=link.id,
@@ -39,7 +39,7 @@ def row_of(link: Link, now: float, unix_ahead: UnixAhead) -> PeerRow:
 
 
 def details_of(link: Link, now: float) -> ShowReply:
-    """All that is known of a registered peer."""
+    """Return all details of a registered peer."""
     assert link.id is not None
     proof, talk, wall = link.grant.proof, link.grant.talk, link.router.wall
     return ShowReply(
@@ -71,7 +71,7 @@ def rows_of_ends(ends: "Iterable[Ending | Attempt]", unix_ahead: UnixAhead) -> "
 
 
 def closed_row_of(ending: Ending, unix_ahead: UnixAhead) -> ClosedRow:
-    """A link that has ended."""
+    """Return the row of an ended link."""
     return ClosedRow(
         id=ending.id,
         at=ending.when + unix_ahead,
@@ -87,7 +87,7 @@ def closed_row_of(ending: Ending, unix_ahead: UnixAhead) -> ClosedRow:
 
 
 def refused_row_of(attempt: "Attempt", unix_ahead: UnixAhead) -> ClosedRow:
-    """A `register` that was refused, or what was refused to a client without an ID."""
+    """Return the row of a refused `register`, or of another refusal to a client without an ID."""
     objection = attempt.objection
     return ClosedRow(
         id=attempt.claimed or attempt.to,

@@ -1,4 +1,4 @@
-"""What has happened of late: a look at the counters every second. No I/O; `now` is an argument."""
+"""Recent events: counters sampled every second. No I/O; `now` is an argument."""
 
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -10,20 +10,20 @@ if TYPE_CHECKING:
     from sigd.wire.errors import ErrorCode
 
 SAMPLE_SECONDS: Final = 1.0
-"""How often the counters are looked at."""
+"""Interval between samples."""
 
 SAMPLES_KEPT: Final = 11
-"""The rate is that of the ten seconds between the first and the last: it follows, and does not flicker."""
+"""Number of samples kept; the rate spans the ten seconds between first and last: it follows, and does not flicker."""
 
 LATELY_SECONDS: Final = 60.0
-"""What happened longer ago is no finding any more: who has mended it wants to see that."""
+"""Maximum age of an event in findings; after a repair they disappear within that time."""
 
 
 class Samples:
-    """The last of them.
+    """The last samples.
 
     Attributes:
-        limits: when a limit was last hit, by its key; `errors`: the same by an error's code. To the second.
+        limits: time of the last hit of each limit, to the second, by key; `errors`: the same by error code.
     """
 
     def __init__(self) -> None:
@@ -32,18 +32,18 @@ class Samples:
         self.errors = _Rises()
 
     def take(self, router: "Router", now: float) -> None:
-        """Look at the counters, once in SAMPLE_SECONDS."""
+        """Sample the counters, at most once in SAMPLE_SECONDS."""
         self._relayed.append((now, router.relayed))
         self.look(router, now)
 
     def look(self, router: "Router", now: float) -> None:
-        """Look at those of which only the last rise matters, at any time."""
+        """Sample the counters of which only the last rise matters, at any time."""
         self.limits.look(router.limits_hit, now)
         self.errors.look(router.errors, now)
 
     @property
     def relayed_per_second(self) -> float:
-        """Messages passed on, over the last ten seconds or what there is of them."""
+        """Relayed messages per second, over at most the last ten seconds."""
         if len(self._relayed) < 2:
             return 0.0
         (since, before), (now, after) = self._relayed[0], self._relayed[-1]
@@ -51,19 +51,19 @@ class Samples:
 
 
 class _Rises:
-    """When each of some counters was last seen to have risen."""
+    """Time of the last rise of each counter."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._when: dict[str, float] = {}
 
     def look(self, counts: "Mapping[ErrorCode, int] | Mapping[str, int]", now: float) -> None:
-        """See which have risen since the last time."""
+        """Note the counters that have risen since the last call."""
         for key, count in counts.items():
             if self._counts.get(key, 0) != count:
                 self._counts[key] = count
                 self._when[key] = now
 
     def lately(self, now: float) -> list[str]:
-        """Those that have risen within the last minute, in order."""
+        """Return the counters that have risen within the last minute, sorted."""
         return sorted(str(key) for key, when in self._when.items() if now - when < LATELY_SECONDS)

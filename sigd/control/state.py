@@ -1,4 +1,4 @@
-"""How the daemon is: what `status` says, findings included."""
+"""The daemon's status, findings included."""
 
 import os
 from collections import Counter
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from sigd.rules.made import Rules
 
 LINKS_AT_ONCE: Final = 1_000
-"""Links that are counted before others have their turn: half a millisecond of work."""
+"""Number of links counted before other tasks run: half a millisecond of work."""
 
 DISK_SECONDS: Final = 10.0
-"""How often at most the configuration on disk is read to compare it: `sigctl top` asks every second."""
+"""Minimum interval between reads of the configuration on disk: `sigctl top` asks every second."""
 
 _Found = tuple[Sequence[str], Sequence[str], str]
 
 
 class State:
-    """What is known of a daemon beside its counters.
+    """The state of a daemon beyond its counters.
 
     Attributes:
-        samples: what has happened of late.
+        samples: recent samples.
     """
 
     def __init__(self, server: "Operated") -> None:
@@ -49,7 +49,7 @@ class State:
         self._expiries: dict[ssl.SSLContext, float | None] = {}
 
     async def status(self) -> StatusReply:
-        """The whole of it, findings included."""
+        """Return the complete status, findings included."""
         server, router, reactor = self._server, self._server.router, self._server.reactor
         now, unix_now = trio.current_time(), router.admission.unix_time()
         rss, descriptors, most = _process()
@@ -87,18 +87,18 @@ class State:
         return status
 
     def _digest(self) -> str:
-        # Once for each set of rules: it takes 12 ms, in which nobody is served.
+        # Once for each set of rules: it blocks for 12 ms.
         if self._digested is None or self._digested[0] is not self._server.rules:
             self._digested = self._server.rules, self._server.digest
         return self._digested[1]
 
     def _listeners(self) -> list[ListenerEntry]:
-        # A DTLS listener shows the certificate of its table, with which a context for TLS was made as well.
+        # A DTLS listener shows the certificate of its table, from which a TLS context was made as well.
         contexts = self._server.rules.contexts
         shown = [
             (door, door.context if isinstance(door, Door) else contexts.get(door.key)) for door in self._server.doors
         ]
-        # Each is asked once, and forgotten when a reload has put another in its place.
+        # Each context is read once, and dropped when a reload replaces it.
         before, self._expiries = self._expiries, {}
         for _, context in shown:
             if context is not None and context not in self._expiries:
@@ -113,7 +113,7 @@ class State:
         ]
 
     async def _links(self) -> dict[str, int]:
-        """Links by what carries them, those left out that are about to end."""
+        """Count links by transport, without those about to end."""
         router = self._server.router
         found: Counter[str] = Counter()
         links: list[Link] = [*router.registry.holders.values(), *router.admission.unregistered]
@@ -148,7 +148,7 @@ class State:
 
 
 class _Disk:
-    """What is on disk, compared with what holds."""
+    """The configuration on disk, compared with the one in force."""
 
     def __init__(self, server: "Operated") -> None:
         self._server = server
@@ -173,7 +173,7 @@ class _Disk:
 
 
 def _process() -> tuple[int, int, int]:
-    """Bytes of memory, descriptors, and how many of those there may be; 0 where the system does not say."""
+    """Return resident bytes, open descriptors and their limit; 0 if the system does not tell."""
     try:
         figures = process.figures()
     except OSError:
@@ -182,7 +182,7 @@ def _process() -> tuple[int, int, int]:
 
 
 def _ago(what: tuple[float, float] | None, now: float) -> tuple[float, float] | None:
-    """Return the seconds that were noticed, and how long ago that was."""
+    """Return the seconds noted, and their age."""
     return None if what is None else (what[1], now - what[0])
 
 

@@ -1,4 +1,4 @@
-"""Every message as it passes, told to whoever asks; who does not read fast enough is cut, and the relay never waits."""
+"""Live view of all messages; a reader that is too slow is disconnected, and the relay never waits."""
 
 import heapq
 import re
@@ -25,34 +25,35 @@ if TYPE_CHECKING:
     from sigd.relay.wall import UnixAhead
 
 OUTBOX_BYTES: Final = 1_048_576
-"""What may wait for one reader: a hundred calls from their first message to their last."""
+"""Maximum bytes waiting for one reader: a hundred complete calls."""
 
 _ENTRY_BYTES: Final = 200
-"""What one message takes beside its body."""
+"""Size of an entry beside its body."""
 
 _AT_ONCE: Final = 32
 _BYTES_AT_ONCE: Final = 8_192
-"""Bytes encoded for the tap before other tasks have a turn: less than a millisecond of work."""
+"""Bytes encoded before other tasks run: less than a millisecond of work."""
 
 _LONG_BYTES: Final = 8_192
-"""Bodies above this length are encoded in a thread: a long description takes some milliseconds."""
+"""Size above which bodies are encoded in a thread: a long description takes some milliseconds."""
 
 _LONGEST_BYTES: Final = 32_768
-"""Bodies above it are told of by type and size alone. No browser makes one as long, and somebody may send one with a
-thousand candidates, which would take 30 ms to read."""
+"""Size above which only type and size of a body are shown. Browsers make none as long, and a description with a
+thousand candidates would take 30 ms to parse.
+"""
 
 _SORTED_AT_ONCE: Final = 512
-"""Messages of the record that are put in order before others have their turn: a quarter of a millisecond."""
+"""Number of recorded messages sorted before other tasks run: a quarter of a millisecond."""
 
 _TYPE: Final = re.compile(rb'\{"type":"(\w+)"')
-"""How every message begins: all that is there of one whose body was not kept."""
+"""The start of every message, used if its body was not kept."""
 
 
 class Tap:
     """Messages on their way to one reader.
 
     Attributes:
-        is_cut: it was not read fast enough, and is told nothing more.
+        is_cut: it was too slow and receives nothing more.
     """
 
     def __init__(self, asked: AskTap, asker: Asker, router: "Router") -> None:
@@ -67,11 +68,11 @@ class Tap:
         self._scope = trio.CancelScope()
 
     def take(self, passed: Passed) -> None:
-        """Keep a message for the reader: what the relay waits for, and so no more than that."""
+        """Queue a message for the reader; the relay waits for this, so it does nothing else."""
         if self.is_cut or (self._peers and passed.sender not in self._peers and passed.to not in self._peers):
             return
         size = len(passed.body) + _ENTRY_BYTES
-        if self._size and self._size + size > OUTBOX_BYTES:  # alone, anything that the relay took may pass
+        if self._size and self._size + size > OUTBOX_BYTES:  # a single message of any relayed size may pass
             self.is_cut = True
             self._due.clear()
             self._scope.cancel()
@@ -85,17 +86,17 @@ class Tap:
         self._router.buffers.reserve(self, self._size)
 
     async def run(self) -> None:
-        """Tell of what passes until the reader leaves, or is cut."""
+        """Send messages until the reader leaves or is cut."""
         router, process = self._router, self._asker.process
         why = "left"
         if self._asked.full:
-            # It changes nothing, but whoever asks for it sees what peers say to each other.
+            # It changes nothing, but exposes the content of messages to its user.
             log.info("admin", command="tap --full", uid=process.uid, pid=process.pid)
         try:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
                 nursery.start_soon(self._see_it_leave)
-                # Between these two nothing passes: what the one does not have the other is told of.
+                # No message passes between these two lines, so record and tap together are complete.
                 ways, since = self._earlier(trio.current_time())
                 router.taps.append(self.take)
                 try:
@@ -131,7 +132,7 @@ class Tap:
             self._account(-size)
 
     def _next(self) -> tuple[list[Passed], int]:
-        """The first that are due, and how much of the outbox is theirs until they are sent."""
+        """Return the next messages to send, and their share of the outbox until then."""
         some: list[Passed] = []
         size = 0
         while self._due and len(some) < _AT_ONCE and size < _BYTES_AT_ONCE:
@@ -153,18 +154,18 @@ class Tap:
         await self._asker.send(await trio.to_thread.run_sync(made) if is_long else made())
 
     def _earlier(self, now: float) -> tuple[Sequence[Iterator[Passed]], float]:
-        """Return what the record has of it, and from when on that is asked for."""
+        """Return the recorded messages, and the time from which they are requested."""
         if self._asked.since <= 0:
             return (), now
         return self._router.record.one_way(self._peers), now - self._asked.since
 
 
 async def recorded(ways: Iterable[Iterator[Passed]], since: float) -> Iterator[Passed]:
-    """Return recorded messages in the order of time; others have their turn while they are put in order.
+    """Return recorded messages in the order of time; other tasks run during the sort.
 
     Args:
-        ways: what each peer has said to each other, in the order of time, as it was at one moment.
-        since: from when on, in seconds on the relay's clock.
+        ways: for each ordered pair of peers, its messages in the order of time, as a snapshot.
+        since: start time, in seconds on the relay's clock.
     """
     runs: list[list[Passed]] = [[]]
     for way in ways:
@@ -181,7 +182,7 @@ _when: Final = attrgetter("when")
 
 
 class _Head(Struct):
-    """What is told of every message, whatever it is."""
+    """The head common to all messages."""
 
     type: str
     session: str | None = None
@@ -191,12 +192,12 @@ _heads: Final = msgspec.json.Decoder(_Head)
 
 
 def tapped(passed: Passed, unix_ahead: "UnixAhead", *, full: bool) -> TappedReply:
-    """What is told of a message.
+    """Build the entry for a message.
 
     Args:
         passed: the message.
-        unix_ahead: seconds that Unix time is ahead of the relay's clock.
-        full: with everything that is in it.
+        unix_ahead: offset of Unix time to the relay's clock, in seconds.
+        full: include the unmasked body.
     """
     if not passed.body:
         return _unread(passed, unix_ahead)
@@ -222,7 +223,7 @@ def tapped(passed: Passed, unix_ahead: "UnixAhead", *, full: bool) -> TappedRepl
 
 
 def _unread(passed: Passed, unix_ahead: "UnixAhead") -> TappedReply:
-    """Return the entry for a refused frame that could not be read, or was no message at all."""
+    """Return the entry for a refused frame that was unreadable or no message at all."""
     kind = passed.kind or ("unknown" if passed.length else "")
     return TappedReply(
         at=passed.when + unix_ahead,

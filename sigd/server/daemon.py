@@ -114,7 +114,7 @@ class Server:
         """
         if why_not := metrics.missing():
             raise StartError("[metrics]", why_not)
-        # The first time it takes a tenth of a second, in which everybody would wait.
+        # The first import takes a tenth of a second, which would block everybody.
         await trio.to_thread.run_sync(importlib.import_module, "sigd.metrics.exposition")
         from sigd.metrics.exposition import Exposition
 

@@ -1,7 +1,6 @@
-"""Why did two peers not connect? Rules over what the relay has seen of them. No I/O, no clock.
+"""Diagnosis of failed calls: rules over the relay's record of two peers. No I/O, no clock.
 
-Reading order: `addresses` (where one can be reached from), `flaws` (for what stacks refuse a text), `candidates`, `sdp`
-and `bodies` (what a message says), `facts` (what else is known of a peer), `calls` (which messages make a call),
-`rules`, `described`, `trickling` and `reach` (what may be wrong with one), `judge` (which rule leads), `verdict` (the
-answer).
+Reading order: `addresses` (reach of an address), `flaws` (texts that stacks refuse), `candidates`, `sdp` and `bodies`
+(content of a message), `facts` (other knowledge of a peer), `calls` (messages grouped into calls), `rules`,
+`described`, `trickling` and `reach` (possible faults), `judge` (choice of the leading rule), `verdict` (the answer).
 """

@@ -1,14 +1,14 @@
 """Reach of an address, by IANA's special-purpose registries.
 
-`ipaddress.is_global` and `is_private` are of no use here: their tables differ between Python versions, and lag behind
-the registries. Python 3.11.7 calls 192.0.0.8, 3fff::/20 and 5f00::/16 global, and 2001:20::/28, which is, not.
+`ipaddress.is_global` and `is_private` do not serve here: their tables differ between Python versions and lag behind the
+registries. Python 3.11.7 calls 192.0.0.8, 3fff::/20 and 5f00::/16 global, and 2001:20::/28, which is global, not.
 """
 
 import ipaddress
 from typing import Final
 
 PUBLIC: Final = "public"
-"""Reachable from everywhere, as far as its address tells."""
+"""Reachable from everywhere, judging by the address."""
 
 REGISTRIES_UPDATED: Final = "2025-10-09"
 """Date of the registries that `_BLOCKS` follows: iana-ipv4-special-registry and iana-ipv6-special-registry."""
@@ -60,7 +60,7 @@ _REGISTERED: Final = {
     "5f00::/16": "SRv6",
     "fc00::/7": "private",
     "fe80::/10": "link-local",
-    # Not in those two registries: iana-multicast-addresses, and what iana-ipv6-address-space gives to nobody.
+    # From other registries: iana-multicast-addresses, and the unassigned blocks of iana-ipv6-address-space.
     "224.0.0.0/4": "multicast",
     "ff00::/8": "multicast",
     "fec0::/10": "private",  # site-local, RFC 3879
@@ -74,19 +74,19 @@ _BLOCKS: Final[list[tuple[Block, str]]] = sorted(
     ((ipaddress.ip_network(block), place) for block, place in _REGISTERED.items()),
     key=lambda entry: -entry[0].prefixlen,
 )
-"""The longest prefix first: an entry within another one is more specific (RFC 6890, section 2.2.1)."""
+"""Longest prefix first: an entry within another one is more specific (RFC 6890, section 2.2.1)."""
 
 HIDDEN: Final = frozenset({"private", "CGNAT", "link-local", "loopback", "464XLAT", "unspecified"})
-"""Places behind a translator, or within a machine: a server that reports one as somebody's address is inside, too."""
+"""Places behind a translator or within a machine; a server that reports such an address is itself inside."""
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def place(address: str) -> tuple[str, int]:
-    """Return where an address is, and its version of IP.
+    """Return the place of an address and its IP version.
 
-    The place is `public`, `.local` for a name of mDNS, `name` for another one, or the name of the special-purpose
-    block; the version is 0 for names.
+    The place is `public`, `.local` for an mDNS name, `name` for any other name, or the name of the special-purpose
+    block. The version is 0 for names.
     """
     if address.lower().rstrip(".").endswith(".local"):
         return ".local", 0
@@ -104,7 +104,7 @@ def place(address: str) -> tuple[str, int]:
 
 
 def network(address: str) -> str | None:
-    """Return the network that an address is in, as most are laid out: its /24, or its /64; None for a name."""
+    """Return the typical network of an address, its /24 or /64; None for a name."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a relayed message says, as far as it concerns a connection. Any bytes may come in; nothing is raised."""
+"""Content of a relayed message, as far as it concerns a connection. Accepts any bytes and never raises."""
 
 import re
 from typing import Final
@@ -15,20 +15,20 @@ _DESCRIPTIONS: Final = frozenset({"offer", "answer"})
 
 
 class Body(Struct):
-    """What one message says.
+    """The content of one message.
 
     Attributes:
-        kind: its `type`; empty if nobody can tell.
+        kind: its `type`; empty if unknown.
         session: its `session`.
-        whole: whether all of it is there; else the rest is unknown.
-        wrapped: whether the `data` of a `message` says it: two peers may agree on that.
-        description: of an offer or answer.
-        candidate: of a `candidate` that brings one.
-        ends: whether it is a `candidate` that says that there are no more.
-        flaw: why stacks, or some of them, do not take the candidate.
-        ufrag: the ICE generation that the candidate names.
-        mid: the media section that the candidate names.
-        reason: of a `bye`.
+        whole: whether the body is complete; otherwise the rest is unknown.
+        wrapped: whether the content comes from the `data` of a `message`, which two peers may agree on.
+        description: the description in an offer or answer.
+        candidate: the candidate in a `candidate` message.
+        ends: whether it signals the end of candidates.
+        flaw: the reason why some or all stacks refuse the candidate.
+        ufrag: the candidate's ICE generation.
+        mid: the candidate's media section.
+        reason: the reason in a `bye`.
     """
 
     kind: str = ""
@@ -65,7 +65,7 @@ _texts: Final = msgspec.json.Decoder(str)
 
 
 def read(body: bytes) -> Body:
-    """Return what a message says; what cannot be told is left out."""
+    """Parse a message; leave out unreadable parts."""
     try:
         message = _messages.decode(body)
     except (ValueError, RecursionError):
@@ -95,7 +95,7 @@ def _trickle(read: Body, raw: Raw) -> None:
 
 
 def _unwrap(read: Body, data: Raw) -> None:
-    """Take a description or candidate out of `data`, where it stands as the W3C's dictionaries have it."""
+    """Take a description or candidate from `data`, in the form of the W3C dictionaries."""
     try:
         if _is_text(data):
             data = Raw(_texts.decode(data).encode())

@@ -1,4 +1,4 @@
-"""Which messages make a call, which of them belong to its last ICE generation, and what each side has said in it."""
+"""Grouping of messages into calls and ICE generations, and the messages of each side."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -16,7 +16,7 @@ from sigd.why.sdp import Description
 from sigd.wire.errors import ErrorCode
 
 CROSSING_SECONDS: Final = 10.0
-"""Two offers further apart did not cross: the second is a call of its own. No network takes so long."""
+"""Maximum seconds between crossing offers: no network takes longer, so a later offer begins a new call."""
 
 
 class Heard(Struct):
@@ -24,13 +24,13 @@ class Heard(Struct):
 
     Attributes:
         when: Unix time.
-        sender: the peer that it comes from.
-        body: what it says.
-        refusal: the code that its sender was told instead of passing it on.
-        why: what was wrong with it, in the daemon's own words.
-        length: bytes of a refused one.
-        times: how many of the same kind were refused in a row.
-        named: whether it names its recipient; a refused one may not.
+        sender: the sending peer.
+        body: its content.
+        refusal: the error code sent to its sender instead of relaying it.
+        why: the daemon's own text of that error.
+        length: size of a refused message in bytes.
+        times: number of similar refusals in a row.
+        named: whether it names its recipient; a refused message may not.
     """
 
     when: float
@@ -44,28 +44,28 @@ class Heard(Struct):
 
 
 class Exchange(NamedTuple):
-    """An offer that arrived, and its answer, if one did."""
+    """A relayed offer with its answer, if one was relayed."""
 
     offer: Heard
     answer: Heard | None
 
 
 class Side(Struct):
-    """Messages of one peer in the last ICE generation of a call that reached the other one.
+    """Messages of one peer in the last ICE generation of a call that reached the other peer.
 
     Attributes:
         peer: its ID.
         description: its last offer or answer.
-        candidates: those in that description, and those that it trickled.
-        ended_at: when it said that there are no more; None: it has not.
-        early: candidates that came before the description that they belong to, and neither in it nor after it.
-        flaws: one for each candidate that stacks, or some of them, do not take.
-        refused: why candidates of it were not relayed.
-        stale: candidates of earlier generations, which count no more (RFC 8445, section 9).
-        strays: candidates that name a generation that it has not described.
-        restarts: how often it began a new generation.
-        first_at: when the first candidate of the generation came.
-        last_at: when the last description or candidate came.
+        candidates: those in that description, and those trickled.
+        ended_at: time of its end of candidates; None: not signaled.
+        early: candidates that came only before their description.
+        flaws: a flaw for each candidate that some or all stacks refuse.
+        refused: the reasons why its candidates were not relayed.
+        stale: candidates of earlier generations, which no longer count (RFC 8445, section 9).
+        strays: candidates of a generation without a description.
+        restarts: number of ICE restarts.
+        first_at: time of the first candidate of the generation.
+        last_at: time of the last description or candidate.
     """
 
     peer: str
@@ -82,27 +82,27 @@ class Side(Struct):
     last_at: float | None = None
 
     def add(self, candidates: Iterable[Candidate]) -> None:
-        """Note candidates; those that were there before are not counted again."""
+        """Add candidates, each only once."""
         known = set(self.candidates)
         self.candidates += [each for each in dict.fromkeys(candidates) if each not in known]
 
     def count(self, kind: str) -> int:
-        """Return how many candidates are of this type."""
+        """Return the number of candidates of this type."""
         return sum(candidate.type == kind for candidate in self.candidates)
 
     @property
     def relay(self) -> bool:
-        """Whether it can be reached through a TURN server."""
+        """Whether it has a relay candidate (TURN)."""
         return self.count("relay") > 0
 
     @property
     def mapped(self) -> bool:
-        """Whether a STUN server has told it what address it has outside: not one that is inside itself."""
+        """Whether a STUN server has reported an outside address; a server on the inside does not count."""
         return any(each.type in {"srflx", "prflx"} and each.place not in HIDDEN for each in self.candidates)
 
     @property
     def outside(self) -> bool:
-        """Whether anything shows that it is connected to the world, and not to a network of its own."""
+        """Whether anything shows that it reaches the internet."""
         return self.mapped or self.public() or any(each.place not in HIDDEN for each in self.relays)
 
     @property
@@ -111,7 +111,7 @@ class Side(Struct):
         return [candidate for candidate in self.candidates if candidate.type == "relay"]
 
     def public(self, family: int | None = None) -> bool:
-        """Return whether it has an address of its own, of this family, that no NAT hides."""
+        """Return whether it has a public host address of this family."""
         return any(
             candidate.type == "host" and candidate.place in {"public", "name"} and family in {None, candidate.family}
             for candidate in self.candidates
@@ -119,13 +119,13 @@ class Side(Struct):
 
     @property
     def families(self) -> set[int]:
-        """The versions of IP that it has."""
+        """Return the IP versions of its addresses."""
         return {candidate.family for candidate in self.candidates if candidate.family}
 
-    # -- from one message after the other
+    # -- message by message
 
     def describe(self, description: Description, when: float) -> None:
-        """Take its next offer or answer; a new user fragment begins a new generation."""
+        """Apply its next offer or answer; a new user fragment begins a new generation."""
         if self.description is not None and _restarts(self.description, description):
             self.stale += len(self.candidates)
             self.candidates, self.early, self.flaws, self.refused = [], [], [], []
@@ -140,7 +140,7 @@ class Side(Struct):
             self.ended_at = when
 
     def trickle(self, body: Body, when: float) -> None:
-        """Take a candidate of the generation that it is in, or the end of them."""
+        """Apply a candidate of its current generation, or the end of candidates."""
         self.last_at = when
         if body.ends:
             self.ended_at = when
@@ -162,12 +162,12 @@ class Side(Struct):
 
 
 class Call(Struct):
-    """A call: one offer, or several of the same RTCPeerConnection, and all that belongs to it.
+    """A call: one offer, or several of the same RTCPeerConnection, with all messages that belong to it.
 
     Attributes:
-        peers: the two, in the order in which they were asked for.
-        session: what they call it.
-        heard: the messages, in the order of time; never empty.
+        peers: the two peers in the order of the request.
+        session: the name of its session.
+        heard: its messages in the order of time; never empty.
         whole: whether its beginning is known.
     """
 
@@ -178,7 +178,7 @@ class Call(Struct):
 
     @property
     def at(self) -> float:
-        """When it began: with its first offer, if that is known."""
+        """Start time: that of its first offer, if known."""
         return next(self.of("offer"), self.heard[0]).when
 
     def of(self, kind: str) -> Iterator[Heard]:
@@ -187,7 +187,7 @@ class Call(Struct):
 
     @property
     def caller(self) -> str:
-        """The peer that offered first; without an offer, the one that did not answer, or was asked for first."""
+        """The first peer that offered; without an offer, the one that did not answer, or the first one requested."""
         for offer in self.of("offer"):
             return offer.sender
         for answer in self.of("answer"):
@@ -196,21 +196,21 @@ class Call(Struct):
 
     @property
     def callee(self) -> str:
-        """The other one."""
+        """The peer that is not the caller."""
         return self.other(self.caller)
 
     def other(self, peer: str) -> str:
-        """Return the one of the two that this is not."""
+        """Return the other peer."""
         return self.peers[1] if peer == self.peers[0] else self.peers[0]
 
     def last(self, kind: str, sender: str) -> Heard | None:
-        """Return the last message of one type that a peer sent, whether or not it arrived."""
+        """Return the last message of one type from a peer, relayed or not."""
         return next(
             (heard for heard in reversed(self.heard) if (heard.body.kind, heard.sender) == (kind, sender)), None
         )
 
     def described(self, sender: str) -> Heard | None:
-        """Return the last offer or answer that a peer sent, whether or not it arrived."""
+        """Return the last offer or answer from a peer, relayed or not."""
         return next(
             (each for each in reversed(self.heard) if each.sender == sender and each.body.kind in {"offer", "answer"}),
             None,
@@ -218,7 +218,7 @@ class Call(Struct):
 
     @property
     def exchanges(self) -> list[Exchange]:
-        """Offers that arrived, each with its answer; without those that their senders took back to answer another."""
+        """Return relayed offers with their answers, without offers rolled back to answer another."""
         found: list[Exchange] = []
         for heard in self.heard:
             if heard.refusal is not None:
@@ -235,9 +235,9 @@ class Call(Struct):
         return found
 
     def side(self, peer: str) -> Side:
-        """Return what one peer has said in the last generation, and the other one has got."""
+        """Return the last generation of one peer's messages, as relayed to the other."""
         side = Side(peer, candidates=[], early=[], flaws=[], refused=[])
-        ahead: list[Heard] = []  # candidates of a generation that is not described yet
+        ahead: list[Heard] = []  # candidates whose generation has no description yet
         past = set[str]()
         for heard in self.heard:
             body = heard.body
@@ -264,7 +264,7 @@ class Call(Struct):
 
 
 def _catch_up(side: Side, ufrags: set[str], ahead: list[Heard]) -> list[Heard]:
-    """Take the candidates that came before the description of their generation; return the others."""
+    """Apply candidates that came before the description of their generation; return the others."""
     for heard in ahead:
         candidate = heard.body.candidate
         if heard.body.ufrag in ufrags and candidate is not None:
@@ -279,7 +279,7 @@ def _restarts(before: Description, after: Description) -> bool:
 
 
 def heard_in(history: PairHistory) -> list[Heard]:
-    """Return all messages of two peers, read."""
+    """Parse and return all messages between two peers."""
     return [
         Heard(
             passed.when,
@@ -298,12 +298,12 @@ def heard_in(history: PairHistory) -> list[Heard]:
 def calls(
     history: PairHistory, facts: Mapping[str, PeerFacts] | None = None, heard: Sequence[Heard] | None = None
 ) -> list[Call]:
-    """Return the calls of two peers, each after those that began earlier. Messages that are of no call are left out.
+    """Return the calls of two peers in the order of their beginning. Messages outside of calls are left out.
 
     Args:
-        history: what the two have said.
-        facts: what is known of them: when their links ended.
-        heard: the same messages, if they have been read.
+        history: the record of the two peers.
+        facts: further facts about them, such as the ends of their links.
+        heard: the same messages, if already parsed.
     """
     ends = [ended.when for peer in history.peers for ended in (facts or {}).get(peer, _NOBODY).ended]
     by_session: dict[str | None, list[Call]] = {}
@@ -319,17 +319,17 @@ def calls(
 
 
 CALLING: Final = frozenset({"offer", "answer", "candidate", "bye"})
-"""Types of messages that calls are made of."""
+"""Message types that make up calls."""
 
 _NOBODY: Final = PeerFacts("")
 
 
 def _begins(call: Call, heard: Heard, ends: Iterable[float]) -> bool:
-    """Return whether an offer is the first message of another call.
+    """Return whether an offer begins another call.
 
-    It is after a `bye`, and if it is of another RTCPeerConnection: by the session ID of its `o=`, or, where a stack has
-    always the same one there, by a user fragment that is new while the version has not grown, as it would in an ICE
-    restart (RFC 8866, section 5.2). Where neither is known, the end of a link lies between the two calls.
+    It does after a `bye`, and if it belongs to another RTCPeerConnection. That shows by the session ID of its `o=`
+    line, or, for stacks with a constant one, by a new user fragment without the higher version that an ICE restart
+    brings (RFC 8866, section 5.2). If neither is known, the end of a link separates the two calls.
     """
     if heard.body.kind != "offer":
         return False
@@ -348,5 +348,5 @@ def _begins(call: Call, heard: Heard, ends: Iterable[float]) -> bool:
 
 
 def _says_something(heard: Iterable[Heard]) -> bool:
-    # A late `bye` alone is the end of something that nobody remembers.
+    # A late `bye` alone ends a call that is no longer recorded.
     return any(each.body.kind != "bye" for each in heard)

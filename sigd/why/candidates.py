@@ -1,4 +1,4 @@
-"""ICE candidates, and the forms in which they are sent. Any JSON may come in; nothing is raised."""
+"""ICE candidates in all forms in which clients send them. Accepts any JSON and never raises."""
 
 import re
 from typing import Any, Final, NamedTuple, cast
@@ -11,10 +11,10 @@ from sigd.why.addresses import place
 from sigd.why.flaws import Flaw
 
 LONGEST_CANDIDATE: Final = 1_024
-"""Characters of a candidate that are looked at; a long one has 250."""
+"""Maximum characters parsed of a candidate; a long one has 250."""
 
 LONGEST_NAME: Final = 256
-"""Characters of a user fragment, as RFC 8839 (section 5.4) limits it, and of a mid."""
+"""Maximum characters of a user fragment (RFC 8839, section 5.4) and of a mid."""
 
 _TYPES: Final = frozenset({"host", "srflx", "prflx", "relay"})
 _PROTOCOLS: Final = frozenset({"udp", "tcp"})
@@ -30,9 +30,9 @@ class Candidate(Struct, frozen=True):
     Attributes:
         type: `host`, `srflx`, `prflx` or `relay`.
         protocol: `udp` or `tcp`.
-        place: `public`, `private`, `.local` (mDNS), or what else `addresses` calls it.
+        place: `public`, `private`, `.local` (mDNS), or another place of `addresses`.
         family: 4 or 6; 0 for names.
-        address: as it stands there, its port behind it: from outside, and not for everybody's eyes.
+        address: address and port as received: untrusted and confidential.
     """
 
     type: str
@@ -46,11 +46,11 @@ class Trickled(NamedTuple):
     """A `candidate` message.
 
     Attributes:
-        candidate: the candidate, if it can be read.
-        ends: whether it says that there are no more.
-        flaw: why stacks, or some of them, do not take it.
-        ufrag: the user fragment of the generation that it belongs to; None: it does not say.
-        mid: the media section that it names; None: it names none by `sdpMid`.
+        candidate: the candidate, if readable.
+        ends: whether it signals the end of candidates.
+        flaw: the reason why some or all stacks refuse it.
+        ufrag: the user fragment of its generation; None: not given.
+        mid: its media section; None: no `sdpMid`.
     """
 
     candidate: Candidate | None = None
@@ -64,7 +64,7 @@ _anything: Final = msgspec.json.Decoder()
 
 
 def trickled(raw: Raw) -> Trickled:
-    """Return what the member `candidate` of a message says."""
+    """Parse the member `candidate` of a message."""
     try:
         said: object = _anything.decode(raw)
     except (ValueError, RecursionError):
@@ -79,7 +79,7 @@ def trickled(raw: Raw) -> Trickled:
 
 
 def _init(said: dict[str, Any]) -> Trickled:
-    """Read an RTCIceCandidateInit, or what stands in its place."""
+    """Parse an RTCIceCandidateInit, or a substitute for it."""
     text = said.get("candidate")
     if "candidate" not in said:
         if said.keys() <= _INIT:
@@ -117,7 +117,7 @@ def _text(text: str, said: dict[str, Any]) -> Trickled:
 
 
 def _ufrag(text: str, said: dict[str, Any]) -> str | None:
-    """Return the user fragment by the text's extension, or else by the member `usernameFragment`."""
+    """Return the user fragment from the text's extension, or else from the member `usernameFragment`."""
     if found := _UFRAG.search(text):
         return found[1]
     named = said.get("usernameFragment")
@@ -129,7 +129,7 @@ def _is_json(text: str) -> bool:
 
 
 def candidate(text: str) -> Candidate | None:
-    """Return the candidate that a line says, with or without its `a=`; None if it is none, or one for RTCP alone."""
+    """Parse a candidate line, with or without `a=`; return None if it is none, or one for RTCP alone."""
     parts = text.removeprefix("a=").removeprefix("candidate:").split()
     if len(parts) < 8 or parts[6] != "typ" or parts[7] not in _TYPES or parts[1] != "1":
         return None

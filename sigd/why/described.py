@@ -1,4 +1,4 @@
-"""Rules for the descriptions of a call, each by itself and offer against answer. Pure functions, as in `rules`."""
+"""Rules for the descriptions of a call, alone and in pairs of offer and answer. Pure functions, as in `rules`."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -12,14 +12,14 @@ from sigd.why.sdp import Description, Section, shown, unusable_fingerprint
 _MEDIA: Final = frozenset({"audio", "video"})
 _SHORTEST_UFRAG: Final = 4
 _SHORTEST_PASSWORD: Final = 22
-"""Characters, as RFC 8839 (section 5.4) has them."""
+"""Minimum characters of an ICE password (RFC 8839, section 5.4)."""
 
 
-# -- one alone
+# -- single descriptions
 
 
 def bad_description(case: Case) -> Finding | None:
-    """A description that stacks, or the other side's, refuse."""
+    """Find a description that some or all stacks refuse."""
     for side, other in reversed(case.sides):
         if side.description is None or case.call is None:
             continue
@@ -41,10 +41,10 @@ def bad_description(case: Case) -> Finding | None:
 
 
 def _flaw_that_counts(case: Case, message: Heard, other: Side) -> Flaw | None:
-    """Return the first flaw for which the other side cannot have read a description.
+    """Return the first flaw that kept the other side from reading a description.
 
-    An offer that was answered was read, whatever its flaw; unless all stacks refuse it, and the answer is of another
-    form: then the answer belongs to something else. An answer is judged by what the caller is known to refuse.
+    An answered offer was read despite its flaw, unless all stacks refuse it and the answer has another form: then the
+    answer belongs to something else. An answer is judged by the caller's known refusals.
     """
     said = message.body.description
     assert said is not None
@@ -64,7 +64,7 @@ def _flaw_that_counts(case: Case, message: Heard, other: Side) -> Flaw | None:
 
 
 def _flaws(said: Description, kind: str) -> Iterator[Flaw]:
-    """Yield what stacks refuse in a description, the worst first."""
+    """Yield the flaws of a description that stacks refuse, the worst first."""
     if said.flaw is not None:
         yield said.flaw
         if said.flaw.by_all:
@@ -97,7 +97,7 @@ def _list(names: list[str]) -> str:
     return " and no ".join(names)
 
 
-# -- offer and answer beside each other
+# -- offer and answer compared
 
 
 def _pair(case: Case) -> tuple[Heard, Description, Heard, Description] | None:
@@ -111,12 +111,12 @@ def _pair(case: Case) -> tuple[Heard, Description, Heard, Description] | None:
 
 
 def _sections(offer: Description, answer: Description) -> list[tuple[Section, Section]]:
-    """Return the sections of offer and answer beside each other, without those that the answer turns down."""
+    """Return pairs of sections of offer and answer, without rejected ones."""
     return [(one, other) for one, other in zip(offer.sections, answer.sections, strict=False) if not other.rejected]
 
 
 def own_offer(case: Case) -> Finding | None:
-    """An answer that is the offer itself, sent back."""
+    """Find an answer that is the offer itself, sent back."""
     pair = _pair(case)
     if pair is None:
         return None
@@ -133,7 +133,7 @@ def own_offer(case: Case) -> Finding | None:
 
 
 def setup(case: Case) -> Finding | None:
-    """Roles in DTLS that do not fit: one side has to be active, the other one passive."""
+    """Find DTLS roles that do not match: one side must be active, the other passive."""
     pair = _pair(case)
     if pair is None:
         return None
@@ -157,7 +157,7 @@ def setup(case: Case) -> Finding | None:
 
 
 def media(case: Case) -> Finding | None:
-    """An answer whose sections are not those of the offer: each `m=` line is answered in its place (RFC 3264)."""
+    """Find an answer whose sections differ from the offer's: each `m=` line is answered in its place (RFC 3264)."""
     pair = _pair(case)
     if pair is None:
         return None
@@ -190,7 +190,7 @@ def _mismatch(offer: Description, answer: Description) -> str | None:
 
 
 def all_rejected(case: Case) -> Finding | None:
-    """An answer that turns down everything."""
+    """Find an answer that rejects everything."""
     pair = _pair(case)
     if pair is None:
         return None
@@ -205,7 +205,7 @@ def all_rejected(case: Case) -> Finding | None:
 
 
 def codecs(case: Case) -> Finding | None:
-    """A section that was accepted with formats that were not offered."""
+    """Find a section accepted with formats that were not offered."""
     pair = _pair(case)
     if pair is None:
         return None
@@ -226,7 +226,7 @@ def _names(codec_names: set[str]) -> str:
 
 
 def both_lite(case: Case) -> Finding | None:
-    """Two ICE lite agents: neither checks anything (RFC 8445, section 2.5)."""
+    """Find two ICE lite agents: neither sends checks (RFC 8445, section 2.5)."""
     pair = _pair(case)
     if pair is None or not (pair[1].lite and pair[3].lite):
         return None
@@ -235,7 +235,7 @@ def both_lite(case: Case) -> Finding | None:
 
 
 def half_restart(case: Case) -> Finding | None:
-    """An ICE restart that the answerer did not take part in: its user fragment is the old one."""
+    """Find an ICE restart that the answerer did not follow: its user fragment is the old one."""
     pair = _pair(case)
     if pair is None or case.call is None:
         return None
@@ -261,10 +261,10 @@ def half_restart(case: Case) -> Finding | None:
 
 
 def no_media(case: Case) -> Finding | None:
-    """Directions with which nothing flows, though all else connects."""
+    """Find directions that let no media flow, although everything else connects."""
     pair = _pair(case)
     if pair is None or case.call is None or len(case.call.exchanges) > 1:
-        return None  # later ones may well hold
+        return None  # later ones may be in force
     asked, offer, replied, answer = pair
     sections = [(one, other) for one, other in _sections(offer, answer) if one.kind in _MEDIA]
     if not sections or any(_flows(one, other) or _flows(other, one) for one, other in sections):
@@ -279,5 +279,5 @@ def no_media(case: Case) -> Finding | None:
 
 
 def _flows(one: Section, other: Section) -> bool:
-    """Return whether what the first sends, the second takes; without an attribute a section does both (RFC 8866)."""
+    """Return whether the second accepts the first one's media; without an attribute a section does both (RFC 8866)."""
     return one.direction in {"", "sendrecv", "sendonly"} and other.direction in {"", "sendrecv", "recvonly"}

@@ -1,4 +1,4 @@
-"""What the daemon knows of a peer and of its ICE servers, beside what the peers have said. All times are Unix time."""
+"""The daemon's knowledge of a peer and of its ICE servers, beyond the messages. All times are Unix time."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Ended(Struct):
-    """The end of a link that a peer has had: when, why, and for how many seconds it was there."""
+    """The end of a peer's earlier link: its time, reason and duration in seconds."""
 
     when: float
     reason: str
@@ -21,16 +21,16 @@ class Ended(Struct):
 
 
 class PeerFacts(Struct):
-    """Whether a peer is here, and how it came and went.
+    """Presence of a peer, and the history of its links.
 
     Attributes:
         peer: its ID.
-        via: what carries its link; None: it is not here.
-        since: when that link was opened.
-        lines: whether a person may sit there, or what only listens.
-        ended: the ends of its links that are still remembered, the last one last.
-        ice_expires: when the TURN credentials that it was given last expire; None: they do not, or it has none.
-        host: the address that its link comes from; empty: it has none, or is not here.
+        via: transport of its link; None: not registered.
+        since: start time of that link.
+        lines: whether it uses line framing, so that a person or a mere listener may be there.
+        ended: the recorded ends of its links, the last one last.
+        ice_expires: expiry of its latest TURN credentials; None: it has none, or they do not expire.
+        host: address of its link; empty: it has none, or is not registered.
     """
 
     peer: str
@@ -43,9 +43,9 @@ class PeerFacts(Struct):
 
 
 class IceFacts(Struct):
-    """What `[ice]` gives to peers: STUN, TURN, and TURN that needs no UDP.
+    """The servers of `[ice]` given to peers: STUN, TURN, and TURN without UDP.
 
-    `ttl` is the time for which TURN credentials hold, in seconds.
+    `ttl` is the lifetime of TURN credentials in seconds.
     """
 
     stun: bool = False
@@ -55,12 +55,12 @@ class IceFacts(Struct):
 
 
 def peer_facts(router: "Router", peer: str, unix_ahead: "UnixAhead") -> PeerFacts:
-    """What is known of a peer.
+    """Collect the facts about a peer.
 
     Args:
-        router: where it may be registered.
+        router: the router of its link.
         peer: its ID.
-        unix_ahead: seconds that Unix time is ahead of the router's clock.
+        unix_ahead: offset of Unix time to the router's clock, in seconds.
     """
     ended = [Ended(each.when + unix_ahead, each.reason, each.seconds) for each in router.ended if each.id == peer]
     link = router.registry.find(peer)
@@ -74,7 +74,7 @@ def peer_facts(router: "Router", peer: str, unix_ahead: "UnixAhead") -> PeerFact
 
 
 def ice_facts(router: "Router") -> IceFacts:
-    """What the daemon gives to peers now; not what they may know from elsewhere."""
+    """Collect the ICE servers that the daemon gives to peers now; they may know others."""
     admission = router.admission
     urls = [url for server in admission.vendor.for_peer("", admission.unix_time()) for url in server.urls]
     turn = [url for url in urls if url.startswith("turn")]

@@ -1,22 +1,22 @@
-"""Faults of a text for which stacks do not read it, though it came: how it looks, who refuses it, how to mend it."""
+"""Flaws of texts that stacks refuse to parse: their looks, the refusing stacks, the remedy."""
 
 from typing import Final, NamedTuple
 
 BROWSERS: Final = frozenset({"libwebrtc", "Firefox"})
-"""Stacks whose objects follow the W3C's words to the letter."""
+"""Stacks that follow the W3C specification to the letter."""
 
 EVERY: Final = frozenset({""})
-"""No stack reads it."""
+"""All stacks refuse it."""
 
 
 class Flaw(NamedTuple):
-    """A fault of a description or candidate.
+    """A flaw of a description or candidate.
 
     Attributes:
-        name: a word for tests and for those who search.
-        looks: what came, a clause after "but".
-        mend: what to do about it.
-        refused_by: families of stacks that refuse it, as `sdp.stack` calls them; `EVERY` stands for all.
+        name: a word for tests and searches.
+        looks: description of the input, as a clause after "but".
+        mend: the remedy.
+        refused_by: families of stacks that refuse it, named as by `sdp.stack`; `EVERY` stands for all.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Flaw(NamedTuple):
         return self.refused_by == EVERY
 
     def stops(self, stack: str) -> bool:
-        """Return whether a stack refuses it; an unknown one counts as one that does."""
+        """Return whether a stack refuses it; an unknown one counts as refusing."""
         return self.by_all or not stack or stack in self.refused_by
 
 
@@ -89,7 +89,7 @@ UNKNOWN_MID: Final = Flaw(
     BROWSERS | {"aiortc", "werift"},
 )
 HARMLESS: Final = frozenset({RTCP.name, NULL.name})
-"""Flaws of candidates that nobody misses where others came."""
+"""Flaws of candidates that do not matter if others came."""
 
 # -- descriptions
 
@@ -150,7 +150,7 @@ BARE_CR: Final = Flaw(
     "bare-cr", "its lines end in CR alone", "end each line of the SDP with CR and LF", BROWSERS | {"libdatachannel"}
 )
 
-# -- what a description says
+# -- single parts of a description
 
 SHORT_UFRAG: Final = Flaw(
     "short-ufrag",

@@ -1,4 +1,4 @@
-"""From what two peers have said to why they did not connect."""
+"""The verdict: from the record of two peers to the likely reason why they did not connect."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,16 +44,16 @@ RULES: Final[Sequence[Rule]] = (
     rules.ended,
     reach.gathering,
 )
-"""The first that finds something leads; with none of them signaling was complete."""
+"""Rules in order of precedence: the first with a finding leads; without any, signaling was complete."""
 
 _FAILED: Final = re.compile(r"fail|timed? ?out|error|\b(ice|dtls)\b", re.IGNORECASE)
-"""What a `reason` says of a call that did not come to be. They are free text; these are what programs use."""
+"""Words of a `reason` that tell of a failed call. Reasons are free text; these are common in programs."""
 
 
 _NEVER_CONNECTED: Final = frozenset(
     {"not-registered", "offer-refused", "answer-refused", "glare", "bad-description", "own-offer-back", "answer-setup"}
 )
-"""Rules that no two stacks connect with."""
+"""Rules whose finding rules out a connection between any two stacks."""
 
 
 _MISFITS: Final = frozenset(
@@ -72,16 +72,16 @@ def judge(
     others: Iterable[PairHistory] = (),
     full: bool = False,
 ) -> Verdict:
-    """Why two peers did not connect.
+    """Explain why two peers did not connect.
 
     Args:
-        history: what they have said to each other.
-        peers: what else is known of the two, by ID.
-        ice: the servers that they were told of.
+        history: the messages between them.
+        peers: further facts about the two, by ID.
+        ice: the ICE servers given to them.
         now: Unix time.
-        session: the call that is meant; None: the last one.
-        others: what one of them has said to third parties, for `seen`.
-        full: with the addresses that they told each other.
+        session: the session of the call; None: the last call.
+        others: messages with other peers, for `seen`.
+        full: include the addresses of candidates.
     """
     heard = heard_in(history)
     all_calls = calls(history, peers, heard)
@@ -108,7 +108,7 @@ def judge(
 
 
 def lead(case: Case) -> Finding:
-    """What the first rule says that finds something."""
+    """Return the finding of the first rule that has one."""
     return next(filter(None, (rule(case) for rule in RULES)), rules.complete(case))
 
 
@@ -118,7 +118,7 @@ def _last(meant: list[Call]) -> Call | None:
 
 
 def _case(known: Case, call: Call | None) -> Case:
-    """Return the case of one call, with all else that is known."""
+    """Return the case of one call, with all other facts."""
     if call is None:
         return known
     return known._replace(call=call, caller=call.side(call.caller), callee=call.side(call.callee))
@@ -132,7 +132,7 @@ def _seen(all_calls: list[Call], finding: Finding, case: Case) -> Seen | None:
     ]
     if not recent:
         return None
-    # Other messages of the two are of no use for calls with others.
+    # Messages outside of this call do not matter for calls with others.
     led = [
         lead(_case(case if set(call.peers) == _peers(case) else case._replace(heard=()), call)).rule for call in recent
     ]
@@ -163,7 +163,7 @@ def _outcome(case: Case, finding: Finding) -> str:
     return "offer and answer exchanged; whether they connected is not known here"
 
 
-# -- what was looked at
+# -- steps examined
 
 
 def _steps(case: Case, finding: Finding, *, full: bool) -> list[Step]:
@@ -251,7 +251,7 @@ def _sent(case: Case, side: Side, other: Side, *, full: bool) -> Step:
 
 
 def _uncounted(side: Side) -> list[tuple[int, str]]:
-    """Return the candidates that are not among the others, and why."""
+    """Return the candidates not counted among the others, with the reason."""
     unread = sum(flaw.by_all and flaw.name not in HARMLESS for flaw in side.flaws)
     return [
         (unread, "unreadable"),

@@ -1,6 +1,6 @@
 """Messages and verdicts as lines of text, for terminals and pipes. No I/O.
 
-What comes from outside is escaped on its way through: nothing of it steers a terminal, or turns its text around.
+Input from outside is escaped on its way: it can neither steer a terminal nor change the direction of text.
 """
 
 import re
@@ -16,22 +16,22 @@ from sigd.why.spans import size, span
 from sigd.why.verdict import Level, Verdict
 
 MOST_COLUMNS: Final = 6
-"""Peers side by side: with more there is no room for what is said, and `a -> b` tells it better."""
+"""Maximum number of columns: beyond it `a -> b` is more readable."""
 
 COLUMN_WIDTH: Final = 38
-"""Characters between two columns where there are two, as many as the longest label needs."""
+"""Characters between two columns if there are two, as many as the longest label needs."""
 
 NARROW_WIDTH: Final = 22
-"""The same where there are more."""
+"""Characters between columns if there are more."""
 
 LONGEST_NAME: Final = 16
-"""Characters of a peer ID above its column, and in notes; an ID has up to 64."""
+"""Maximum characters of a peer ID above its column and in notes; an ID has up to 64."""
 
 NO_ID: Final = "(no ID)"
-"""The sender of what came from a client that is not registered."""
+"""Name for an unregistered sender."""
 
 LONGEST_QUOTE: Final = 64
-"""Characters of a `reason` and of an address in a line."""
+"""Maximum characters of a quoted `reason` or address."""
 
 LEVELS: Final[dict[Level, str]] = {"ok": "ok", "warn": "warn", "fail": "FAIL", "-": "-"}
 
@@ -45,15 +45,15 @@ def _cut(text: str, longest: int) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# One message in a few words
+# Summary of one message
 
 
 def summary(body: bytes, full: bool) -> str:
-    """What a message is, in a few words: `offer 2.9 kB audio video, 0 candidates inside`.
+    """Summarize a message: `offer 2.9 kB audio video, 0 candidates inside`.
 
     Args:
-        body: what was delivered, or the beginning of it.
-        full: with what else is masked: addresses, and the user fragment (never a password).
+        body: the delivered message, or its beginning.
+        full: include addresses and the user fragment, which are masked otherwise; never a password.
     """
     said = read(body)
     if not said.whole:
@@ -85,7 +85,7 @@ def _candidate(said: Body, full: bool) -> str:
 
 
 def candidate_text(candidate: Candidate, *, full: bool) -> str:
-    """A candidate in a few words, its address masked unless `full`."""
+    """Summarize a candidate, its address masked unless `full`."""
     place = _cut(escaped(candidate.address), LONGEST_QUOTE) if full else candidate.place
     return f"candidate {candidate.type} {candidate.protocol} {place}"
 
@@ -95,21 +95,21 @@ def candidate_text(candidate: Candidate, *, full: bool) -> str:
 
 
 class Signs:
-    """What lines and arrows are made of."""
+    """The characters of lines and arrows."""
 
     def __init__(self, *, unicode: bool) -> None:
         self.bar, self.dash, self.right, self.left, self.refused = ("│─►◄✗") if unicode else ("|-><x")
 
 
 class Ladder:
-    """Turns messages, one after the other, into lines: a column for each peer, time downwards."""
+    """A sequence diagram drawn message by message: a column for each peer, time downwards."""
 
     def __init__(self, peers: Sequence[str] = (), *, unicode: bool = True) -> None:
         """Begin.
 
         Args:
-            peers: those that have a column; up to six, in this order. Without any, or with more, each line says
-                `a -> b` instead. What is said to or by others gets such a line too.
+            peers: peers with a column; up to six, in this order. Without any, or with more, each line says
+                `a -> b` instead, as do messages from or to other peers.
             unicode: whether the terminal shows more than ASCII.
         """
         self._peers = list(dict.fromkeys(peers)) if len(set(peers)) <= MOST_COLUMNS else []
@@ -123,13 +123,13 @@ class Ladder:
         self._second = -1
 
     def head(self) -> Iterator[str]:
-        """The names above the columns; nothing where there are no columns."""
+        """Yield the names above the columns; nothing without columns."""
         if self._peers:
             names = [_cut(peer, LONGEST_NAME).ljust(self._width + 1) for peer in self._peers]
             yield f"{'time':14}{''.join(names)}".rstrip()
 
     def line(self, tapped: TappedReply) -> str:
-        """The line of one message."""
+        """Return the line of one message."""
         label, note = _label_and_note(tapped)
         if not self._unicode:
             label, note = _ascii(label), _ascii(note)
@@ -149,7 +149,7 @@ class Ladder:
         return f"{when:14}{drawn}  {note}".rstrip()
 
     def _when(self, at: float) -> str:
-        """The time of day; within the same second its end alone."""
+        """Return the time of day; shortened within the same second."""
         second, milliseconds = divmod(round(at * 1000), 1000)
         same, self._second = second == self._second, second
         clock = " " * 8 if same else time.strftime("%H:%M:%S", time.localtime(second))
@@ -179,7 +179,7 @@ def _refused_because(tapped: TappedReply) -> str:
 
 
 def _label_and_note(tapped: TappedReply) -> tuple[str, str]:
-    """What stands on the arrow, and what behind the ladder."""
+    """Return the label on the arrow, and the note behind the ladder."""
     text = escaped(tapped.summary or tapped.kind)
     note = "" if tapped.session is None else f"session {escaped(tapped.session)}"
     found = re.match(r"((?:offer|answer) [\d.]+ k?B) (.+)", text)
@@ -193,7 +193,7 @@ def _label_and_note(tapped: TappedReply) -> tuple[str, str]:
 
 
 def verdict_lines(verdict: Verdict, *, unicode: bool = True) -> Iterator[str]:
-    """The verdict as `sigctl why` prints it; `unicode`: the terminal shows more than ASCII."""
+    """Yield the verdict as `sigctl why` prints it; `unicode`: the terminal shows more than ASCII."""
     for line in _verdict_lines(verdict):
         safe = escaped(line)
         yield safe if unicode else _ascii(safe.replace("\u2192", "->"))

@@ -1,4 +1,4 @@
-"""What may be wrong with the addresses that two peers have told each other. Pure functions, as in `rules`."""
+"""Rules for the addresses that two peers have exchanged. Pure functions, as in `rules`."""
 
 from typing import Final
 
@@ -7,29 +7,28 @@ from sigd.why.calls import Side
 from sigd.why.rules import Case, Finding
 
 GATHERING_SECONDS: Final = 10.0
-"""A side that sent something so lately may have more to come: a STUN server is asked for 5 to 40 s, mostly 10."""
+"""Seconds during which more candidates may come: a query to a STUN server takes 5 to 40 s, mostly 10."""
 
 
 def reachable(side: Side, other: Side) -> bool:
-    """Return whether a side has an address at which the other one may reach it from anywhere.
+    """Return whether the other side can reach an address of this one from anywhere.
 
-    A relay in a private network counts where nothing shows that either of the two is anywhere else.
+    A relay in a private network counts if nothing shows that either peer is elsewhere.
     """
     if any(each.place not in HIDDEN for each in side.relays):
         return True
     if side.relays and not (side.outside or other.outside):
         return True
     if not all(each.family for each in other.candidates) or not other.candidates:
-        return side.public()  # names, or what comes with its checks, may be of any version of IP
+        return side.public()  # names and peer-reflexive candidates may be of either IP version
     return any(side.public(family) for family in other.families | {0})
 
 
 def same_network(case: Case) -> bool:
-    """Return whether the two are in one network, as far as the daemon can see: then private addresses suffice.
+    """Return whether the two are in one network, judging by their links: then private addresses suffice.
 
-    Their links come from one address, that of the NAT that both are behind, or from addresses of one network; and where
-    they have told each other addresses, some of those are of one network too. From loopback comes whatever a proxy
-    forwards, so that proves nothing.
+    Their links come from one address, that of a common NAT, or from addresses of one network; and if they have
+    exchanged addresses, some of those share a network too. Links from loopback prove nothing: a proxy may forward them.
     """
     ours, theirs = (case.of(side.peer).host for side in (case.caller, case.callee))
     if not ours or not theirs or "loopback" in {place(ours)[0], place(theirs)[0]}:
@@ -46,7 +45,7 @@ def _networks(side: Side) -> set[str]:
 
 
 def mdns_only(case: Case) -> Finding | None:
-    """A browser that hides its addresses, and nobody else whom one could reach."""
+    """Find a browser that hides its addresses, with no other address to reach."""
     if not case.negotiated or same_network(case):
         return None
     for side, other in case.sides:
@@ -63,7 +62,7 @@ def mdns_only(case: Case) -> Finding | None:
 
 
 def relay_hidden(case: Case) -> Finding | None:
-    """A TURN server that hands out addresses of its own network, to peers that are outside of it."""
+    """Find a TURN server that gives addresses of its own network to peers outside of it."""
     if not case.negotiated or any(reachable(side, other) for side, other in case.sides):
         return None
     for side, other in case.sides:
@@ -79,7 +78,7 @@ def relay_hidden(case: Case) -> Finding | None:
 
 
 def private_only(case: Case) -> Finding | None:
-    """Two peers, neither of which knows any address but that of its own network."""
+    """Find two peers that both have only private addresses."""
     if not case.negotiated or not case.caller.candidates or not case.callee.candidates or same_network(case):
         return None
     if all(not side.mapped and not reachable(side, other) for side, other in case.sides):
@@ -100,11 +99,11 @@ def private_only(case: Case) -> Finding | None:
 
 
 _PLAIN: Final = frozenset({PUBLIC, "private", ".local", "name", "link-local", "loopback"})
-"""Places of addresses that everybody knows."""
+"""Places of addresses that need no explanation."""
 
 
 def ice_expired(case: Case) -> Finding | None:
-    """TURN credentials that were good no longer when a peer gathered."""
+    """Find TURN credentials that had expired when a peer gathered."""
     if case.call is None or not case.negotiated or same_network(case):
         return None
     for side, other in case.sides:
@@ -117,13 +116,13 @@ def ice_expired(case: Case) -> Finding | None:
 
 
 def _gathered(case: Case, side: Side) -> float:
-    """Return when a side gathered its candidates, as far as it shows."""
+    """Return the time when a side gathered its candidates, as far as known."""
     assert case.call is not None
     return case.call.at if side.first_at is None else side.first_at
 
 
 def no_srflx(case: Case) -> Finding | None:
-    """A STUN server was there, and did not answer one of them."""
+    """Find a STUN server that did not answer one of the peers."""
     if not case.negotiated or not case.ice.stun or same_network(case):
         return None
     for side, other in case.sides:
@@ -141,7 +140,7 @@ def no_srflx(case: Case) -> Finding | None:
 
 
 def no_relay(case: Case) -> Finding | None:
-    """Two NATs, and nothing between them."""
+    """Find two NATs without a relay."""
     if not case.negotiated or any(reachable(side, other) for side, other in case.sides) or same_network(case):
         return None
     unmapped = [side.peer for side, _ in case.sides if not side.mapped]
@@ -164,7 +163,7 @@ def no_relay(case: Case) -> Finding | None:
 
 
 def _turn(case: Case) -> str:
-    """Return what is known of the TURN server: not whether it runs, for the daemon never asks it."""
+    """Return the facts known of the TURN server; the daemon never contacts it."""
     never = [side.peer for side, _ in case.sides if case.of(side.peer).via and case.of(side.peer).ice_expires is None]
     if never:
         return f"No credentials were given to {' and '.join(never)}: is `maxFrame` too small, or came [ice] later?"
@@ -183,7 +182,7 @@ def _turn(case: Case) -> str:
 
 
 def one_relay(case: Case) -> Finding | None:
-    """One side has a relay, and whoever is on the other reaches it by UDP or not at all."""
+    """Find a relay on one side only, with a peer on the other side that must reach it by UDP."""
     if not case.negotiated or bool(case.caller.relays) == bool(case.callee.relays) or same_network(case):
         return None
     side, other = next((side, other) for side, other in case.sides if not side.relays)
@@ -193,7 +192,7 @@ def one_relay(case: Case) -> Finding | None:
         or side.public()
         or any(one.protocol == "tcp" for one in (*side.candidates, *other.candidates))
     ):
-        return None  # a STUN server answered it, so it gets out by UDP; or its candidates come with its checks
+        return None  # STUN answered it, so UDP works for it; or its candidates come with its checks
     likely = f"There is no relay candidate from {side.peer}, and all candidates are UDP: does it get out by UDP?"
     advice = ["offer TURN over TCP or TLS too: turns:HOST:443?transport=tcp in ice.turn_urls; sigctl reload"]
     if case.ice.turn_tcp:
@@ -202,7 +201,7 @@ def one_relay(case: Case) -> Finding | None:
 
 
 def gathering(case: Case) -> Finding | None:
-    """A side that may have more candidates yet: it said so lately, and never that these are all."""
+    """Find a side that may still be gathering: it sent something recently, and no end of candidates."""
     if not case.negotiated:
         return None
     for side, _ in case.sides:

@@ -1,7 +1,7 @@
-"""What may be wrong with a call: one pure function for each, the first that finds something leads.
+"""Rules for the faults of a call, each a pure function; the first with a finding leads.
 
-These are of the messages themselves: whether they came, in which order, and what became of them. Those of descriptions
-are in `described`, those of candidates in `trickling`, those of addresses in `reach`.
+Those in this module concern the messages themselves: arrival, order and outcome. Those for descriptions are in
+`described`, those for candidates in `trickling`, those for addresses in `reach`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,26 +14,26 @@ from sigd.why.spans import size, span
 from sigd.wire.errors import ErrorCode
 
 ANSWER_SECONDS: Final = 10.0
-"""Who has not answered by then does not only think about it. People who have to press a button may take longer."""
+"""Seconds after which a missing answer is a fault. People who must press a button may take longer."""
 
 LATE_SECONDS: Final = 10.0
-"""An answer held up for so long finds stacks waiting: DTLS repeats its hello after pauses that double each time."""
+"""Delay after which a late answer hurts: DTLS repeats its hello after pauses that double each time."""
 
 DEAD_SECONDS: Final = 30.0
-"""libdatachannel closes itself so long after its answer, if no check came."""
+"""Seconds after its answer at which libdatachannel closes itself without a check."""
 
 ATTEMPT_SECONDS: Final = 3_600.0
-"""Age up to which a refused `register` counts as the reason why a peer is not here."""
+"""Maximum age of a refused `register` that explains a peer's absence."""
 
 
 class Finding(NamedTuple):
-    """What a rule has found.
+    """The finding of a rule.
 
     Attributes:
         rule: its name.
-        likely: what it means, in a sentence or two.
-        advice: what to do, the first thing first.
-        peer: whose it is; calls of this one are counted.
+        likely: its meaning, in a sentence or two.
+        advice: remedies, the first one first.
+        peer: the peer at fault, whose calls are counted.
     """
 
     rule: str
@@ -43,17 +43,17 @@ class Finding(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What rules judge by. Times are Unix time.
+    """The input of the rules. Times are Unix time.
 
     Attributes:
         call: the call; None: there was none.
-        caller, callee: what each has said in it.
-        facts: of both peers.
-        ice: which servers the daemon tells peers of.
-        now: when somebody asks.
-        heard: all that the two have sent each other, in other calls and sessions too.
-        attempts: what was refused to clients that claimed to be one of them, or had no ID and named one.
-        session: the call that was asked for; None: the last one.
+        caller, callee: the messages of each in it.
+        facts: facts about both peers.
+        ice: the ICE servers given to peers.
+        now: time of the request.
+        heard: all messages between the two, in other calls and sessions too.
+        attempts: refusals to clients that claimed one of the IDs, or had no ID and named one.
+        session: the requested session; None: the last call.
     """
 
     call: Call | None
@@ -68,39 +68,39 @@ class Case(NamedTuple):
 
     @property
     def sides(self) -> tuple[tuple[Side, Side], tuple[Side, Side]]:
-        """Each side, and the other one: whoever was called first, for more goes wrong there."""
+        """Each side with the other one, the callee first: more goes wrong there."""
         return (self.callee, self.caller), (self.caller, self.callee)
 
     @property
     def negotiated(self) -> bool:
-        """Whether offer and answer have arrived, and can be read."""
+        """Whether offer and answer were relayed and are readable."""
         return self.caller.description is not None and self.callee.description is not None
 
     @property
     def exchange(self) -> Exchange | None:
-        """The last offer that was answered."""
+        """The last offer with an answer."""
         done = [] if self.call is None else [each for each in self.call.exchanges if each.answer is not None]
         return done[-1] if done else None
 
     @property
     def unanswered(self) -> Heard | None:
-        """The last offer, if nobody has answered it."""
+        """The last offer, if unanswered."""
         exchanges = [] if self.call is None else self.call.exchanges
         return exchanges[-1].offer if exchanges and exchanges[-1].answer is None else None
 
     def of(self, peer: str) -> PeerFacts:
-        """What is known of a peer."""
+        """Return the facts about a peer."""
         return self.facts.get(peer) or PeerFacts(peer)
 
     def ended(self, peer: str) -> Ended | None:
-        """The first end of a peer's link since the call began."""
+        """Return the first end of a peer's link since the call began."""
         if self.call is None:
             return None
         at = self.call.at
         return next((ended for ended in self.of(peer).ended if ended.when >= at), None)
 
     def elsewhere(self, kind: str, sender: str) -> Heard | None:
-        """The last message of this type from a peer since the call began that bears another `session`, or none."""
+        """Return a peer's last message of this type since the call began that has another `session`, or none."""
         if self.call is None:
             return None
         since = [each for each in self.heard if each.when >= self.call.at]
@@ -117,11 +117,11 @@ class Case(NamedTuple):
 Rule = Callable[[Case], Finding | None]
 
 
-# -- nobody there, nothing sent
+# -- absent peers, missing offers
 
 
 def not_registered(case: Case) -> Finding | None:
-    """A peer that is not here, or was not when a message came for it."""
+    """Find a peer that is not registered, or was not when a message came for it."""
     if case.call is None:
         for side in (case.callee, case.caller):
             facts = case.of(side.peer)
@@ -142,13 +142,13 @@ def not_registered(case: Case) -> Finding | None:
 
 
 def _last_refused(call: Call) -> list[tuple[Heard, str]]:
-    """Return the last offer or answer of each peer if it was refused, with the peer that it was for."""
+    """Return each peer's last offer or answer if it was refused, with its recipient."""
     last = [(call.described(peer), call.other(peer)) for peer in (call.caller, call.callee)]
     return [(message, to) for message, to in last if message is not None and message.refusal is not None]
 
 
 def _refused_register(case: Case, peer: str) -> Finding | None:
-    """Return the reason why the last `register` for a peer was refused, if one was."""
+    """Return the reason why the last `register` for a peer was refused, if it was."""
     claims = [
         each
         for each in case.attempts
@@ -167,7 +167,7 @@ def _refused_register(case: Case, peer: str) -> Finding | None:
 
 
 def no_offer(case: Case) -> Finding | None:
-    """No offer between the two, as far as is remembered."""
+    """Find that no offer between the two is recorded."""
     if case.call is not None and (any(case.call.of("offer")) or not case.call.whole):
         return None
     unnamed = _unnamed(case)
@@ -229,7 +229,7 @@ _REFUSED: Final = {
 
 
 def offer_refused(case: Case) -> Finding | None:
-    """An offer or answer that the daemon did not pass on."""
+    """Find an offer or answer that the daemon did not relay."""
     if case.call is None:
         return None
     for message, to in _last_refused(case.call):
@@ -243,7 +243,7 @@ def _refusal(message: Heard, to: str) -> Finding:
     text, advice = _REFUSED.get(code, ("{to} could not be sent that.", ["sigctl errors {code}"]))
     peer = to
     if message.why and not message.body.whole:
-        # Not even read: whatever is wrong is the sender's.
+        # Unreadable, so the fault is the sender's.
         text, peer = f"{message.why}. It has {size(message.length)}.", sender
         if code is ErrorCode.TOO_LARGE:
             advice = ["have {sender} leave codecs or media out, or raise limits.max_frame; sigctl reload"]
@@ -261,7 +261,7 @@ def _refusal(message: Heard, to: str) -> Finding:
 
 
 def no_answer(case: Case) -> Finding | None:
-    """An offer that has arrived, and nothing came back."""
+    """Find a relayed offer without an answer."""
     offer = case.unanswered
     if case.call is None or offer is None or _crossed(case.call):
         return None
@@ -297,7 +297,7 @@ def no_answer(case: Case) -> Finding | None:
 
 
 def _which(case: Case, offer: Heard) -> str:
-    """Return what to call an offer: the first of a call, or a later one."""
+    """Return a name for an offer: the first of a call, or a later one."""
     exchange, said = case.exchange, offer.body.description
     if exchange is None or exchange.answer is None:
         return "offer"
@@ -321,7 +321,7 @@ def _other_session(case: Case, peer: str, kind: str, stray: Heard) -> Finding:
 
 
 def other_session(case: Case) -> Finding | None:
-    """Candidates that came with another `session`, or none, while none came with that of the call."""
+    """Find candidates with another `session`, or none, while the call's own session has none."""
     if case.call is None or not case.negotiated:
         return None
     for side, _ in case.sides:
@@ -332,7 +332,7 @@ def other_session(case: Case) -> Finding | None:
 
 
 def glare(case: Case) -> Finding | None:
-    """Both called at once, and each waits for the other one's answer."""
+    """Find crossing offers, each side waiting for the other's answer."""
     if case.call is None or not _crossed(case.call) or any(case.call.of("answer")):
         return None
     likely = "Both sent an offer at the same time, and neither gave way."
@@ -351,10 +351,10 @@ def _crossed(call: Call) -> bool:
 
 
 def late_answer(case: Case) -> Finding | None:
-    """An answer that was made long before it came through: the answerer's stack may have given up meanwhile.
+    """Find an answer made long before it was relayed: the answerer's stack may have given up meanwhile.
 
-    The daemon cannot see when an answer was made. A candidate of the same generation proves it, or an answer that was
-    refused before. An answerer that only waits for its user has neither.
+    The daemon cannot see when an answer was made. A candidate of the same generation or an earlier refused answer
+    proves it; an answerer that waits for its user has neither.
     """
     exchange = case.exchange
     if case.call is None or exchange is None or exchange.answer is None:
@@ -381,11 +381,11 @@ def late_answer(case: Case) -> Finding | None:
     return Finding("late-answer", likely, advice, sender)
 
 
-# -- what remains
+# -- the rest
 
 
 def ended(case: Case) -> Finding | None:
-    """A peer hung up, or went away."""
+    """Find a hangup, or the end of a link."""
     if case.call is None:
         return None
     for bye in case.call.of("bye"):
@@ -401,7 +401,7 @@ def ended(case: Case) -> Finding | None:
 
 
 def complete(case: Case) -> Finding:
-    """Nothing is wrong that could be seen here."""
+    """Report that signaling was complete."""
     advice = [
         "in a browser: chrome://webrtc-internals or about:webrtc; in a device: how far ICE and DTLS come",
         "is UDP open between the two? turnutils_uclient (coturn) shows whether TURN works",

@@ -1,4 +1,4 @@
-"""SDP descriptions (RFC 8866, RFC 8829), as far as they concern a connection. Nothing is raised, whatever comes in."""
+"""SDP descriptions (RFC 8866, RFC 8829), as far as they concern a connection. Accepts any text and never raises."""
 
 import base64
 import binascii
@@ -12,42 +12,42 @@ from sigd.why.candidates import LONGEST_CANDIDATE, LONGEST_NAME, Candidate, cand
 from sigd.why.flaws import Flaw
 
 LARGEST_SDP: Final = 256 << 10
-"""Characters of an SDP that are looked at: ten times the largest that browsers make."""
+"""Maximum characters parsed of an SDP: ten times the largest from browsers."""
 
 MOST_CANDIDATES: Final = 256
-"""Of one description: whoever has more has them all of one kind."""
+"""Maximum number of candidates in one description; beyond it they are all of one kind."""
 
 MOST_SECTIONS: Final = 256
-"""Media sections that are looked at; the largest offers of conferences have about 100."""
+"""Maximum number of media sections parsed; the largest offers of conferences have about 100."""
 
 _MEDIA: Final = {"audio": "audio", "video": "video", "application": "data"}
-"""Names of a description's parts; others are left out, for their names come from outside."""
+"""Names of a description's parts; others come from outside and are left out."""
 
 _DIRECTIONS: Final = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
 _REPAIR: Final = frozenset({"rtx", "red", "ulpfec", "flexfec-03", "telephone-event", "cn"})
-"""Formats that carry nothing by themselves."""
+"""Formats that carry no media by themselves."""
 
 _STATIC: Final = {"0": "pcmu", "3": "gsm", "8": "pcma", "9": "g722"}
 """Payload types that need no `a=rtpmap` (RFC 3551)."""
 
 _DIGEST_BYTES: Final = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64}
-"""Hash functions of RFC 8122 that stacks know, and the length of their digests."""
+"""Hash functions of RFC 8122 supported by stacks, with the length of their digests."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._+/-]{1,32}\Z")
 
 
 class Section(Struct):
-    """A media section: an `m=` line and what follows it, or what holds for all of them.
+    """A media section: an `m=` line with its attributes, or the session-level attributes.
 
     Attributes:
         kind: `audio`, `video`, `data`, or empty for another one.
         port: the port of its `m=` line, as text.
         mid: its `a=mid`, empty if it has none.
-        attributes: other names that it has an `a=` line of.
+        attributes: names of its other `a=` lines.
         codecs: names of its formats, in lower case.
         direction, setup: its `a=sendrecv` and so on, and its `a=setup`; empty if it has none.
-        ufrag, password: for ICE; empty if it has none.
-        fingerprints: by hash function, the digest.
+        ufrag, password: its ICE credentials; empty if it has none.
+        fingerprints: digests by hash function.
     """
 
     kind: str = ""
@@ -63,7 +63,7 @@ class Section(Struct):
 
     @property
     def rejected(self) -> bool:
-        """Whether it is turned down: its port is 0, and it does not share another one's (RFC 9143, section 6)."""
+        """Whether it is rejected: its port is 0, and it is not bundled with another one (RFC 9143, section 6)."""
         return self.port == "0" and "bundle-only" not in self.attributes
 
     @property
@@ -78,14 +78,14 @@ class Description(Struct):
     Attributes:
         origin: the session ID of its `o=` line: one for each RTCPeerConnection.
         version: the version of that line; None if it is no number.
-        sections: its media sections, each with what holds for all of them.
-        candidates: those inside.
-        ends: whether it says that there are no more.
-        lacks: what no connection can do without, and is missing.
+        sections: its media sections, each with the session-level attributes.
+        candidates: its candidates.
+        ends: whether it signals the end of candidates.
+        lacks: missing parts without which no connection is possible.
         bundled: the mids of its first `a=group:BUNDLE`.
         lite: whether it comes from an ICE lite agent.
-        stack: the family of stacks that made it, as far as it shows; empty if not.
-        flaw: why stacks, or some of them, do not take it.
+        stack: the family of stacks that made it; empty if unknown.
+        flaw: the reason why some or all stacks refuse it.
     """
 
     origin: str = ""
@@ -101,7 +101,7 @@ class Description(Struct):
 
     @property
     def media(self) -> list[str]:
-        """`audio`, `video`, `data`: those parts that are not rejected."""
+        """Parts that are not rejected: `audio`, `video`, `data`."""
         return list(dict.fromkeys(each.kind for each in self.sections if each.kind and not each.rejected))
 
     @property
@@ -111,7 +111,7 @@ class Description(Struct):
 
     @property
     def ufrags(self) -> set[str]:
-        """The user fragments of its sections: the name of its ICE generation."""
+        """The user fragments of its sections, which identify its ICE generation."""
         return {each.ufrag for each in self.sections if each.ufrag}
 
     @property
@@ -121,17 +121,17 @@ class Description(Struct):
 
 
 def shown(name: str) -> str:
-    """Return a name from outside as it may stand in a text; `?` if it is none, or is long."""
+    """Return a name from outside in printable form; `?` if it is invalid or long."""
     return name if _NAME.match(name) else "?"
 
 
 def description(sdp: str) -> Description:
-    """Return what an SDP says."""
+    """Parse an SDP."""
     sdp = sdp[:LARGEST_SDP]
     found = Description(sections=[], candidates=[], bundled=[], flaw=_flaw(sdp))
     common = Section(attributes=set(), codecs=set(), fingerprints={})
     section = common
-    candidates: dict[Candidate, None] = {}  # a bundle repeats them for each of its parts
+    candidates: dict[Candidate, None] = {}  # a bundle repeats them in each part
     formats: dict[str, str] = {}
     names = set[str]()
     for line in re.split("\r?\n", sdp):
@@ -213,13 +213,13 @@ def _attribute(found: Description, section: Section, name: str, value: str, form
 
 
 def unusable_fingerprint(section: Section) -> bool:
-    """Return whether a section has fingerprints, and none that a stack can compare: unknown functions, or cut off."""
+    """Return whether a section has only unusable fingerprints: unknown hash functions, or truncated ones."""
     return bool(section.fingerprints) and not any(
         len(digest.split(":")) == _DIGEST_BYTES.get(function) for function, digest in section.fingerprints.items()
     )
 
 
-# -- a text as a whole
+# -- the whole text
 
 
 def _flaw(sdp: str) -> Flaw | None:
@@ -273,7 +273,7 @@ def _is_base64(text: str) -> bool:
 
 
 def _stack(sdp: str, found: Description, names: set[str]) -> str:
-    """Return the family of stacks that a description comes from, by what only these write; empty if it shows none."""
+    """Return the family of stacks that made a description, by its distinctive lines; empty if there are none."""
     if "\no=mozilla" in sdp[:64]:
         return "Firefox"
     if "\no=rtc " in sdp[:64]:

@@ -1,8 +1,8 @@
-"""How long something took, and how large it is, as people read it."""
+"""Durations and sizes in the notation of people."""
 
 
 def span(seconds: float) -> str:
-    """A time: `86 ms`, `1.9 s`, `22 min`, `5 h`, `3 d`."""
+    """Format a duration: `86 ms`, `1.9 s`, `22 min`, `5 h`, `3 d`."""
     if seconds < 0.9995:
         return f"{max(0.0, seconds) * 1000:.0f} ms"
     if seconds < 90:
@@ -15,7 +15,7 @@ def span(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """A number of bytes: `64 B`, `2.9 kB`, `65 kB`."""
+    """Format a number of bytes: `64 B`, `2.9 kB`, `65 kB`."""
     if count < 1_000:
         return f"{count} B"
     return f"{count / 1000:.1f} kB" if count < 9_950 else f"{count / 1000:.0f} kB"

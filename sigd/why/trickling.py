@@ -9,7 +9,7 @@ from sigd.why.rules import Case, Finding
 
 
 def unreadable(case: Case) -> Finding | None:
-    """Candidates that came, and that the other side's stack, or any, does not take."""
+    """Find relayed candidates that the other side's stack, or every stack, refuses."""
     if not case.negotiated:
         return None
     for side, other in case.sides:
@@ -32,7 +32,7 @@ def _unreadable(side: Side, other: Side, bad: list[Flaw]) -> Finding:
 
 
 def early(case: Case) -> Finding | None:
-    """Candidates that came before the description that they belong to, and not again: most stacks drop them."""
+    """Find candidates that came only before their description: most stacks drop them."""
     if case.call is None or not case.call.whole:
         return None
     for side, other in case.sides:
@@ -52,12 +52,12 @@ def early(case: Case) -> Finding | None:
 
 
 def _kept(side: Side) -> bool:
-    """Return whether the stack of a side is one that keeps what comes early."""
+    """Return whether a side's stack keeps early candidates."""
     return side.description is not None and side.description.stack == "werift"
 
 
 def refused(case: Case) -> Finding | None:
-    """Candidates that the daemon did not pass on, and no others."""
+    """Find candidates that the daemon did not relay, without any others."""
     if not case.negotiated:
         return None
     for side, other in case.sides:
@@ -70,7 +70,7 @@ def refused(case: Case) -> Finding | None:
 
 
 def no_candidates(case: Case) -> Finding | None:
-    """A side that gave no address at all."""
+    """Find a side that sent no address at all."""
     if not case.negotiated or case.call is None or not case.call.whole:
         return None
     for side, other in case.sides:
@@ -100,7 +100,7 @@ def no_candidates(case: Case) -> Finding | None:
 
 
 def _gathered_nothing(side: Side, other: Side) -> list[str]:
-    """Return why stacks gather nothing, as far as it is known of this one."""
+    """Return known reasons why this side's stack gathers nothing."""
     stack = "" if side.description is None else side.description.stack
     names = {candidate.place for candidate in other.candidates}
     if stack == "aiortc" and names == {".local"} and other.ended_at is not None:

@@ -1,4 +1,4 @@
-"""What whoever asked why is told, as a Struct and as JSON. Nothing secret is in it."""
+"""The answer to `sigctl why`, as a Struct and as JSON. Contains no secrets."""
 
 from typing import Final, Literal
 
@@ -7,16 +7,16 @@ from msgspec import Struct, field
 Level = Literal["ok", "warn", "fail", "-"]
 
 SEEN_SECONDS: Final = 3_600.0
-"""How far back calls are counted that failed in the same way."""
+"""Age up to which calls count that failed in the same way."""
 
 
 class Step(Struct, kw_only=True, rename="camel"):
-    """One thing that was looked at.
+    """One step of the examination.
 
     Attributes:
-        level: `-`: nothing can be said of it.
+        level: `-`: nothing is known of it.
         what: a word or two, for the left column.
-        text: what was found.
+        text: the result.
     """
 
     level: Level
@@ -25,12 +25,12 @@ class Step(Struct, kw_only=True, rename="camel"):
 
 
 class Seen(Struct, kw_only=True, rename="camel"):
-    """Calls of a peer within the last hour, as far as they are remembered.
+    """Recorded calls of a peer within the last hour.
 
     Attributes:
-        peer: whose.
-        times: how many of them the same rule led.
-        of: how many there were.
+        peer: the peer.
+        times: number of calls led by the same rule.
+        of: number of calls in all.
     """
 
     peer: str
@@ -39,18 +39,18 @@ class Seen(Struct, kw_only=True, rename="camel"):
 
 
 class Verdict(Struct, kw_only=True, rename="camel"):
-    """Why two peers did not connect, as far as signaling can tell.
+    """The likely reason, judging by signaling, why two peers did not connect.
 
     Attributes:
-        sender, to: who called whom.
-        session: what the two call the call, if anything.
-        at: when it began, Unix time; None: there was none.
-        outcome: what became of it, as far as is known here, in one line.
-        steps: what was looked at, in the order of a call.
-        rule: the name of the rule that leads.
-        likely: what it says, in a sentence or two.
-        advice: what to do, the first thing first.
-        seen: how often the same was seen of late.
+        sender, to: caller and callee.
+        session: the session of the call, if it has one.
+        at: its start, Unix time; None: there was no call.
+        outcome: its known result, in one line.
+        steps: the steps examined, in the order of a call.
+        rule: the name of the leading rule.
+        likely: its meaning, in a sentence or two.
+        advice: remedies, the first one first.
+        seen: how often the same was seen recently.
     """
 
     sender: str = field(name="from")
