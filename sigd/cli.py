@@ -28,7 +28,7 @@ exit status:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What `sigd` takes; its help, and its man page, are made of it."""
+    """Build the parser of `sigd`; help and man page are made from it."""
     parser = Parser(
         prog="sigd",
         description="WebRTC signaling daemon: hands offers, answers and candidates from peer to peer.",
@@ -87,9 +87,9 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _check(config: Config, path: str | None) -> int:
-    """Read all that the configuration names, too, and see whether the service could start with it."""
+    """Check the configuration with all its files, and whether the service could start with it."""
     from sigd.ctl.check import service_findings
-    from sigd.rules.made import Rules  # sockets and TLS, which nothing needs that only prints
+    from sigd.rules.made import Rules  # loads sockets and TLS, which printing does not need
 
     Rules(config)
     found = service_findings(config, path)
@@ -107,7 +107,7 @@ def _serve(config: Config, load_again: Callable[[], Config], path: str | None) -
 
 
 def _tell_systemd(fault: object) -> None:
-    """Show in `systemctl status`, and so in `sigctl status`, why the service does not start."""
+    """Report in `systemctl status`, and so in `sigctl status`, why the service does not start."""
     from sigd.server.systemd import Notifier
 
     notifier = Notifier(os.environ)

@@ -1,4 +1,4 @@
-"""What `sigd` and `sigctl` have in common at a terminal: exit statuses, faults on one line, output that may fail."""
+"""Terminal code common to `sigd` and `sigctl`: exit statuses, faults on one line, output that may fail."""
 
 import argparse
 import os
@@ -9,27 +9,27 @@ from typing import NoReturn, cast
 
 from sigd.text import shown
 
-# Usage or configuration: nothing was started, and trying again without a change is pointless.
+# Usage or configuration: nothing was started, and a retry without a change is pointless.
 EXIT_FAULT = 2
-# What a shell says of a program that SIGINT ended: 128 + 2.
+# A shell's status of a program ended by SIGINT: 128 + 2.
 EXIT_INTERRUPTED = 130
-# What is printed of an exception from the system is one line of a terminal, not a page.
+# An exception from the system is printed on one line of a terminal, not on a page.
 LONGEST_LINE = 1024
-# A slip of the finger is no longer, and to compare words takes the product of their lengths.
+# No typo is longer, and comparing words takes the product of their lengths.
 LONGEST_WORD = 64
 
 
 class Parser(argparse.ArgumentParser):
-    """Argparse with its faults on one line, and nothing in them that steers a terminal."""
+    """Argparse with its faults on one line, free of characters that steer a terminal."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the arguments, and end."""
+        """Report a fault in the arguments and exit."""
         program, *command = self.prog.split()
         said = ": ".join([program, *command, shown(self._with_nearest(message), LONGEST_LINE)])
         self.exit(EXIT_FAULT, f"{said}; see `{self.prog} --help`\n")
 
     def _with_nearest(self, message: str) -> str:
-        """Return a message of argparse, with the nearest word in the place of all that there are."""
+        """Return a message of argparse with the nearest word instead of all choices."""
         choice = _NO_CHOICE.fullmatch(message)
         option = _NO_OPTION.fullmatch(message)
         if choice is not None:

@@ -1,7 +1,7 @@
-"""The configuration: one TOML file and the command line over it become one frozen Struct.
+"""The configuration: a TOML file, overridden by the command line, becomes one frozen Struct.
 
-Every key is a field of a Struct in here, documented where it is defined; `sigd --print-config` prints these texts.
-`load` finds every fault, with its place. No trio, and no sockets but to look up a host name in `listen`.
+Every key is a field of a Struct in this package, documented at its definition; `sigd --print-config` prints these
+texts. `load` finds every fault, with its place. No trio, and no sockets except to look up a host name in `listen`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,7 +58,7 @@ __all__ = [
 
 
 class StartError(Exception):
-    """A sound configuration that cannot be had: an address in use, a secret that everybody may read."""
+    """A valid configuration that cannot take effect: an address in use, a secret readable to everybody."""
 
     def __init__(self, where: str, what: str) -> None:
         super().__init__(f"{where}: {what}")
@@ -67,7 +67,7 @@ class StartError(Exception):
 
 
 class Config(Table, frozen=True):
-    """All of it."""
+    """The complete configuration."""
 
     listen: Annotated[
         tuple[Annotated[Listener, msgspec.Meta(extra={"short": "url"})], ...],
@@ -113,15 +113,15 @@ class Config(Table, frozen=True):
     ] = msgspec.field(default_factory=Record)
 
     def why_loopback_only(self, listener: Listener) -> str:
-        """Say why this listener may not be reached from other machines, and what to do; nothing if it may."""
+        """Explain why this listener must stay on loopback, and the remedy; empty if it need not."""
         return why_loopback_only(listener, self.auth, insecure=self.insecure)
 
     def needs_seal(self, listener: Listener) -> bool:
-        """Tell whether what comes to this listener from other machines counts only when it is authenticated."""
+        """Return whether input to this listener from other machines counts only if authenticated."""
         return needs_seal(listener, self.auth)
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Yield what is wrong between tables: whom strangers reach, and what needs what."""
+        """Yield conflicts between tables: exposure to strangers, and missing requirements."""
         yield from address_conflicts(self.listen, self.auth, insecure=self.insecure)
         yield from credential_conflicts(self.listen, self.auth, insecure=self.insecure)
         if self.insecure and self.ice.turn_secret_file:
@@ -154,7 +154,7 @@ def load(path: str | None, listen: Sequence[str] = (), settings: Sequence[str] =
 
 
 def digest(config: Config) -> str:
-    """Eight letters that are the same for the same configuration, and hardly ever for another one."""
+    """Return an eight-letter digest of a configuration, hardly ever equal for two different ones."""
     import hashlib  # nothing else here needs it
 
     return hashlib.sha256(render(config).encode()).hexdigest()[:8]

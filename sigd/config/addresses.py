@@ -1,4 +1,4 @@
-"""Which sockets a listen URL stands for, and how those of a systemd socket unit fit the listeners."""
+"""Sockets of a listen URL, and the match between a systemd socket unit and the listeners."""
 
 import socket
 from collections.abc import Collection, Sequence
@@ -7,21 +7,21 @@ from typing import Final, NamedTuple
 from sigd.config.listen import DATAGRAM_SCHEMES, Listen, Listener
 
 Key = tuple[bool, str, int, str]
-"""An address to listen on, as `Listen.socket_key` has it: datagrams or not, host, port, path."""
+"""A listening address, as in `Listen.socket_key`: datagrams or not, host, port, path."""
 
 EVERYWHERE: Final = {False: "0.0.0.0", True: "::"}
-"""All addresses of IPv4, and of IPv6."""
+"""All IPv4 addresses, and all IPv6 addresses."""
 
 
 def addresses_of(listen: Listen) -> set[Key]:
-    """Return every address that a listen URL stands for; its own key where its host name has none."""
+    """Return every address of a listen URL; its own key if the host name has none."""
     if listen.scheme == "unix":
         return {listen.socket_key}
     kind = socket.SOCK_DGRAM if listen.scheme in DATAGRAM_SCHEMES else socket.SOCK_STREAM
     try:
         found = socket.getaddrinfo(listen.host or None, listen.port, type=kind, flags=socket.AI_PASSIVE)
     except OSError:
-        return {listen.socket_key}  # whatever opens it will say so
+        return {listen.socket_key}  # opening it will report the fault
     datagrams = kind == socket.SOCK_DGRAM
     return {(datagrams, str(address[0]), listen.port, "") for *_, address in found}
 
@@ -35,20 +35,20 @@ def url_of_key(key: Key) -> str:
 
 
 def is_part_of(key: Key, whole: Key) -> bool:
-    """Return whether an address is one of those that another, which stands for all of its family, stands for."""
+    """Return whether an address is contained in a wildcard address of its family."""
     datagrams, host, port, path = key
     everywhere = EVERYWHERE[":" in host]
     return not path and host != everywhere and whole == (datagrams, everywhere, port, "")
 
 
 class Fit(NamedTuple):
-    """The fit between the sockets of a unit and the listeners.
+    """The match between the sockets of a unit and the listeners.
 
     Attributes:
-        narrowed: listeners on all addresses for which the unit has only some of these, each with those.
-        unopened: listeners with an address that the unit has not, though it could be opened beside its sockets.
-        blocked: listeners with an address that cannot be opened beside a socket of the unit, each with that.
-        unnamed: sockets of the unit that no listener names.
+        narrowed: listeners on all addresses for which the unit has only some, each with those.
+        unopened: listeners with an address missing from the unit that could be opened beside its sockets.
+        blocked: listeners with an address blocked by a socket of the unit, each with that.
+        unnamed: sockets of the unit without a listener.
     """
 
     narrowed: Sequence[tuple[Listener, Sequence[Key]]]

@@ -1,4 +1,4 @@
-"""`[auth]`: who may be whom. Which credential grants what; the secrets themselves are in files."""
+"""`[auth]`: credentials and the permissions that they grant; the secrets themselves are in files."""
 
 import re
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ from sigd.text import shown
 from sigd.toml.places import Path, dotted
 from sigd.toml.tables import Conflict, Table
 
-# The kernel shows this ID for every user and group of another user namespace: anybody might be behind it.
+# The kernel shows this ID for every user and group of another user namespace, so it identifies nobody.
 OVERFLOW_ID = 65_534
 # (uid_t) -1 means "none" to system calls.
 LARGEST_ID = (1 << 32) - 2
 # Linux's LOGIN_NAME_MAX, its NUL not counted.
 LONGEST_ACCOUNT = 255
-# What distributions call the user and the group with OVERFLOW_ID.
+# Names that distributions give to the user and the group with OVERFLOW_ID.
 NOBODY = frozenset({"nobody", "nogroup", "nfsnobody"})
-# The keys of [limits] that an entry may have of its own.
+# Keys of [limits] that an entry can override.
 OWN_RATES = ("messages_per_second", "messages_burst", "bytes_per_second", "bytes_burst")
 
 _ACCOUNT = re.compile(r"[^\s:,/]+")
@@ -30,7 +30,7 @@ def check_account(written: str) -> None:
     """Check the name or number of a user or group.
 
     Raises:
-        ValueError: it is none, or one that anybody might have.
+        ValueError: it is invalid, or identifies nobody.
     """
     if not written.isprintable() or len(written) > LONGEST_ACCOUNT or not _ACCOUNT.fullmatch(written):
         raise ValueError(f'"{shown(written)}" is no name or number of a user or group')
@@ -60,7 +60,7 @@ def _own(key: str) -> msgspec.Meta:
 
 
 class Entry(Table, frozen=True, kw_only=True):
-    """What every credential grants, beside the IDs that it may register."""
+    """Permissions of a credential, beside the IDs that it may register."""
 
     talk: Annotated[
         tuple[Glob, ...],
@@ -73,13 +73,13 @@ class Entry(Table, frozen=True, kw_only=True):
     bytes_burst: Annotated[ByteBurst | None, _own("bytes_burst")] = None
 
     def applied_to(self, limits: Limits) -> Limits:
-        """Return the limits with this entry's own rates over them."""
+        """Return the limits, overridden by this entry's own rates."""
         own = {key: getattr(self, key) for key in OWN_RATES if getattr(self, key) is not None}
         return msgspec.structs.replace(limits, **own) if own else limits
 
 
 class TokenEntry(Entry, frozen=True):
-    """One of `[[auth.token]]`: whoever says one of the secrets."""
+    """An entry of `[[auth.token]]`: clients that present one of the secrets."""
 
     secret_file: Annotated[
         FileName,
@@ -96,7 +96,7 @@ class TokenEntry(Entry, frozen=True):
 
 
 class HmacEntry(Entry, frozen=True):
-    """One of `[[auth.hmac]]`: whoever has a token made of the secret, which has not expired."""
+    """An entry of `[[auth.hmac]]`: clients with an unexpired token made from the secret."""
 
     secret_file: Annotated[
         FileName,
@@ -111,7 +111,7 @@ class HmacEntry(Entry, frozen=True):
 
 
 class JwtEntry(Entry, frozen=True):
-    """One of `[[auth.jwt]]`: whoever has a JSON Web Token of the issuer."""
+    """An entry of `[[auth.jwt]]`: clients with a JSON Web Token of the issuer."""
 
     algorithm: Annotated[
         Literal["HS256", "EdDSA", "ES256"],
@@ -137,7 +137,7 @@ class JwtEntry(Entry, frozen=True):
 
 
 class CertificateEntry(Entry, frozen=True):
-    """One of `[[auth.certificate]]`: whoever has a certificate of a listener's client_ca."""
+    """An entry of `[[auth.certificate]]`: clients with a certificate of a listener's client_ca."""
 
     names: Annotated[
         tuple[NameGlob, ...],
@@ -157,7 +157,7 @@ class CertificateEntry(Entry, frozen=True):
 
 
 class UnixEntry(Entry, frozen=True):
-    """One of `[[auth.unix]]`: whoever connects to a Unix socket as one of the users, or in one of the groups."""
+    """An entry of `[[auth.unix]]`: clients on a Unix socket that run as one of the users or groups."""
 
     register: Annotated[
         tuple[Glob, ...],
@@ -170,7 +170,7 @@ class UnixEntry(Entry, frozen=True):
     ] = ()
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Yield that nobody is named."""
+        """Yield a conflict if neither users nor groups are named."""
         if not self.users and not self.groups:
             yield (("users",), ("groups",)), "nobody is named: fill in `users` or `groups`"
 
@@ -208,12 +208,12 @@ class Auth(Table, frozen=True):
 
     @property
     def configured(self) -> bool:
-        """Whether anybody needs a credential: nobody does as long as there is none."""
+        """Whether clients need a credential: not as long as none is configured."""
         return any(True for _ in self.entries())
 
     @property
     def bearer(self) -> bool:
-        """Whether there are credentials that whoever sees them on their way can use."""
+        """Whether there are credentials that an eavesdropper could use."""
         return bool(self.token or self.hmac or self.jwt)
 
     def entries(self) -> Iterator[tuple[Path, Entry]]:
@@ -223,7 +223,7 @@ class Auth(Table, frozen=True):
                 yield (kind, number), entry
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Yield files that would mean two things at once: who knows one secret must not have two credentials."""
+        """Yield files with two meanings: one secret must not belong to two credentials."""
         first: dict[str, Path] = {}
         for path, name in self.secret_files():
             if name in first:
@@ -232,7 +232,7 @@ class Auth(Table, frozen=True):
             first.setdefault(name, path)
 
     def secret_files(self) -> Iterator[tuple[Path, str]]:
-        """Yield the files whose lines are secrets, with the path of the key that names each."""
+        """Yield the files whose lines are secrets, each with the path of its key."""
         for path, entry in self.entries():
             if isinstance(entry, TokenEntry | HmacEntry):
                 yield (*path, "secret_file"), entry.secret_file

@@ -1,4 +1,4 @@
-"""`[ice]`: the STUN and TURN servers that peers are told of."""
+"""`[ice]`: the STUN and TURN servers given to peers."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -89,7 +89,7 @@ class Ice(Table, frozen=True):
     ] = 3_600_000
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Yield half of what TURN needs."""
+        """Yield a conflict if TURN is configured by half."""
         for given, missing in (("turn_urls", "turn_secret_file"), ("turn_secret_file", "turn_urls")):
             if getattr(self, given) and not getattr(self, missing):
                 yield ((given,), (missing,)), f"`{given}` is of no use without `{missing}`: add that, or remove this"

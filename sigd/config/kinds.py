@@ -1,4 +1,4 @@
-"""What keys of several tables have in common: sizes, times, rates, globs of peer IDs, names of files."""
+"""Kinds of keys shared by several tables: sizes, times, rates, globs of peer IDs, names of files."""
 
 import re
 from typing import Annotated
@@ -7,13 +7,13 @@ import msgspec
 
 from sigd.text import shown
 
-# A time-out of more than a day is one that somebody wanted to switch off.
+# A timeout of more than a day is meant as no timeout.
 DAY_MS = 86_400_000
-# 1 TiB: more memory than one daemon is given; beyond it somebody wanted no limit, or slipped.
+# 1 TiB: more memory than one daemon gets; a larger value is meant as no limit, or is a slip.
 LARGEST_SIZE = 1 << 40
-# Twenty times what one core relays in a second: beyond it somebody wanted no limit, which is 0.
+# Twenty times the rate of one core: a larger value is meant as no limit, which is 0.
 LARGEST_RATE = 1_000_000
-# A peer ID has as many characters at most, so that a longer glob without a star matches none.
+# Maximum length of a peer ID, so a longer glob without a star matches none.
 LONGEST_GLOB = 64
 # Linux's PATH_MAX, its NUL not counted.
 LONGEST_FILE_NAME = 4095
@@ -22,33 +22,33 @@ LONGEST_PLAIN_NAME = 255
 
 _GLOB = re.compile(r"[A-Za-z0-9_.~*-]+")
 _ALLOWED = f"1 to {LONGEST_GLOB} of A-Z a-z 0-9 _ . ~ - and *"
-# Stands for the name in a client certificate that matched: by itself, since nobody has to think about what a star in
-# that name, as certificates for whole domains have it, would be as a part of a glob.
+# Stands for the name in the matching client certificate. It stands by itself, because a star in that name, as in
+# certificates for whole domains, would become part of a glob.
 NAME = "{name}"
 
 
 def check_glob(glob: str) -> None:
-    """Check a glob of peer IDs, in which `*` alone is special.
+    """Check a glob of peer IDs, in which only `*` is special.
 
     Raises:
-        ValueError: it is none; the text says what is one.
+        ValueError: it is invalid; the text describes valid ones.
     """
     if len(glob) > LONGEST_GLOB or not _GLOB.fullmatch(glob):
         raise ValueError(f'"{shown(glob)}" is no glob of peer IDs: {_ALLOWED}')
 
 
 def check_named_glob(glob: str) -> None:
-    """Check a glob of peer IDs in whose place `{name}` may stand, for the name in a certificate.
+    """Check a glob of peer IDs, or `{name}` for the name in a certificate.
 
     Raises:
-        ValueError: it is none; the text says what is one.
+        ValueError: it is invalid; the text describes valid ones.
     """
     if glob != NAME and (len(glob) > LONGEST_GLOB or not _GLOB.fullmatch(glob)):
         raise ValueError(f'"{shown(glob)}" is no glob of peer IDs: {_ALLOWED}; or {NAME} and nothing else')
 
 
 def check_file_name(name: str) -> None:
-    """Check what names a file: an absolute path, or the plain name of a credential that systemd hands over.
+    """Check the name of a file: an absolute path, or the plain name of a systemd credential.
 
     Raises:
         ValueError: it is neither; the text says what to write instead.
@@ -68,10 +68,10 @@ def check_file_name(name: str) -> None:
 
 
 def check_not_empty(text: str) -> None:
-    """Check a text that names something.
+    """Check a name.
 
     Raises:
-        ValueError: it is empty, or holds what nobody sees.
+        ValueError: it is empty, or contains invisible characters.
     """
     if not text.strip() or not text.isprintable():
         raise ValueError(f'"{shown(text)}" names nothing: write at least one printable character, and no others')

@@ -1,4 +1,4 @@
-"""`[limits]`: how much a client may have, and how long it may take."""
+"""`[limits]`: bounds on a client's resources and times."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -12,29 +12,29 @@ from sigd.toml.tables import Conflict, Table
 
 # Above all that RLIMIT_NOFILE can be on Linux as systemd sets it up (fs.nr_open is 2^30 - 8).
 MOST_CONNECTIONS = 1 << 30
-# The least `maxFrame` that a client may ask for: a frame that every peer takes.
+# Minimum `maxFrame` that a client may request: a frame that every peer accepts.
 LEAST_FRAME = 1024
-# A length prefix starts with a zero byte, which is how it is told from a line; so lengths stay below 2^24.
+# A length prefix starts with a zero byte, which distinguishes it from a line; so lengths stay below 2^24.
 LARGEST_FRAME = (1 << 24) - 1
 # Bytes before a length-prefixed frame; an outbox holds them too.
 LENGTH_PREFIX = 4
-# The longest message over UDP, which must find room at least when nothing else needs it.
+# The longest message over UDP, which must always fit into an otherwise empty buffer.
 LARGEST_DATAGRAM_MESSAGE = 16_000
 # Bits before the IPv4 address in an IPv6 address that means one (::ffff:0:0/96 of RFC 4291).
 _MAPPED_PREFIX = 96
 
 
 def parse_network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """Return the network that is written, as in 10.0.0.0/8 or 2001:db8::7.
+    """Parse a network such as 10.0.0.0/8 or 2001:db8::7.
 
     Raises:
-        ValueError: it is none, or would not match as it is meant; the text says what to write instead.
+        ValueError: it is invalid, or would not match as intended; the text says what to write instead.
     """
     try:
         network = ipaddress.ip_network(written, strict=False)
     except ValueError:
         network = None
-    # Scopes (fe80::1%eth0) are dropped from the addresses that are compared with it.
+    # Scopes (fe80::1%eth0) are dropped from the addresses compared with it.
     if network is None or "%" in written:
         raise ValueError(f'"{shown(written)}" is no network, as in 10.0.0.0/8 or 2001:db8::7')
     mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
@@ -49,7 +49,7 @@ def parse_network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Limits(Table, frozen=True):
-    """`[limits]`: sizes and time-outs, none of which can be switched off, and rates and caps, which 0 switches off."""
+    """`[limits]`: sizes and timeouts, which are always on, and rates and caps, which 0 switches off."""
 
     max_connections: Annotated[
         int,
@@ -57,7 +57,7 @@ class Limits(Table, frozen=True):
             ge=1,
             le=MOST_CONNECTIONS,
             description="Maximum number of connections; never above RLIMIT_NOFILE - 64. Beyond it: server-full, close.",
-            extra={"restart": True},  # descriptors are asked for once
+            extra={"restart": True},  # descriptors are requested once, at start
         ),
     ] = 10_000
     max_unregistered: Annotated[
@@ -327,7 +327,7 @@ class Limits(Table, frozen=True):
     ] = 100
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Yield what would leave a limit unreachable, or a frame without room."""
+        """Yield limits that are unreachable, and frames that have no room."""
         if self.max_frame > self.outbox_bytes - LENGTH_PREFIX:
             yield (
                 (("max_frame",), ("outbox_bytes",)),
@@ -346,7 +346,7 @@ class Limits(Table, frozen=True):
                 )
 
     def burst_fault(self) -> str:
-        """Say why the largest frame could never be sent, nothing if it could."""
+        """Explain why the largest frame could never be sent; empty if it could."""
         needed = self.max_frame + LENGTH_PREFIX
         if not self.bytes_per_second or self.bytes_burst >= needed:
             return ""
@@ -356,7 +356,7 @@ class Limits(Table, frozen=True):
         )
 
 
-# A part that is larger than the whole is a slip, and would never be reached.
+# A part larger than the whole is a slip, and would never be reached.
 _NOT_ABOVE = (
     ("max_unregistered_per_address", "max_unregistered"),
     ("max_frame_unregistered", "max_frame"),

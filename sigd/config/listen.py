@@ -1,4 +1,4 @@
-"""`[[listen]]`: where clients connect, what a listen URL says, and who reaches it."""
+"""`[[listen]]`: listeners, the syntax of listen URLs, and their exposure."""
 
 import ipaddress
 import re
@@ -20,7 +20,7 @@ LONGEST_SOCKET_PATH = 107
 LONGEST_HOST_NAME = 253
 # RFC 9293: ports have 16 bits.
 LARGEST_PORT = 65_535
-# net.ipv4.ip_unprivileged_port_start, unless somebody has changed it.
+# Default of net.ipv4.ip_unprivileged_port_start.
 LOWEST_UNPRIVILEGED_PORT = 1_024
 
 _HOST_AND_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^][:/?#@]*)(?::(?P<port>[0-9]{1,5}))?")
@@ -34,7 +34,7 @@ ENCRYPTED_SCHEMES = frozenset({"tls", "dtls"})
 
 
 class Listen(msgspec.Struct, frozen=True):
-    """One listen URL: `path` and `mode` are of unix, `host` (empty: all addresses) and `port` of all others."""
+    """A listen URL: `path` and `mode` are for unix, `host` (empty: all addresses) and `port` for all others."""
 
     url: str
     scheme: Scheme
@@ -45,15 +45,15 @@ class Listen(msgspec.Struct, frozen=True):
 
     @property
     def socket_key(self) -> tuple[bool, str, int, str]:
-        """Equal for URLs that cannot be listened on at once: TCP and UDP have ports of their own."""
+        """A key equal for URLs that cannot be open at once: TCP and UDP have separate ports."""
         return self.scheme in DATAGRAM_SCHEMES, self.host, self.port, self.path
 
 
 def parse_listen(url: str) -> Listen:
-    """Take a listen URL apart.
+    """Parse a listen URL.
 
     Raises:
-        ValueError: it is none; the text says what to write instead.
+        ValueError: it is invalid; the text says what to write instead.
     """
     scheme, _, rest = url.partition(":")
     if not url.isprintable():
@@ -71,7 +71,7 @@ def parse_listen(url: str) -> Listen:
 
 def _parse_unix(url: str, rest: str) -> Listen:
     path, question, query = rest.partition("?")
-    # unix:///run/x, with the empty host of other URLs, means the same file.
+    # unix:///run/x, with the empty host of other URLs, names the same file.
     path = path.removeprefix("//") if path.startswith("///") else path
     if not path.startswith("/") or path.startswith("//") or path.endswith("/"):
         raise ValueError("a socket needs an absolute path, as in unix:/run/sigd/sigd.sock")
@@ -90,13 +90,13 @@ def _parse_internet(url: str, scheme: Scheme, rest: str) -> Listen:
 
 
 def parse_host_and_port(written: str, start: str, usual: int, hint: str = "") -> tuple[str, int | None]:
-    """Take HOST or HOST:PORT apart, behind this start of a URL; the host may be empty, and has one form to compare.
+    """Parse HOST or HOST:PORT after the start of a URL; the host may be empty, and is normalized.
 
     Args:
-        written: what is behind the start.
-        start: for messages, as in `tcp://`.
-        usual: the port that their example has.
-        hint: what they say behind "no host".
+        written: the text after the start.
+        start: the start for messages, as in `tcp://`.
+        usual: the port in their example.
+        hint: their text after "no host".
 
     Raises:
         ValueError: it is neither; the text says what to write instead.
@@ -110,11 +110,11 @@ def parse_host_and_port(written: str, start: str, usual: int, hint: str = "") ->
 
 
 def parse_host(written: str, hint: str) -> str:
-    """Return the host in the one form that compares: addresses at their shortest, names in small letters.
+    """Normalize a host: addresses in their shortest form, names in lower case.
 
     Args:
         written: the host; an IPv6 address in brackets.
-        hint: what the message says behind "no host name or address".
+        hint: the message's text after "no host name or address".
 
     Raises:
         ValueError: it is neither; the text says so.
@@ -132,17 +132,17 @@ def parse_host(written: str, hint: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches a listener on `host`, of which every address must be loopback.
+    """Return whether only this machine can reach a listener on `host`: all its addresses must be loopback.
 
     Raises:
-        ValueError: a name that does not resolve.
+        ValueError: the name does not resolve.
     """
     if host in {"", "localhost"}:
         return host == "localhost"
     try:
         return _is_loopback_address(host)
     except ValueError:
-        import socket  # only a name needs it
+        import socket  # needed for names only
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -152,13 +152,13 @@ def is_loopback(host: str) -> bool:
 
 def _is_loopback_address(literal: str) -> bool:
     address = ipaddress.ip_address(literal)
-    # Python before 3.13 does not see 127.0.0.1 in ::ffff:127.0.0.1.
+    # Python before 3.13 does not recognize 127.0.0.1 in ::ffff:127.0.0.1.
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
 
 
 class Listener(Table, frozen=True):
-    """One of `[[listen]]`; a plain string in its place is its `url`."""
+    """An entry of `[[listen]]`; a plain string in its place is its `url`."""
 
     url: Annotated[
         str,
@@ -166,7 +166,7 @@ class Listener(Table, frozen=True):
             description="tcp://HOST:PORT (IPv6 in brackets; port 0: the system picks one); tls://HOST:PORT, which"
             " speaks nothing but TLS; udp://HOST:PORT for datagrams, dtls://HOST:PORT for encrypted ones (the extra"
             " `dtls`); or unix:/PATH, behind which ?mode=0660 sets the permissions of the socket.",
-            extra={"check": parse_listen, "restart": True},  # it would be another listener
+            extra={"check": parse_listen, "restart": True},  # a changed URL is another listener
         ),
     ]
     certificate: Annotated[
@@ -206,11 +206,11 @@ class Listener(Table, frozen=True):
 
     @property
     def address(self) -> Listen:
-        """The URL, taken apart."""
+        """The parsed URL."""
         return parse_listen(self.url)
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Yield what TLS lacks, and what would have no effect."""
+        """Yield missing parts of TLS, and keys without effect."""
         scheme = self.address.scheme
         tls_keys = [key for key in ("certificate", "key", "client_ca") if getattr(self, key) is not None]
         if scheme in {"unix", "udp"}:

@@ -1,4 +1,4 @@
-"""What a daemon refuses to start with, because strangers would get what is not theirs; and what would do nothing."""
+"""Refused configurations: those that would expose peers to strangers, and those without effect."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -31,12 +31,12 @@ DATAGRAM_ADVICE = (
 
 
 def needs_seal(listener: Listener, auth: Auth) -> bool:
-    """Tell whether datagrams from other machines count only when they are authenticated."""
+    """Return whether datagrams from other machines count only if authenticated."""
     return listener.address.scheme == "udp" and auth.configured and not listener.plaintext
 
 
 def why_loopback_only(listener: Listener, auth: Auth, *, insecure: bool) -> str:
-    """Say why a listener may not be reached from other machines, and what to do; nothing if it may."""
+    """Explain why a listener must stay on loopback, and the remedy; empty if it need not."""
     if insecure:
         return ""
     if not auth.configured:
@@ -52,7 +52,7 @@ def why_loopback_only(listener: Listener, auth: Auth, *, insecure: bool) -> str:
 
 
 def address_conflicts(listen: Sequence[Listener], auth: Auth, *, insecure: bool) -> Iterator[Conflict]:
-    """Yield listeners that name an address again, that resolve to nothing, or that strangers reach."""
+    """Yield listeners whose address is duplicate, unresolvable, or exposed to strangers."""
     first: dict[tuple[bool, str, int, str], str] = {}
     for number, listener in enumerate(listen):
         key = ("listen", number)
@@ -71,7 +71,7 @@ def address_conflicts(listen: Sequence[Listener], auth: Auth, *, insecure: bool)
 
 
 def credential_conflicts(listen: Sequence[Listener], auth: Auth, *, insecure: bool) -> Iterator[Conflict]:
-    """Yield credentials that nobody could show, and such that nobody would be asked for."""
+    """Yield credentials that no client could present, or that no listener would ask for."""
     if insecure and auth.configured:
         yield (
             (("insecure",), ("auth",)),

@@ -1,4 +1,4 @@
-"""`[admin]`, `[metrics]`, `[log]` and `[record]`: how a daemon is operated and watched."""
+"""`[admin]`, `[metrics]`, `[log]` and `[record]`: operation and monitoring."""
 
 from typing import Annotated, Literal
 
@@ -9,15 +9,15 @@ from sigd.config.listen import is_loopback, parse_listen
 from sigd.text import shown
 from sigd.toml.tables import Table
 
-# A record that holds less is full with the offer and the answer of one pair.
+# A smaller record is full with the offer and the answer of one pair.
 LEAST_RECORD = 65_536
 
 
 def check_metrics_url(url: str) -> None:
-    """Check where figures are served: tcp://HOST:PORT, which only this machine reaches.
+    """Check the URL of metrics: tcp://HOST:PORT, on loopback.
 
     Raises:
-        ValueError: it is nothing of the kind; the text says what to write instead.
+        ValueError: it is another one; the text says what to write instead.
     """
     listen = parse_listen(url)
     if listen.scheme != "tcp":
@@ -30,10 +30,10 @@ def check_metrics_url(url: str) -> None:
 
 
 def check_admin_url(url: str) -> None:
-    """Check where sigctl asks: unix:/PATH.
+    """Check the URL of the admin socket: unix:/PATH.
 
     Raises:
-        ValueError: it is nothing of the kind; the text says what to write instead.
+        ValueError: it is another one; the text says what to write instead.
     """
     if parse_listen(url).scheme != "unix":
         raise ValueError(f'"{shown(url)}" is not unix:/PATH, as in unix:/run/sigd/admin.sock')
@@ -94,7 +94,7 @@ class Record(Table, frozen=True):
         msgspec.Meta(
             description="Keep the last messages of each pair of peers for a while, for `sigctl why` and"
             " `sigctl tap --since`; false: only their kinds and times.",
-            extra={"restart": True},  # what is kept already would have to be gone through
+            extra={"restart": True},  # a change would require rewriting the record
         ),
     ] = True
     bytes: Annotated[

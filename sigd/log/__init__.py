@@ -1,4 +1,4 @@
-"""What the daemon says to its operator: one event at a time, with fields, and nothing unescaped from outside.
+"""The daemon's log: events with fields; input from outside is escaped.
 
 On stderr an event is a line, `key=value` or JSON (`forms`); in the journal it is an entry with fields (`journal`).
 """
@@ -16,24 +16,24 @@ from sigd.log.journal import SOCKET, Journal, is_journal
 _logger: Final = logging.getLogger("sigd")
 
 _MAX_TRACEBACK: Final = 2_000
-"""Characters of a traceback, its end: with its newlines escaped it is still whole."""
+"""Maximum characters of a traceback; its end is kept. It still fits with its newlines escaped."""
 
 REPEAT_SECONDS: Final = 10.0
-"""How often at most the same thing is said again."""
+"""Minimum interval between repetitions of a line."""
 
 EACH_SECOND: Final = 100
-"""Lines of one kind: as many as a journal takes without notice, and more than anybody reads."""
+"""Maximum number of lines of one kind per second: no load for a journal, and more than anybody reads."""
 
 Format = Literal["auto", "text", "json", "journal"]
 
 
 def start(level: str, form: Format = "auto") -> None:
-    """Log from now on.
+    """Start logging.
 
     Args:
-        level: debug, info, warning or error, and what is more severe.
-        form: `text` or `json` on stderr; `journal`: to the journal, or on stderr where there is none; `auto`: to the
-            journal if that is what stderr is connected to, else as text.
+        level: least severe level to log: debug, info, warning or error.
+        form: `text` or `json` on stderr; `journal`: to the journal, or on stderr without one; `auto`: to the
+            journal if stderr is connected to it, else as text.
     """
     for before in _logger.handlers:
         before.close()
@@ -41,14 +41,14 @@ def start(level: str, form: Format = "auto") -> None:
     _logger.handlers[:] = [journal or _stderr(form)]
     _logger.propagate = False
     set_level(level)
-    # A full disk or a closed terminal costs log lines, nothing else.
+    # A full disk or a closed terminal costs only log lines.
     logging.raiseExceptions = False
     if form == "journal" and journal is None:
         warning("no journal", socket=SOCKET, instead="stderr")
 
 
 def set_level(level: str) -> None:
-    """Log from this level up from now on."""
+    """Set the least severe level to log."""
     _logger.setLevel(level.upper())
 
 
@@ -60,14 +60,14 @@ def _journal() -> Journal | None:
 
 
 def _stderr(form: Format) -> logging.Handler:
-    # None where it was closed before the start; a file of nothing keeps its descriptor from becoming a client's.
+    # None if it was closed before the start; the null device keeps its descriptor from becoming a client's.
     out = _Stderr(sys.stderr or open(os.devnull, "w"))  # noqa: SIM115 - for as long as the daemon lives
     out.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
     return out
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes a line only where it can be written without waiting: a pipe that nobody reads must not stop the daemon."""
+    """Writes a line only if that does not block: a pipe without a reader must not stop the daemon."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -92,22 +92,22 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
 
 def debug(event: str, **fields: object) -> None:
-    """Say what only somebody who looks for a fault wants to know."""
+    """Log details for debugging."""
     _say(logging.DEBUG, event, fields)
 
 
 def info(event: str, **fields: object) -> None:
-    """Say what happened in the ordinary course of things."""
+    """Log an ordinary event."""
     _say(logging.INFO, event, fields)
 
 
 def warning(event: str, **fields: object) -> None:
-    """Say what an operator may want to change."""
+    """Log an event that may require action."""
     _say(logging.WARNING, event, fields)
 
 
 def error(event: str, fault: BaseException, **fields: object) -> None:
-    """Say that there is a bug, with its traceback."""
+    """Log a bug with its traceback."""
     text = "".join(traceback.format_exception(fault))
     _say(logging.ERROR, event, {**fields, "traceback": text[-_MAX_TRACEBACK:]})
 
@@ -118,12 +118,12 @@ def _say(level: int, event: str, fields: dict[str, object]) -> None:
 
 
 def says(level: int) -> bool:
-    """Whether what is said on this level of `logging` goes anywhere: for what takes long to put into words."""
+    """Return whether a level of `logging` is logged, to avoid the cost of unused texts."""
     return _logger.isEnabledFor(level)
 
 
 class Budget:
-    """Lets `EACH_SECOND` lines through in a second, and counts the others: for what a crowd may do all at once."""
+    """A limit of `EACH_SECOND` lines per second that counts the others, for events that occur in crowds."""
 
     __slots__ = ("_kept", "_left", "_until")
 
@@ -133,7 +133,7 @@ class Budget:
         self._kept = 0
 
     def lets_through(self, now: float) -> int:
-        """How many events the line to be written now stands for; 0: write none."""
+        """Return the number of events that the next line stands for; 0: write none."""
         self._kept += 1
         if now >= self._until:
             self._until, self._left = now + 1.0, EACH_SECOND
@@ -145,14 +145,14 @@ class Budget:
 
 
 class Damper:
-    """Lets one line through in `REPEAT_SECONDS`, and counts the others."""
+    """A limit of one line in `REPEAT_SECONDS` that counts the others."""
 
     def __init__(self) -> None:
         self._next = 0.0
         self._kept = 0
 
     def lets_through(self, now: float) -> int:
-        """How many events the line to be written now stands for; 0: write none."""
+        """Return the number of events that the next line stands for; 0: write none."""
         self._kept += 1
         if now < self._next:
             return 0

@@ -1,4 +1,4 @@
-"""An event as a line: for people, `key=value`, and for programs, JSON."""
+"""An event as a line: `key=value` for people, JSON for programs."""
 
 import json
 import logging
@@ -10,22 +10,23 @@ from typing import Final, cast
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:/~@+,?=%\[\]-]+\Z")
 
 MAX_VALUE: Final = 3_000
-"""Characters of one value: the end of a traceback fits, and a line stays below PIPE_BUF, the 4096 bytes that a pipe
-that is writable at all takes without waiting."""
+"""Maximum characters of a value: the end of a traceback fits, and a line stays below PIPE_BUF, the 4096 bytes that a
+writable pipe takes without blocking.
+"""
 
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 LOST: Final = "lines.lost"
-"""The field that says how many lines could not be written before this one."""
+"""Field with the number of lines lost before this one."""
 
 
 def line(event: str, fields: dict[str, object]) -> str:
-    """The event for people: one line, whatever the values are."""
+    """Format an event for people, always on one line."""
     return " ".join([event, *(f"{key}={_escaped(str(value))}" for key, value in fields.items())])
 
 
 def fields_of(record: logging.LogRecord) -> tuple[str, dict[str, object]]:
-    """What was logged: the event, and its fields, the number of lines lost before it among them."""
+    """Return the event and its fields, including the number of lines lost before it."""
     event = cast("str", getattr(record, "event", "")) or record.getMessage()
     fields = cast("dict[str, object]", getattr(record, "fields", {}))
     lost = getattr(record, "lost", 0)
@@ -36,19 +37,19 @@ class TextFormatter(logging.Formatter):
     """Time, level, event, `key=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line without its end."""
         event, fields = fields_of(record)
         return f"{_time(record)} {record.levelname} {line(event, fields)}"
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object in ASCII: `time` (ISO 8601, UTC), `level`, `event`, and the fields as they are called."""
+    """One JSON object in ASCII: `time` (ISO 8601, UTC), `level`, `event`, and the fields under their names."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line without its end."""
         event, fields = fields_of(record)
         members = {"time": _time(record), "level": record.levelname.lower(), "event": event}
-        named = {**fields, **members}  # no field ever takes the place of one of these
+        named = {**fields, **members}  # fields never override these members
         return json.dumps({key: _cut(named[key]) for key in (*members, *fields)}, separators=(",", ":"))
 
 
@@ -63,7 +64,7 @@ def _escaped(value: str) -> str:
 
 
 def _cut(value: object) -> object:
-    """What JSON has no form of its own for, as text; the beginning of it that is as long as a value may be."""
+    """Return a value as JSON can hold it, cut to the maximum length."""
     if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     text = str(value)[:MAX_VALUE]

@@ -1,6 +1,6 @@
-"""Entries in systemd's journal, each field of an event one of theirs: `journalctl SIGD_PEER=cam1` finds a peer.
+"""Entries in systemd's journal, with a journal field for each field: `journalctl SIGD_PEER=cam1` finds a peer.
 
-The protocol is one datagram for each entry (systemd.io/JOURNAL_NATIVE_PROTOCOL).
+The protocol is one datagram per entry (systemd.io/JOURNAL_NATIVE_PROTOCOL).
 """
 
 import logging
@@ -17,14 +17,14 @@ SOCKET: Final = "/run/systemd/journal/socket"
 _PREFIX: Final = "SIGD_"
 
 _MAX_NAME: Final = 64
-"""Characters of a field's name that the journal takes (journal_field_valid)."""
+"""Maximum characters of a journal field's name (journal_field_valid)."""
 
 _FORBIDDEN: Final = re.compile("[^A-Z0-9_]")
 
 _MOST_SEVERE: Final = 3
 
 _PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: _MOST_SEVERE}
-"""Of syslog(3): debug, info, warning, err."""
+"""Priorities of syslog(3): debug, info, warning, err."""
 
 _STDERR: Final = 2
 
@@ -32,7 +32,7 @@ _length: Final = struct.Struct("<Q")
 
 
 def is_journal(descriptor: int = _STDERR) -> bool:
-    """Whether a descriptor, stderr unless another is named, is connected to the journal, as JOURNAL_STREAM says."""
+    """Return whether a descriptor, by default stderr, is connected to the journal, according to JOURNAL_STREAM."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
     try:
         found = os.fstat(descriptor)
@@ -42,10 +42,10 @@ def is_journal(descriptor: int = _STDERR) -> bool:
 
 
 class Journal(logging.Handler):
-    """Sends each event to the journal, if that takes it without waiting; else it is lost, and counted.
+    """Sends each event to the journal unless that would block; lost events are counted.
 
     Raises:
-        OSError: nobody listens there.
+        OSError: there is no journal.
     """
 
     def __init__(self, path: str) -> None:
@@ -65,7 +65,7 @@ class Journal(logging.Handler):
         if self._lost:
             record.__dict__["lost"] = self._lost
         try:
-            # By its path each time: the journal may have been restarted.
+            # By path each time: the journal may have been restarted.
             self._sock.sendto(entry(record), self._path)
         except OSError:
             self._lost += 1
@@ -79,7 +79,7 @@ class Journal(logging.Handler):
 
 
 def entry(record: logging.LogRecord) -> bytes:
-    """An event as the journal takes it: values are cut as in lines, so that all of it is far below what fits."""
+    """Return an event as a journal entry; values are cut as in lines, so it always fits a datagram."""
     event, fields = fields_of(record)
     parts = [
         _field("MESSAGE", line(event, fields)),

@@ -1,5 +1,5 @@
-"""The configuration with the files that it names: what holds.
+"""The rules in force: the configuration with the content of its files.
 
-Reading order: `secret_files` and `certificates` (what the files say), `made` (the rules in force), `memory` (what they
-may come to need, and what this process may have).
+Reading order: `secret_files` and `certificates` (content of the files), `made` (the rules in force), `memory` (maximum
+memory use against the memory limit).
 """

@@ -1,4 +1,4 @@
-"""Until when the certificates are good that listeners show: asked of the contexts that clients shake hands with."""
+"""Expiry dates of the listeners' certificates, read from the live TLS contexts."""
 
 import ssl
 from datetime import UTC, datetime
@@ -12,17 +12,17 @@ _FORMS: Final = {_UTC_TIME: "%y%m%d%H%M%SZ", _GENERALIZED_TIME: "%Y%m%d%H%M%SZ"}
 """RFC 5280, section 4.1.2.5: both in UTC, to the second."""
 
 _PIVOT: Final = 50
-"""A year of two digits from here on is one of the 20th century (RFC 5280, section 4.1.2.5.1)."""
+"""Two-digit years from here on belong to the 20th century (RFC 5280, section 4.1.2.5.1)."""
 
 _STEPS: Final = 10
-"""Turns that two ends of a handshake take at most."""
+"""Maximum number of turns in a handshake."""
 
 
 def expiry(context: ssl.SSLContext) -> float | None:
-    """When the certificate that a listener's context shows expires, Unix time; None: it cannot be known.
+    """Return the expiry of a listener's certificate in Unix time; None if unknown.
 
-    Files may have changed since they were read, and what counts is what clients see. So it asks as they do: by a
-    handshake in memory, which takes some 2 ms.
+    Files may have changed since they were read, but clients see the loaded certificate. So this reads it as they do: by
+    a handshake in memory, which takes some 2 ms.
     """
     shown = _shown_by(context)
     if shown is None:
@@ -34,11 +34,11 @@ def expiry(context: ssl.SSLContext) -> float | None:
 
 
 def _shown_by(context: ssl.SSLContext) -> bytes | None:
-    """The certificate in DER that a server with this context shows."""
+    """Return the certificate in DER that a server with this context shows."""
     asking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     asking.check_hostname = False
     asking.verify_mode = ssl.CERT_NONE
-    # The client is done before the server asks for its certificate, which it has not got.
+    # The client finishes before the server requests its certificate, which it does not have.
     asking.minimum_version = ssl.TLSVersion.TLSv1_3
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = asking.wrap_bio(to_client, to_server)
@@ -57,10 +57,10 @@ def _shown_by(context: ssl.SSLContext) -> bytes | None:
 
 
 def not_after(certificate: bytes) -> float:
-    """When a certificate in DER expires, Unix time (RFC 5280, section 4.1).
+    """Return the expiry of a certificate in DER, in Unix time (RFC 5280, section 4.1).
 
     Raises:
-        ValueError, IndexError: it is none.
+        ValueError, IndexError: it is no certificate.
     """
     certificate_, _ = _content(certificate, 0, _SEQUENCE)
     fields, _ = _content(certificate_, 0, _SEQUENCE)
@@ -75,14 +75,14 @@ def not_after(certificate: bytes) -> float:
     text, _ = _content(validity, at, kind)
     when = datetime.strptime(text.decode("ascii"), _FORMS[kind]).replace(tzinfo=UTC)
     if kind == _UTC_TIME:
-        # What strptime takes for the century has another pivot.
+        # strptime has another pivot for the century.
         century = 1900 if when.year % 100 >= _PIVOT else 2000
         when = when.replace(year=century + when.year % 100)
     return when.timestamp()
 
 
 def _content(data: bytes, at: int, kind: int) -> tuple[bytes, int]:
-    """The content of the element that begins there, and where the next one does."""
+    """Return the content of the element at this offset, and the offset of the next one."""
     if data[at] != kind:
         raise ValueError("another element than expected")
     size, first = data[at + 1], at + 2

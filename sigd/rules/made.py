@@ -1,4 +1,4 @@
-"""From a configuration, and the files that it names, to the rules in force: all of it is read before any holds."""
+"""The rules in force, made from a configuration and its files: all is read before any of it takes effect."""
 
 import hashlib
 import ssl
@@ -32,7 +32,7 @@ Given = TypeVar("Given")
 Found = TypeVar("Found")
 
 ListenerKey = tuple[str, int]
-"""A listener's URL, and how many with the same stand before it: with port 0 that is two different ones."""
+"""A listener's URL, and the number of equal URLs before it: with port 0 those are different listeners."""
 
 NO_JWT: Final = "PyJWT is not installed: make install EXTRAS=jwt, or pip install '.[jwt]' in a clone"
 
@@ -40,22 +40,22 @@ NO_DTLS: Final = "pyOpenSSL is not installed: make install EXTRAS=dtls, or pip i
 
 
 class Rules:
-    """What holds for everybody.
+    """The rules in force.
 
     Attributes:
-        config: what they were made from.
-        access: who may be whom.
-        vendor: of STUN and TURN servers.
-        contexts: for TLS, by `listeners_of`; None where there is no certificate.
-        dtls_contexts: for DTLS, by the same, where that is spoken.
-        files: digests of the files that they were read from, by path.
+        config: the configuration that they were made from.
+        access: the credentials and permissions.
+        vendor: the source of STUN and TURN servers.
+        contexts: TLS contexts by `listeners_of`; None without a certificate.
+        dtls_contexts: DTLS contexts of DTLS listeners, likewise.
+        files: digests of the files read, by path.
     """
 
     def __init__(self, config: Config) -> None:
-        """Read what the configuration names.
+        """Read the files of the configuration.
 
         Raises:
-            ConfigError: with all that is wrong with it.
+            ConfigError: with all faults found.
         """
         self.config = config
         self.files: dict[str, bytes] = {}
@@ -87,7 +87,7 @@ class Rules:
             return None
 
     def _entries(self) -> Iterator[tuple[Callable[[Any], Sequence[Credential]], Entry]]:
-        """Every entry of [auth], with what makes credentials of it."""
+        """Yield every entry of [auth] with the function that makes its credentials."""
         auth = self.config.auth
         kinds: list[tuple[Callable[[Any], Sequence[Credential]], Sequence[Entry]]] = [
             (self._static_tokens, auth.token),
@@ -177,7 +177,7 @@ class Rules:
         )
 
     def _dtls_context(self, listener: Listener) -> "SSL.Context":
-        """The same for DTLS; that its files are sound was found out by the other."""
+        """Return the DTLS context; its files were checked for TLS already."""
         assert listener.certificate is not None
         assert listener.key is not None
         try:
@@ -189,17 +189,17 @@ class Rules:
         )
 
     def changed_files(self, other: "Rules") -> list[str]:
-        """Files that both were read from, and that were not the same."""
+        """Return files read by both with different content."""
         return [name for name, digest in other.files.items() if self.files.get(name, digest) != digest]
 
     def vends_otherwise(self, other: "Rules") -> bool:
-        """Whether peers would be told of other STUN and TURN servers, or get other credentials."""
+        """Return whether peers would get other STUN and TURN servers or credentials."""
         ice = self.config.ice
         return ice != other.config.ice or ice.turn_secret_file in self.changed_files(other)
 
 
 def listeners_of(config: Config) -> Iterator[tuple[ListenerKey, Listener]]:
-    """Every listener, by what it can be found again in another configuration."""
+    """Yield every listener with a key that identifies it across configurations."""
     seen: Counter[str] = Counter()
     for listener in config.listen:
         yield (listener.url, seen[listener.url]), listener

@@ -1,7 +1,7 @@
-"""Memory: how much a configuration may come to need, and how much this process may have.
+"""Memory: the maximum use of a configuration, and the memory limit of this process.
 
-The sum is of what is measured for each link, and of the limits that bound the rest. It is held against the bound of the
-control group: by `sigd --check`, by `sigctl check`, and by the daemon at its start and at each reload.
+The maximum is the sum of the measured size of each link and of the limits on everything else. `sigd --check`, `sigctl
+check` and the daemon, at start and at each reload, compare it with the limit of the control group.
 """
 
 import contextlib
@@ -21,31 +21,32 @@ PROCESS_BYTES: Final = 64 * MIB
 """The interpreter and all that is loaded: 31 MiB when it is up, twice as much with DTLS, metrics and `sigctl why`."""
 
 LINK_BYTES: Final = 2_048
-"""An idle link in plain text: 0.8 KiB over TCP, and 1 KiB of `meta`."""
+"""Size of an idle link in plain text: 0.8 KiB over TCP, and 1 KiB of `meta`."""
 
 TLS_BYTES: Final = 18 * 1_024
-"""What TLS adds to one: 16 KiB, of which OpenSSL's buffers are most."""
+"""Additional size with TLS: 16 KiB, mostly OpenSSL's buffers."""
 
 DTLS_BYTES: Final = 105 * 1_024
-"""A session in DTLS: two of pyOpenSSL's connections, and a task."""
+"""Size of a DTLS session: two connections of pyOpenSSL, and a task."""
 
 BUFFER_PART: Final = 1.5
-"""Growth of the process in relation to the bytes counted in buffers, while a crowd fills them. The rest is holes of the
-allocator, and objects that live for one round. Measured with 9 500 links: 1.45."""
+"""Growth of the process in relation to the bytes counted in buffers, while a crowd fills them. The rest is
+fragmentation and objects that live for one round. Measured with 9 500 links: 1.45.
+"""
 
 RECORD_PART: Final = 1.25
-"""The same for the record, which counts what may be added to it, too."""
+"""Growth of the process in relation to the record's size."""
 
 RESTART_PART: Final = 1.4
 """Peak memory of a restart in relation to that before it: links are in two processes for a moment. Measured: 1.09 with
 3 000 idle links, 1.35 with 600 full outboxes that make the process 100 MiB."""
 
 _NO_BOUND: Final = 1 << 60
-"""Version 1 says that there is no bound by a number near 2^63."""
+"""Lower bound of "no limit": version 1 reports a number near 2^63."""
 
 
 def needs(config: Config) -> dict[str, int]:
-    """Add up what the limits allow, in bytes, by the key that bounds it; without a restart's share."""
+    """Return the maximum bytes allowed by each limit, by its key; without the share of a restart."""
     limits = config.limits
     schemes = [listener.address.scheme for listener in config.listen]
     speaks_tls = any(listener.certificate for listener in config.listen if listener.address.scheme != "dtls")
@@ -64,7 +65,7 @@ def needs(config: Config) -> dict[str, int]:
 
 
 def peak(config: Config) -> int:
-    """Return the bytes that must suffice: all limits reached, and then a restart."""
+    """Return the memory required with all limits reached, restart included."""
     return round(sum(needs(config).values()) * RESTART_PART)
 
 
@@ -84,14 +85,14 @@ def shortage(config: Config, most: int | None) -> tuple[str, str] | None:
 
 
 def memory_max(own: Path = OWN, groups: Path = GROUPS) -> int | None:
-    """Bytes at which the kernel ends this process: the least bound of its control group and of those around it.
+    """Return the bytes at which the kernel kills this process: the lowest limit of its control groups.
 
     Args:
-        own: where the kernel says in which group the process is.
-        groups: where the groups are.
+        own: path of the kernel's list of the process's groups.
+        groups: mount point of the groups.
 
     Returns:
-        None: there is no bound, or none that is known.
+        None: no limit, or none known.
     """
     try:
         lines = own.read_text().splitlines()
@@ -108,11 +109,11 @@ def memory_max(own: Path = OWN, groups: Path = GROUPS) -> int | None:
 
 
 def _bounds(root: Path, name: str, file: str) -> list[int]:
-    """Read the bound of a group, and of those around it."""
+    """Read the limits of a group and its ancestors."""
     found: list[int] = []
     own = root / name.lstrip("/")
     for group in (own, *own.parents):
-        with contextlib.suppress(OSError, ValueError):  # it says "max", or is the root, which has no such file
+        with contextlib.suppress(OSError, ValueError):  # "max", or the root group, which has no such file
             found.append(int((group / file).read_text()))
         if group == root:
             break

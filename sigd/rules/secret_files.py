@@ -1,6 +1,6 @@
-"""Reads what the configuration names but does not hold: secrets, keys, users; each fault says what to do about it.
+"""Readers of files named by the configuration: secrets, keys, users. Each fault names its remedy.
 
-Nothing in a message or an exception is from inside a file. No trio; what the secrets mean is not known here.
+Neither messages nor exceptions contain any content of a file. No trio, and no knowledge of the secrets' meaning.
 """
 
 import errno
@@ -13,9 +13,9 @@ from sigd.config import StartError
 from sigd.config.auth import LARGEST_ID, NOBODY, OVERFLOW_ID
 from sigd.text import shown
 
-# A chain of certificates has some 10 KiB: more is not a secret but some other file.
+# A certificate chain has some 10 KiB: a larger file is not a secret.
 LARGEST_FILE = 65_536
-# Sixteen characters of base64 are 96 random bits, which nobody guesses over a network. Shorter ones a person made up.
+# Sixteen characters of base64 are 96 random bits, impossible to guess over a network. Shorter ones are made up by hand.
 LEAST_SECRET = 16
 # Linux's PATH_MAX.
 LONGEST_PATH = 4096
@@ -30,13 +30,13 @@ _FILE_FAULTS = {
     errno.EACCES: "permission denied: let the user that runs sigd read it, as by chgrp sigd and chmod 0640",
     errno.ELOOP: "its symbolic links lead in a circle: correct the path",
     errno.ENOTDIR: "a part of its path is no folder: correct the path",
-    # What open says of a socket.
+    # open's error for a socket.
     errno.ENXIO: "not a regular file: name the file that holds it",
 }
 
 
 def locate(name: str) -> str:
-    """Return the path of what a key names: itself, or that of a credential which systemd handed over.
+    """Return the path for a key's value: itself, or that of a credential passed by systemd.
 
     Raises:
         StartError: it is a credential, and there are none.
@@ -53,14 +53,14 @@ def locate(name: str) -> str:
 
 
 def read_secrets(name: str, least: int = LEAST_SECRET) -> tuple[bytes, ...]:
-    """Return the secrets in a file, one per line; several are for rotation, and the first is the one that signs.
+    """Return the secrets in a file, one per line; several are for rotation, and the first one signs.
 
     Raises:
-        StartError: it cannot be read, others may read it, or a line is no secret of `least` characters.
+        StartError: it is unreadable, others may read it, or a line is no secret of `least` characters.
     """
     path = locate(name)
     content = _content(path, private=True)
-    # The last line may end without LF, as `printf %s` writes it.
+    # The last line may lack its LF, as after `printf %s`.
     lines = content.removesuffix(b"\n").split(b"\n")
     for number, line in enumerate(lines, start=1):
         if fault := _secret_fault(line, least, path):
@@ -69,7 +69,7 @@ def read_secrets(name: str, least: int = LEAST_SECRET) -> tuple[bytes, ...]:
 
 
 def _secret_fault(line: bytes, least: int, path: str) -> str:
-    """Say what keeps a line from being a secret, in words that tell nothing of it."""
+    """Explain why a line is no valid secret, without revealing any of it."""
     if line.endswith(b"\r"):
         return "ends in CR LF, as Windows writes it: save the file with LF alone"
     if not line.strip():
@@ -88,28 +88,28 @@ def read_private(name: str) -> bytes:
     """Return the content of a file that others may not read: a private key.
 
     Raises:
-        StartError: it cannot be read, is empty, or others may read it.
+        StartError: it is unreadable, empty, or others may read it.
     """
     return _content(locate(name), private=True)
 
 
 def read_public(name: str) -> bytes:
-    """Return the content of a file that anybody may read: a certificate, a public key.
+    """Return the content of a public file: a certificate, a public key.
 
     Raises:
-        StartError: it cannot be read, or is empty.
+        StartError: it is unreadable or empty.
     """
     return _content(locate(name), private=False)
 
 
 def _content(path: str, *, private: bool) -> bytes:
     try:
-        # A FIFO would keep us waiting, a terminal would become ours.
+        # A FIFO would block; a terminal would become the controlling one.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except (OSError, ValueError) as error:
         raise _refused(path, _trouble(error)) from None
     try:
-        # Of what is read, not of what the path leads to by now.
+        # Checks the opened file: the path may lead elsewhere by now.
         _check(path, os.fstat(descriptor), private=private)
         content = _read(descriptor)
     except OSError as error:
@@ -124,7 +124,7 @@ def _content(path: str, *, private: bool) -> bytes:
 
 
 def _read(descriptor: int) -> bytes:
-    """Return what is in a file, or a byte more than may be."""
+    """Return the content of a file, up to one byte beyond the maximum."""
     content = b""
     while len(content) <= LARGEST_FILE and (piece := os.read(descriptor, LARGEST_FILE + 1 - len(content))):
         content += piece
@@ -141,7 +141,7 @@ def _check(path: str, status: os.stat_result, *, private: bool) -> None:
 
 
 def _refused(where: str, what: str) -> StartError:
-    # Whatever a path holds: a terminal may show it, in one line, and two paths fit.
+    # Paths may contain anything: made safe for a terminal, on one line long enough for two paths.
     return StartError(shown(where, LONGEST_PATH), shown(what, 2 * LONGEST_PATH))
 
 
@@ -152,16 +152,16 @@ def _trouble(error: OSError | ValueError) -> str:
 
 
 def _quoted(path: str) -> str:
-    import shlex  # only a fault needs it
+    import shlex  # needed for faults only
 
     return shlex.quote(path)
 
 
 def resolve_users(names: Iterable[str]) -> frozenset[int]:
-    """Return the numbers of users that are given by name or number.
+    """Return the numbers of users given by name or number.
 
     Raises:
-        StartError: there is none of that name, or it is one that anybody might be.
+        StartError: a user does not exist, or identifies nobody.
     """
     import pwd
 
@@ -169,10 +169,10 @@ def resolve_users(names: Iterable[str]) -> frozenset[int]:
 
 
 def resolve_groups(names: Iterable[str]) -> frozenset[int]:
-    """Return the numbers of groups that are given by name or number.
+    """Return the numbers of groups given by name or number.
 
     Raises:
-        StartError: there is none of that name, or it is one that anybody might be in.
+        StartError: a group does not exist, or identifies nobody.
     """
     import grp
 

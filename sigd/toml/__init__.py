@@ -1,5 +1,5 @@
-"""TOML whose every key has its place: a library, which knows no key of sigd.
+"""TOML with the place of every key: a library that knows no key of sigd.
 
-Reading order: `places` (the raw tables, and where each key was written), `tables` (raw tables become Structs, or faults
-with their places), `render` (the way back), `changes` (what differs).
+Reading order: `places` (raw tables and the places of keys), `tables` (from raw tables to Structs, or to faults with
+their places), `render` (the way back), `changes` (differences).
 """

@@ -1,4 +1,4 @@
-"""What differs between two Structs of one kind: what a reload says, key by key."""
+"""Differences between two Structs of one kind, key by key, as a reload reports them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,12 +11,12 @@ from sigd.toml.tables import Table, kind_of, toml_text
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One key that has another value, or one table of an array that came or went. Printable ASCII only.
+    """A changed key, or an added or removed table of an array. Printable ASCII only.
 
     Attributes:
         path: the key, as in `auth.token[0].register`.
-        old: the value before, as TOML, cut short; None if it is a table that was added.
-        new: the value now; None if it is a table that was removed.
+        old: its former value as TOML, cut short; None if a table was added.
+        new: its new value; None if a table was removed.
         needs_restart: a running daemon cannot change it.
     """
 
@@ -32,7 +32,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def changes(old: Table, new: Table) -> Iterator[Change]:
-    """Yield what differs between two tables of one kind, in the order of their keys."""
+    """Yield the differences between two tables of one kind, in the order of their keys."""
     yield from _in_table(old, new, ())
 
 
@@ -54,7 +54,7 @@ def _in_table(old: Table, new: Table, path: Path) -> Iterator[Change]:
 
 
 def _in_array(old: tuple[Table, ...], new: tuple[Table, ...], path: Path, *, needs_restart: bool) -> Iterator[Change]:
-    """Yield what differs between arrays of tables: those that are equal belong together, wherever they stand."""
+    """Yield the differences between arrays of tables; equal tables match wherever they stand."""
     import difflib
 
     for _, low, high, start, end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
@@ -68,7 +68,7 @@ def _in_array(old: tuple[Table, ...], new: tuple[Table, ...], path: Path, *, nee
 
 
 def _presence(table: Table | None) -> str | None:
-    # What is in a table that comes or goes would fill lines; its path is enough to find it.
+    # The content of an added or removed table would fill lines; its path is enough to find it.
     return None if table is None else "{...}"
 
 

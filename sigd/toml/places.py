@@ -1,6 +1,6 @@
-"""TOML with its places: the raw tables, and where each key was written, in the file or on the command line.
+"""TOML with places: the raw tables, and the place of each key in the file or on the command line.
 
-Judges syntax only; what a key means is for `tables`. No sockets, no trio.
+Judges syntax only; `tables` judges the meaning of keys. No sockets, no trio.
 """
 
 import errno
@@ -18,7 +18,7 @@ from sigd.text import shown
 # From the outermost table to a key: `listen[1].url` is ("listen", 1, "url").
 Path = tuple[str | int, ...]
 
-# A configuration is a page or two; a mistaken `--config /dev/zero` ends here.
+# A configuration is a page or two; this bounds a mistaken `--config /dev/zero`.
 LARGEST_FILE = 1 << 20
 # Linux's PATH_MAX: an editor must be able to open the file that a fault names.
 LONGEST_FILE_NAME = 4096
@@ -28,23 +28,23 @@ _FILE_FAULTS: dict[type[OSError], str] = {
     IsADirectoryError: "is a directory: name the file in it",
     PermissionError: "permission denied: let the user that runs sigd read it (see `ls -l`)",
 }
-# What tomllib says of a syntax fault. Attributes with the same came with Python 3.14 only.
+# tomllib's text of a syntax fault. Attributes with the same content exist only since Python 3.14.
 _SYNTAX_FAULT = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 
 _BLANK = re.compile(r"[ \t]*")
 _BLANK_LINES = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-# Three quotes are tried before one, or they would pass for an empty string; two more may precede the last.
+# Three quotes come before one, or they would match as an empty string; two more may precede the last.
 _STRING = re.compile(
     r'"""(?:\\.|[^\\])*?"""(?:"{0,2})' r"|'''.*?'''(?:'{0,2})" r'|"(?:\\.|[^"\\])*"' r"|'[^']*'",
     re.DOTALL,
 )
-# Numbers, dates and booleans: a date may hold a space, none holds one of these.
+# Numbers, dates and booleans: a date may contain a space, none contains one of these.
 _SCALAR = re.compile(r"[^,\]}\n#]*")
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One thing to mend: where it is written, and what is wrong there. Printable ASCII only."""
+    """One fault of a configuration, with its place. Printable ASCII only."""
 
     where: str
     what: str
@@ -55,37 +55,37 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 def dotted(path: Path) -> str:
-    """Return a path as people write it: `listen[1].url`."""
+    """Return a path in dotted form: `listen[1].url`."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in path)
     return "".join(parts).removeprefix(".")
 
 
 def is_table(value: object) -> TypeGuard[dict[str, object]]:
-    """Tell whether a raw value is a table."""
+    """Return whether a raw value is a table."""
     return isinstance(value, dict)
 
 
 def is_array(value: object) -> TypeGuard[list[object]]:
-    """Tell whether a raw value is an array."""
+    """Return whether a raw value is an array."""
     return isinstance(value, list)
 
 
 class Source:
-    """The raw tables of a file with the command line's options put over them, and the place of each key."""
+    """The raw tables of a file, overridden by command-line options, with the place of each key."""
 
     def __init__(self) -> None:
         self.tree: dict[str, object] = {}
         self.faults: list[Fault] = []
-        # False if there is a file that cannot be read, so that nobody knows what it says of the other keys.
+        # False if the file cannot be read, so that the other keys are unknown.
         self.is_whole = True
-        # What a fault names that has no place of its own.
+        # The name of faults without a place of their own.
         self._name = "configuration"
         self._text = ""
         self._file_places: dict[Path, int] | None = None
         self._options: dict[Path, str] = {}
 
     def read_file(self, path: str) -> None:
-        """Take the tables of a TOML file, or note why they cannot be had."""
+        """Read the tables of a TOML file, or note why that failed."""
         import tomllib
 
         self._name = shown(path, LONGEST_FILE_NAME)
@@ -118,7 +118,7 @@ class Source:
         return where, f"not TOML: {shown(what)}"
 
     def override(self, setting: str) -> None:
-        """Put one KEY=VALUE over the file; VALUE is TOML, or plain text where it is not."""
+        """Override the file by one KEY=VALUE; VALUE is TOML, or else plain text."""
         label = f"--set {shown(setting)}"
         key, equals, value = setting.partition("=")
         path = tuple(part.strip() for part in key.split("."))
@@ -128,7 +128,7 @@ class Source:
             self.faults.append(Fault(label, "expected KEY=VALUE, as in limits.max_frame=4096"))
 
     def put(self, path: tuple[str, ...], value: object, label: str) -> None:
-        """Set a key, whatever the file says; `label` is the place of its faults."""
+        """Set a key, overriding the file; `label` is the place of its faults."""
         table = self.tree
         for depth, part in enumerate(path[:-1], start=1):
             if part not in table:
@@ -144,20 +144,20 @@ class Source:
         self._options[path] = label
 
     def put_items(self, key: str, items: Sequence[str], option: str) -> None:
-        """Set an array of strings, each of which was given by an option of its own."""
+        """Set an array of strings, each from an option of its own."""
         self.put((key,), list(items), option)
         self._options |= {(key, number): f"{option} {shown(item)}" for number, item in enumerate(items)}
 
     def is_option(self, path: Path) -> bool:
-        """Tell whether the place of this key is an option that gives just this key."""
+        """Return whether this key comes from an option of its own."""
         return path in self._options
 
     def is_written(self, path: Path) -> bool:
-        """Tell whether somebody wrote this very key; else it has its default."""
+        """Return whether this very key is set; otherwise it has its default."""
         return path in self._options or path in self._places()
 
     def where(self, path: Path) -> tuple[float, str]:
-        """Return the place of a key, or of what holds it, behind a number to sort by: options come last."""
+        """Return the place of a key, or of its parent, after a sort key: options come last."""
         outwards = [path[:depth] for depth in range(len(path), 0, -1)]
         for known in outwards:
             if known in self._options:
@@ -168,7 +168,7 @@ class Source:
         return 0, self._name
 
     def _places(self) -> dict[Path, int]:
-        if self._file_places is None:  # not before a fault needs it
+        if self._file_places is None:  # only once a fault needs it
             self._file_places = places(self._text) if self.is_whole else {}
         return self._file_places
 
@@ -180,8 +180,8 @@ class Source:
 
 
 def _file_content(path: str) -> bytes:
-    # A FIFO would keep us waiting for a writer, and a reload with it everybody who is connected. The null device is an
-    # empty file to all who name it.
+    # Opening a FIFO would wait for a writer, and a reload would block all connections meanwhile. The null device counts
+    # as an empty file.
     with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)) as file:
         found = os.fstat(file.fileno())
         if not (stat.S_ISREG(found.st_mode) or os.path.samestat(found, os.stat(os.devnull))):
@@ -204,24 +204,24 @@ def _toml_or_text(written: str) -> object:
 
 
 def places(text: str) -> dict[Path, int]:
-    """Return the offset of every key, table and array item of a text that tomllib accepts, with LF alone."""
+    """Return the offset of every key, table and array item of a text accepted by tomllib, with LF line ends."""
     scan = _Scan(text)
     scan.document()
     return scan.places
 
 
 class _Scan:
-    """One pass over a valid text: values are skipped, not judged. `at` is how far it has come."""
+    """One pass over a valid text: values are skipped, not judged. `at` is the current offset."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
         self.places: dict[Path, int] = {}
-        # Array of tables -> the index of its newest element, which headers mean when they name the array.
+        # Array of tables -> the index of its newest element, to which headers with the array's name refer.
         self.newest: dict[Path, int] = {}
 
     def document(self) -> None:
-        """Walk the statements: headers, each of which moves the current table, and key = value pairs."""
+        """Scan the statements: headers, which change the current table, and key = value pairs."""
         table: Path = ()
         while following := self.next_after(_BLANK_LINES):
             if following == "[":
@@ -255,7 +255,7 @@ class _Scan:
         self.value(table)
 
     def dotted_key(self) -> list[tuple[str, int]]:
-        """Read the parts of a key, each with its offset, up to the `=` or `]` behind them."""
+        """Read the parts of a key, each with its offset, up to the `=` or `]` after them."""
         parts = [self.simple_key()]
         while self.next_after(_BLANK) == ".":
             self.at += len(".")
@@ -271,7 +271,7 @@ class _Scan:
         return (str(_toml_or_text(key)) if quoted else key), start
 
     def value(self, path: Path) -> None:
-        """Pass over a value, noting what is inside arrays and inline tables."""
+        """Skip a value, noting the places inside arrays and inline tables."""
         match self.next_after(_BLANK):
             case "[":
                 self.inside("]", path)
@@ -283,7 +283,7 @@ class _Scan:
                 self.skip(_SCALAR)
 
     def inside(self, closing: str, path: Path) -> None:
-        """Pass over an array or an inline table; TOML 1.1 allows newlines and a last comma in both."""
+        """Skip an array or an inline table; TOML 1.1 allows newlines and a trailing comma in both."""
         self.at += 1
         number = 0
         while self.next_after(_BLANK_LINES) not in {closing, ""}:
@@ -299,11 +299,11 @@ class _Scan:
         self.at += 1
 
     def next_after(self, blank: re.Pattern[str]) -> str:
-        """Skip what `blank` matches and return the character behind it, none at the end."""
+        """Skip matches of `blank` and return the next character, empty at the end."""
         self.skip(blank)
         return self.text[self.at : self.at + 1]
 
     def skip(self, what: re.Pattern[str]) -> None:
-        """Skip what `what` matches here, which may be nothing."""
+        """Skip a match of the pattern, which may be empty."""
         if match := what.match(self.text, self.at):
             self.at = match.end()

@@ -1,4 +1,4 @@
-"""Structs back to TOML that explains itself: `sigd --print-config`."""
+"""Structs as commented TOML: `sigd --print-config`."""
 
 from collections.abc import Iterator
 
@@ -12,14 +12,14 @@ _COMMENT_WIDTH = 76
 
 
 def render(table: Table) -> str:
-    """Return the table as TOML that explains every key, once: what it is for, what it takes, its default."""
+    """Return the table as TOML with a comment for every key: purpose, values, default."""
     return "\n".join(_rendered(type(table), table, (), set())).strip("\n") + "\n"
 
 
 def _rendered(kind: type[Table], table: Table | None, path: Path, explained: set[tuple[str, ...]]) -> Iterator[str]:
-    """Yield the lines of a table: its own keys first, as TOML wants it, then the tables inside.
+    """Yield the lines of a table: its own keys first, as TOML requires, then the tables inside.
 
-    Where there is none, its keys are comments, for somebody to take the signs away and fill them in.
+    The keys of an absent table are commented out, ready to be filled in.
     """
     inner: list[str] = []
     was_explained = False
@@ -43,7 +43,7 @@ def _rendered(kind: type[Table], table: Table | None, path: Path, explained: set
 
 
 def taken(field: msgspec.structs.FieldInfo, kind: Kind) -> str:
-    """Say what a key takes, its default, and whether a change of it needs a restart."""
+    """Describe a key's values, its default, and whether a change needs a restart."""
     default = "no default" if field.required else f"default {toml_text(field.default)}"
     return f"Takes {expected(kind)}; {default}.{' A change needs a restart.' if kind.restart else ''}"
 

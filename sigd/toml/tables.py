@@ -12,10 +12,10 @@ import msgspec
 from sigd.text import LONGEST_QUOTE, shown
 from sigd.toml.places import Fault, Path, Source, dotted, is_array, is_table
 
-# Keys that disagree, the one to look at first in front, and why.
+# Conflicting keys, the first to check in front, and the reason.
 Conflict = tuple[tuple[Path, ...], str]
 
-# Per plain type: one value of it in words, and several.
+# Words for each plain type, singular and plural.
 _WORDS: dict[object, tuple[str, str]] = {
     str: ("a string", "strings"),
     int: ("an integer", "integers"),
@@ -25,7 +25,7 @@ _WORDS: dict[object, tuple[str, str]] = {
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used: `faults` holds all that is wrong with it."""
+    """An invalid configuration; `faults` holds all its faults."""
 
     def __init__(self, faults: list[Fault]) -> None:
         super().__init__("\n".join(map(str, faults)))
@@ -33,14 +33,15 @@ class ConfigError(Exception):
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A TOML table: the fields are its keys, each documented by a `msgspec.Meta`.
+    """A TOML table: its fields are the keys, each documented by a `msgspec.Meta`.
 
-    `Meta.extra` may hold `unit`, a word for people; `check`, whose ValueError when called is a fault; on a table
-    `short`, the key that a plain string in its place stands for; and `restart`, if a reload cannot change it.
+    `Meta.extra` may hold `unit`, a word for people; `check`, a function whose ValueError is a fault; on a table
+    `short`, the key for which a plain string may stand in place of the table; and `restart`, if a reload cannot change
+    the key.
     """
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Yield what no key shows alone. Faulty keys have their default here; what names them is dropped."""
+        """Yield conflicts between keys. Faulty keys have their default here; conflicts that name them are dropped."""
         return iter(())
 
 
@@ -48,11 +49,11 @@ AnyTable = TypeVar("AnyTable", bound=Table)
 
 
 class Kind(msgspec.Struct):
-    """What an annotation says: a table, an array of `item`, or a plain type with its bounds.
+    """The content of an annotation: a table, an array of `item`, or a plain type with its bounds.
 
     Attributes:
         bare: the annotation without bounds and texts.
-        short: the key of a table that a plain string in its place stands for.
+        short: the key of a table for which a plain string may stand.
         restart: a running daemon cannot change it.
     """
 
@@ -70,9 +71,9 @@ class Kind(msgspec.Struct):
 
 
 def kind_of(annotation: object) -> Kind:
-    """Look through `Annotated[...]` and `... | None` (TOML has no null: such a key may be absent).
+    """Resolve `Annotated[...]` and `... | None` (TOML has no null: such a key may be absent).
 
-    Arrays are `tuple[X, ...]`, since a frozen Struct with a list in it would not be frozen.
+    Arrays are `tuple[X, ...]`: a list would make a frozen Struct mutable.
     """
     origin = get_origin(annotation)
     if origin is Annotated:
@@ -94,7 +95,7 @@ def _is_table_type(annotation: object) -> TypeGuard[type[Table]]:
 
 
 def _note(meta: msgspec.Meta, kind: Kind) -> None:
-    """Take over what one `Meta` says; msgspec itself refuses two that set the same bound."""
+    """Apply one `Meta`; msgspec itself refuses two that set the same bound."""
     extra = meta.extra or {}
     kind.least = kind.least if meta.ge is None else meta.ge
     kind.most = kind.most if meta.le is None else meta.le
@@ -124,7 +125,7 @@ def read(kind: type[AnyTable], source: Source) -> AnyTable:
 class _Reading:
     """One pass over the raw tables, key by key, since msgspec stops at the first fault.
 
-    A method that returns None has noted why: no value of TOML becomes None.
+    A method that returns None has noted the fault: no value of TOML becomes None.
     """
 
     def __init__(self, source: Source, root: type[Table]) -> None:
@@ -132,11 +133,11 @@ class _Reading:
         self.root = root
         self.faults: list[tuple[float, Fault]] = []
         self.bad: set[Path] = set()
-        # Array -> the indices of its usable items: the faulty ones are left out of the tuple.
+        # Array -> the indices of its valid items; faulty ones are left out of the tuple.
         self.kept: dict[Path, list[int]] = {}
 
     def table(self, raw: object, kind: type[AnyTable], path: Path) -> AnyTable | None:
-        """Convert a table; defaults stand in for faulty keys, so that the others can be judged together."""
+        """Convert a table; defaults replace faulty keys, so that the others can be judged together."""
         if not is_table(raw):
             self.fault(path, f"expected a table, got {_got(raw)}")
             return None
@@ -174,7 +175,7 @@ class _Reading:
         return tuple(item for item in items if item is not None)
 
     def shortened(self, raw: object, kind: Kind, path: Path) -> object | None:
-        """Convert a table, for which a plain string may stand."""
+        """Convert a table, or the plain string in its place."""
         assert kind.table
         if is_table(raw):
             return self.table(raw, kind.table, path)
@@ -182,7 +183,7 @@ class _Reading:
             self.fault(path, f"expected {expected(kind)}, got {_got(raw)}")
             return None
         field = next(field for field in msgspec.structs.fields(kind.table) if field.encode_name == kind.short)
-        # Its faults are those of the string, which is all that is written.
+        # Its faults are those of the string, the only part written.
         is_sound = self.converted(raw, field.type, kind_of(field.type), path) is not None
         return self.table({kind.short: raw}, kind.table, path) if is_sound else None
 
@@ -201,27 +202,27 @@ class _Reading:
         return value
 
     def raw_path(self, path: Path) -> Path:
-        """Return the path in the source of one in the Struct, where faulty items are missing."""
+        """Return the path in the source for one in the Struct, which lacks faulty items."""
         raw: Path = ()
         for part in path:
             raw = (*raw, self.kept[raw][part] if isinstance(part, int) and raw in self.kept else part)
         return raw
 
     def fault(self, path: Path, what: str) -> None:
-        """Note what is wrong with the value of a key."""
+        """Note a fault in the value of a key."""
         self.bad.add(path)
         is_named = not path or self.source.is_option(path)  # `--set limits.max_frame=0: ` names it already
         self.add(path, what if is_named else f"{dotted(path)}: {what}")
 
     def conflict(self, keys: list[Path], what: str) -> None:
-        """Note what is wrong between keys, at the first of them that somebody wrote."""
-        # Neither a key nor what holds it, nor anything inside it, may be faulty: nobody knows what it should say.
+        """Note a conflict between keys, at the first one that is set."""
+        # Skip conflicts with a faulty key, its parents or its children: their intended values are unknown.
         pairs = ((bad, key) for bad in self.bad for key in keys)
         if self.source.is_whole and not any(bad[: len(key)] == key[: len(bad)] for bad, key in pairs):
             self.add(next(filter(self.source.is_written, keys), keys[0]), what)
 
     def unknown(self, key: str, kind: type[Table], path: Path) -> None:
-        """Note a key that no field has, and the nearest that one has: in this table, else in another."""
+        """Note an unknown key with the nearest known one, in this table or else in another."""
         import difflib
 
         def nearest(names: Iterable[str]) -> str | None:
@@ -260,7 +261,7 @@ def _place(table: Path) -> str:
 
 
 def expected(kind: Kind) -> str:
-    """Say in TOML's words what a key takes, its bounds included."""
+    """Describe valid values of a key in TOML's words, bounds included."""
     if get_origin(kind.bare) is Literal:
         return f"one of {', '.join(map(toml_text, get_args(kind.bare)))}"
     if kind.item:
@@ -277,12 +278,12 @@ def expected(kind: Kind) -> str:
 
 
 def _got(raw: object) -> str:
-    """Say in TOML's words what is there instead."""
+    """Describe an actual value in TOML's words."""
     match raw:
         case bool() | float():
             return toml_text(raw)
         case int():
-            # Python refuses to spell integers of thousands of digits, which hexadecimal TOML may give.
+            # Python refuses to format integers of thousands of digits, which hexadecimal TOML allows.
             return str(raw) if raw.bit_length() <= 64 else "an integer of more than 64 bits"
         case str():
             return f'"{shown(raw)}"'
@@ -295,7 +296,7 @@ def _got(raw: object) -> str:
 
 
 def toml_text(value: object) -> str:
-    """Return a value as TOML, ASCII only, so that a terminal may show it."""
+    """Return a value as TOML, in ASCII and so safe for a terminal."""
     match value:
         case None:
             return "none"
