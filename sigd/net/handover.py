@@ -8,9 +8,7 @@ import contextlib
 import math
 import os
 import socket
-import time
-from collections.abc import Callable, Container, Sequence
-from functools import partial
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
@@ -26,6 +24,7 @@ from sigd.net.parcel import (
     Snapshot,
     StreamState,
     datagram_state,
+    part_bytes,
     seal,
     stream_state,
     unseal,
@@ -35,8 +34,13 @@ from sigd.net.stream import Stream
 from sigd.net.turns import do_chores
 from sigd.relay import snapshot as links
 from sigd.wire import said
+from sigd.wire.times import moved
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from msgspec import Raw
+
     from sigd.net.ports import Address, Place
     from sigd.net.reactor import Reactor
     from sigd.relay.link import Link
@@ -63,13 +67,13 @@ class Packed(NamedTuple):
     """What is to be kept until the next process takes it up; its owner closes it.
 
     Attributes:
-        memfd: the descriptor of what is known.
+        memfds: descriptors of the snapshot.
         bags: sockets that hold the connections.
         links: how many are handed over.
         left_behind: how many connections the system does not keep: they were sent away.
     """
 
-    memfd: int
+    memfds: list[int]
     bags: list[socket.socket]
     links: int
     left_behind: int
@@ -79,14 +83,17 @@ class Parcel:
     """What another process has left.
 
     Attributes:
-        snapshot: what it knew.
+        snapshot: its state without that of links.
+        parts: the states of links, which are gone once they were taken up.
         streams: the connections that belong to it; none once they were taken up.
         doors: the listening sockets that it had opened itself, by the listener's key: who uses one takes it out.
     """
 
-    def __init__(self, snapshot: Left, socks: Sequence[socket.socket]) -> None:
+    def __init__(self, left: Left, socks: Sequence[socket.socket]) -> None:
+        snapshot = left.snapshot
         count = len(snapshot.doors)
         self.snapshot = snapshot
+        self.parts = left.parts
         self.doors = dict(zip(snapshot.doors, socks[:count], strict=True))
         self.streams = list(socks[count:])
 
@@ -96,6 +103,7 @@ class Parcel:
             bag.say_end(sock)
         self.doors.clear()
         self.streams.clear()
+        self.parts.clear()
 
 
 class Taken(NamedTuple):
@@ -152,7 +160,7 @@ def pack(reactor: "Reactor", doors: Sequence[Door | Port], inherited: Container[
         own, kept = own[:packed], streams[: max(0, packed - len(own))]
         behind = streams[len(kept) :]
         reactor.intervene(lambda now: _leave_behind(reactor, behind, now))
-        memfd, count = _seal(reactor, doors, own, kept)
+        memfds, count = _seal(reactor, doors, own, kept)
     except BaseException:
         for each in bags:
             each.close()
@@ -161,7 +169,7 @@ def pack(reactor: "Reactor", doors: Sequence[Door | Port], inherited: Container[
     for door in own:
         if not door.key[0].startswith("dtls:"):  # its task waits for it
             door.sock.close()  # no more than that: its file belongs to who serves next
-    return Packed(memfd, bags, count, len(behind))
+    return Packed(memfds, bags, count, len(behind))
 
 
 def _bound(reactor: "Reactor") -> list[Stream | DatagramLink]:
@@ -201,8 +209,11 @@ def _leave_behind(reactor: "Reactor", behind: Sequence[Stream], now: float) -> N
 
 def _seal(
     reactor: "Reactor", doors: Sequence[Door | Port], own: Sequence[Door | Port], streams: Sequence[Stream]
-) -> tuple[int, int]:
-    """Write all down; the descriptor of it, and how many links are in it."""
+) -> tuple[list[int], int]:
+    """Write all down; return the descriptors of it, and the number of links in it.
+
+    The buffers of each link are freed as soon as they are written: else they would be in memory twice.
+    """
     datagrams = reactor.datagrams
     in_datagrams = [(link, link.channel) for link in datagrams.links.values() if link.channel is not None]
     numbers: dict[Link, int] = {link: at for at, link in enumerate((*streams, *(link for link, _ in in_datagrams)), 1)}
@@ -220,39 +231,62 @@ def _seal(
     def in_datagram(link: DatagramLink, channel: "Channel[Place]") -> DatagramLinkState:
         return link.snapshot(links.state_of(link, numbers), channel.state(where))
 
+    freed: list[Stream | DatagramLink] = []
+
+    def states() -> "Iterator[StreamState | DatagramLinkState | None]":
+        for link in streams:
+            yield stream(link)
+            freed.append(link)
+            link.free_buffers()
+        for other, channel in in_datagrams:
+            yield in_datagram(other, channel)
+            freed.append(other)
+            other.free_buffers()
+
     snapshot = Snapshot(
         now=reactor.now,
-        monotonic=time.monotonic(),
+        unix_ahead=reactor.router.wall.judged_by(reactor.now),
         doors=[door.key for door in own],
-        streams=[],
-        datagrams=datagrams.state([port.key for port in ports], []),
+        streams=len(streams),
+        in_datagrams=len(in_datagrams),
+        datagrams=datagrams.state([port.key for port in ports]),
         strikes=reactor.router.admission.strikes,
     )
-    memfd = seal(
-        snapshot,
-        [partial(stream, link) for link in streams],
-        [partial(in_datagram, link, channel) for link, channel in in_datagrams],
-    )
-    return memfd, sum(not link.over for link in streams) + len(in_datagrams)
+    size = part_bytes(reactor.router.buffers.total, len(numbers))
+    memfds = seal(snapshot, states(), size, lambda written: _take_back(freed, written))
+    return memfds, sum(not link.over for link in streams) + len(in_datagrams)
+
+
+def _take_back(freed: "Sequence[Stream | DatagramLink]", written: "Iterator[Raw]") -> None:
+    """Give links their buffers again, out of what was written."""
+    for link, each in zip(freed, written, strict=False):
+        state = stream_state(each) if isinstance(link, Stream) else datagram_state(each)
+        if state is not None:
+            if link.queued:
+                link.outbox = state.link.outbox
+            if isinstance(state, StreamState) and isinstance(link, Stream):
+                link.fill(state)
 
 
 # -- into another one
 
 
-def unpack(memfd: int, bags: Sequence[socket.socket]) -> Parcel:
-    """Take out what another process has left; the descriptor and the sockets are closed.
+def unpack(memfds: Sequence[int], bags: Sequence[socket.socket]) -> Parcel:
+    """Take out what another process has left; the descriptors and the sockets are closed.
 
     Raises:
         HandoverError: it cannot be trusted to be whole; every connection in it was closed.
     """
     try:
-        snapshot = unseal(memfd)
+        left = unseal(memfds)
     except HandoverError:
         with contextlib.suppress(HandoverError):
             bag.turn_away(bag.unpack(bags))
         raise
     finally:
-        os.close(memfd)
+        for memfd in memfds:
+            os.close(memfd)
+    snapshot = left.snapshot
     descriptors = bag.unpack(bags)
     socks: list[socket.socket] = []
     try:
@@ -270,7 +304,7 @@ def unpack(memfd: int, bags: Sequence[socket.socket]) -> Parcel:
         if isinstance(fault, HandoverError):
             raise
         raise HandoverError("there is something else among the sockets") from fault
-    return Parcel(snapshot, socks)
+    return Parcel(left, socks)
 
 
 def take_up(reactor: "Reactor", parcel: Parcel, doors: Sequence[Door | Port]) -> Taken:
@@ -296,13 +330,15 @@ def take_up(reactor: "Reactor", parcel: Parcel, doors: Sequence[Door | Port]) ->
 class _Arrival:
     """The moment at which links are taken up."""
 
-    def __init__(self, reactor: "Reactor", snapshot: Left, doors: Sequence[Door | Port], now: float) -> None:
+    def __init__(self, reactor: "Reactor", snapshot: Snapshot, doors: Sequence[Door | Port], now: float) -> None:
         self._reactor = reactor
         self._origins = reactor.router.admission.origins
         self._snapshot = snapshot
         self._now = now
         self._shift = now - snapshot.now
-        self._passed = max(0.0, time.monotonic() - snapshot.monotonic)
+        # What Unix time has advanced while the clock stood still, between the processes or in a sleep before.
+        unix_ahead = reactor.router.wall.unix_time() - now
+        self._passed = unix_ahead - moved(snapshot.unix_ahead, -self._shift)
         self._doors = [door for door in doors if isinstance(door, Door)]
         by_key = {door.key: door for door in doors if isinstance(door, Port)}
         self._ports = [by_key.get(key) for key in snapshot.datagrams.ports]
@@ -314,23 +350,34 @@ class _Arrival:
         self._reactor.datagrams.restore(snapshot.datagrams, self._shift)
         self._reactor.router.admission.restore_strikes(snapshot.strikes, self._shift)
         socks, parcel.streams = parcel.streams, []
+        coming = iter(socks)
         # Each is decoded for each round: all states together would take more memory than all links.
-        in_streams, in_links = snapshot.streams, snapshot.datagrams.links
-        streams = [self._stream(sock, stream_state(each)) for sock, each in zip(socks, in_streams, strict=True)]
-        in_datagrams = [self._in_datagrams(datagram_state(each)) for each in in_links]
-        everybody: list[Stream | DatagramLink | None] = [*streams, *in_datagrams]
-        for link, each in zip(streams, in_streams, strict=True):
-            if link is not None and (state := stream_state(each)) is not None:
+        everybody = [
+            self._stream(sock, stream_state(each)) if (sock := next(coming, None)) else self._in_datagrams(each)
+            for part in parcel.parts
+            for each in part
+        ]
+        parcel.parts.reverse()
+        going_on = iter(everybody)
+        while parcel.parts:
+            self._fill(parcel.parts.pop(), going_on, everybody)
+        here = [link is not None and not link.over for link in everybody]
+        return Taken(sum(here[: len(socks)]), sum(here[len(socks) :]), self._refused, self._lost)
+
+    def _fill(
+        self,
+        part: "list[Raw]",
+        going_on: "Iterator[Stream | DatagramLink | None]",
+        everybody: "Sequence[Stream | DatagramLink | None]",
+    ) -> None:
+        """Give the next links what waited in their buffers; the part is freed with the last reference to it."""
+        for each, link in zip(part, going_on, strict=False):
+            if isinstance(link, Stream):
+                state = stream_state(each)
+                assert state is not None
                 self._go_on(link, state, everybody)
-        for other, each in zip(in_datagrams, in_links, strict=True):
-            if other is not None:
-                self._go_on(other, datagram_state(each), everybody)
-        return Taken(
-            sum(link is not None and not link.over for link in streams),
-            sum(link is not None and not link.over for link in in_datagrams),
-            self._refused,
-            self._lost,
-        )
+            elif link is not None:
+                self._go_on(link, datagram_state(each), everybody)
 
     def _stream(self, sock: socket.socket, state: StreamState | None) -> Stream | None:
         if state is None:
@@ -360,8 +407,8 @@ class _Arrival:
         opening.restore(state.opening)
         return opening
 
-    def _in_datagrams(self, state: DatagramLinkState) -> DatagramLink | None:
-        datagrams = self._reactor.datagrams
+    def _in_datagrams(self, raw: "Raw") -> DatagramLink | None:
+        datagrams, state = self._reactor.datagrams, datagram_state(raw)
         try:
             channel = datagrams.channel_again(state.channel, self._place, self._shift)
             link = DatagramLink(datagrams, self._origins.of(channel.place[0][0]), channel)
@@ -390,6 +437,7 @@ class _Arrival:
             links.fill(link, state.link, everybody)
             if isinstance(link, Stream):
                 assert isinstance(state, StreamState)
+                link.fill(state)
                 link.go_on_here(busy=state.busy, now=self._now)
             else:
                 assert isinstance(state, DatagramLinkState)

@@ -456,20 +456,33 @@ class Stream(ClosingLink):
             opening=None if self.opening is None else self.opening.state,
         )
 
+    def free_buffers(self) -> None:
+        """Free all buffers, which a snapshot has now; `fill` and `snapshot.fill` undo that."""
+        self._backlog = framing.NO_FRAMES
+        if self._split is not None:
+            self._split.rest = b""
+        if self.queued:
+            self.outbox = []
+
+    def fill(self, state: StreamState) -> None:
+        """Have what was received be received again."""
+        self._backlog = state.backlog or framing.NO_FRAMES
+        if self._split is not None:
+            self._split.rest = state.rest
+
     def restore(self, state: StreamState) -> None:
-        """Have its own part be what it was in another process; that as any link is already."""
+        """Have its own part, but for buffers, be what it was in another process; that as any link is already."""
         limits, reactor = self.router.limits, self._reactor
         if state.framing:
             limit = limits.max_frame if self.id is not None else limits.max_frame_unregistered
             self._split = split = Lines(limit) if state.framing == 2 else Prefixed(limit)
-            split.rest, split.more, split.skipping = state.rest, state.more, state.skipping
+            split.more, split.skipping = state.more, state.skipping
         if state.framing == 2:
             self.overhead = framing.NEWLINE_BYTES
             self._receive = reactor.receive_line if state.has_spoken else reactor.receive_first_line
         elif state.framing:
             self.wrap = Prefixed.wrap
             self.overhead = framing.PREFIX_BYTES
-        self._backlog = state.backlog or framing.NO_FRAMES
         self._ended = state.ended
         self._shut = state.shut
         self.interest = 0

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Final, cast
 
 from sigd.net.datagram_link import DatagramLink, Greeted
-from sigd.net.parcel import DatagramLinkState, DatagramsLeft, DatagramsState
+from sigd.net.parcel import DatagramsState
 from sigd.net.timers import Timers
 from sigd.net.used_cookies import KEY_BYTES, UsedCookies
 from sigd.relay.origins import Meter, origin_key
@@ -221,11 +221,11 @@ class Datagrams:
 
     # -- handing over
 
-    def state(self, ports: list[tuple[str, int]], links: list[DatagramLinkState]) -> DatagramsState:
-        """All of it, its times on this clock, its links given, and the keys of the sockets that they come by."""
-        return DatagramsState(self._secret, self._cookies.state, self._used.state, ports, links)
+    def state(self, ports: list[tuple[str, int]]) -> DatagramsState:
+        """All of it without links, its times on this clock, and the keys of the sockets that they come by."""
+        return DatagramsState(self._secret, self._cookies.state, self._used.state, ports)
 
-    def restore(self, state: DatagramsLeft, shift: float) -> None:
+    def restore(self, state: DatagramsState, shift: float) -> None:
         """Be as in another process, whose clock shows `shift` seconds less; its links are taken up one by one.
 
         Raises:

@@ -79,6 +79,10 @@ class Wall:
             self.last_step = now, stepped
         return Shift(slept, stepped) if slept or stepped else None
 
+    def judged_by(self, now: float) -> float:
+        """Return the seconds that Unix time is ahead of the relay's clock, as of the last look, or as of now."""
+        return self.unix_time() - now if self._behind is None else self._behind + self._set_to
+
     def _note_nap(self, now: float, slept: float) -> None:
         self.slept += slept
         self.last_sleep = now, slept

@@ -28,27 +28,28 @@ async def hand_over(server: "Server", service: "Service") -> bool:
     except OSError as fault:
         log.warning("not handed over", why=os.strerror(fault.errno or 0))
         return False
-    if service.keep(packed.memfd, packed.bags):
+    if service.keep(packed.memfds, packed.bags):
         log.info("handed over", links=packed.links, told_to_come_back=told, left_behind=packed.left_behind)
-        os.close(packed.memfd)
+        for memfd in packed.memfds:
+            os.close(memfd)
         for each in packed.bags:
             each.close()
     else:
         log.warning("not handed over: systemd has not taken what it was to keep")
         with contextlib.suppress(HandoverError):
-            handover.unpack(packed.memfd, packed.bags).close()
+            handover.unpack(packed.memfds, packed.bags).close()
     return True
 
 
 def left_by_another(service: "Service") -> Parcel | None:
     """What the process before has left, its listeners among ours from now on; None: nothing, or nothing whole."""
-    if service.snapshot is None:
+    if not service.snapshot:
         return None
-    memfd, service.snapshot = service.snapshot, None
+    memfds, service.snapshot = service.snapshot, []
     bags, service.bags = service.bags, []
     service.forget_kept()
     try:
-        parcel = handover.unpack(memfd, bags)
+        parcel = handover.unpack(memfds, bags)
     except HandoverError as fault:
         log.warning("not taken up: those who were connected have to come again", why=str(fault))
         return None

@@ -39,7 +39,7 @@ class Service:
         listeners: sockets for clients, by where they listen; whoever opens a listener there takes it out.
         keys: where systemd listens for us; `descriptors`: the same sockets, which it keeps open.
         admin: sockets on which sigctl asks.
-        snapshot: the memfd that the process before has left; None: there is none.
+        snapshot: the memfds that the process before has left.
         bags: the connections that it has left.
         exit_status: status with which the process is about to end; None: it serves.
     """
@@ -54,13 +54,13 @@ class Service:
         self._watchdog_seconds = watchdog_seconds(environ)
         self.admin: list[socket.socket] = []
         self.bags: list[socket.socket] = []
-        self.snapshot: int | None = None
+        self.snapshot: list[int] = []
         self.exit_status: int | None = None
         listeners: list[socket.socket] = []
         for name, descriptor, kind in inherited(environ):
             if kind == "file":
-                if name == SNAPSHOT and self.snapshot is None:
-                    self.snapshot = descriptor
+                if name == SNAPSHOT:
+                    self.snapshot.append(descriptor)
                 else:
                     os.close(descriptor)
             elif name == BAG:
@@ -77,9 +77,8 @@ class Service:
         """Close what nobody has taken."""
         for sock in (*self.listeners.values(), *self.admin, *self.bags):
             sock.close()
-        if self.snapshot is not None:
-            os.close(self.snapshot)
-            self.snapshot = None
+        while self.snapshot:
+            os.close(self.snapshot.pop())
         self.notifier.close()
 
     async def feed_watchdog(self, reactor: "Reactor") -> None:
@@ -112,9 +111,9 @@ class Service:
         """Whether there is a systemd that answers."""
         return self.notifier.barrier(BARRIER_SECONDS)
 
-    def keep(self, memfd: int, bags: list[socket.socket]) -> bool:
+    def keep(self, memfds: list[int], bags: list[socket.socket]) -> bool:
         """Have systemd keep what the next process of us takes up; whether it does."""
-        stored = self.notifier.store(SNAPSHOT, [memfd]) and self.notifier.store(BAG, [bag.fileno() for bag in bags])
+        stored = self.notifier.store(SNAPSHOT, memfds) and self.notifier.store(BAG, [bag.fileno() for bag in bags])
         kept = stored and self.notifier.barrier(BARRIER_SECONDS)
         if not kept:
             self.forget_kept()

@@ -115,6 +115,8 @@ class Splitter(Protocol):
     """Whether `take(b"")` may find something."""
     skipping: int
     """Number of bytes still to be skipped; 1 for a line, whose length is unknown."""
+    rest: bytes | bytearray
+    """What has come and is no whole frame yet (or, where `more` says so, may be)."""
 
     def take(self, chunk: bytes, most: int) -> Sequence[bytes]:
         """The next whole frames, at most `most`, `chunk` being what came after all that was given before.
@@ -131,11 +133,6 @@ class Splitter(Protocol):
 
     def skip(self) -> None:
         """Pass over the frame that was `TooLong`: the next call of `take` goes on behind it."""
-        ...
-
-    @property
-    def rest(self) -> bytes | bytearray:
-        """What has come and is no whole frame yet (or, where `more` says so, may be)."""
         ...
 
 

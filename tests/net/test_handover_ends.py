@@ -1,15 +1,16 @@
 """A restart that drops nobody: who may stay by the rules of the next process, and who cannot be handed over."""
 
+import resource
 import socket
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import trio
 
-from sigd.net import bag, handover
+from sigd.net import bag, handover, parcel
 from sigd.relay.credentials import ExpiringToken, Rule, token_for
 from sigd.relay.rates import Rates
-from tests.in_process import error, text_message
+from tests.in_process import Client, error, text_message
 from tests.net.datagrams import DatagramClient
 from tests.net.two_reactors import Relay, relaying
 
@@ -207,3 +208,53 @@ class TestTooMany:
         await alice.is_served()
         await relay.hands_over()
         await alice.is_served()
+
+    async def test_without_room_for_all_of_it_every_buffer_comes_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(parcel, "PART_BYTES", 60_000)
+        monkeypatch.setattr(parcel, "PARTS", 1_000)
+        monkeypatch.setattr(parcel, "CHUNK_BYTES", 10_000)
+        async with relaying(outbox_bytes=1 << 22, outbox_bytes_per_sender=1 << 22) as relay:
+            alice, carol = await relay.peer("alice"), await relay.peer("carol", "lines")
+            sent: dict[str, int] = {}
+            slow: dict[str, Client] = {}
+            for name in ("bob", "dave"):
+                slow[name] = await relay.connect(receive_buffer=4_096)
+                await slow[name].registers(name)
+                while relay.link(name).queued < 150_000:
+                    await alice.says({"type": "message", "to": name, "data": f"{sent.get(name, 0)} " + "x" * 9_000})
+                    await relay.settles()
+                    sent[name] = sent.get(name, 0) + 1
+            await carol.sends(b'{"type":"message","to":"alice",')
+            await relay.settles()
+            before = resource.getrlimit(resource.RLIMIT_FSIZE)
+            # Of a memfd, too: bob's outbox fills a part, and dave's, which is longer, does not fit into one.
+            while relay.link("dave").queued < 250_000:
+                await alice.says({"type": "message", "to": "dave", "data": f"{sent['dave']} " + "x" * 9_000})
+                await relay.settles()
+                sent["dave"] += 1
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+            try:
+                with pytest.raises(OSError, match="File too large"):
+                    handover.pack(relay.reactor, relay.doors)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            await carol.sends(b'"data":1}\n')
+            assert (await alice.hears())["data"] == 1
+            for name, client in slow.items():
+                heard = [(await client.hears())["data"].split(" ")[0] for _ in range(sent[name])]
+                assert heard == [str(number) for number in range(sent[name])]
+            assert relay.router.buffers.total == 0
+            await relay.hands_over()
+            await carol.is_served()
+
+
+async def test_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parcel, "PART_BYTES", 1)
+    monkeypatch.setattr(parcel, "MOST_PARTS", 3)
+    async with relaying() as relay:
+        peers = [await relay.peer(f"peer{number}", ("prefixed", "udp")[number % 2]) for number in range(8)]
+        await relay.packs()
+        assert len(relay.packed.memfds) == 1 + 3
+        assert relay.unpacks() == handover.Taken(4, 4, 0, 0)
+        for peer in peers:
+            await peer.is_served()

@@ -24,12 +24,30 @@ from tests.in_process import as_json
 from tests.net.datagrams import ByHand, data
 from tests.net.two_reactors import Relay, close_all, relaying
 
-HEAD = struct.Struct(">13sHQ32s")
+HEAD = struct.Struct(">13sHHHQ8s32s")
+SERIAL = b"12345678"
+
+Tree = list[Any]
+"""A snapshot without its links, and then the states of each part."""
 
 
-def headed(body: bytes, *, magic: bytes = b"sigd snapshot", number: int = parcel.FORMAT) -> bytes:
-    """A snapshot as it lies in the memfd."""
-    return HEAD.pack(magic, number, len(body), hashlib.blake2b(body, digest_size=32).digest()) + body
+def headed(
+    body: bytes,
+    number: int = 0,
+    count: int = 1,
+    *,
+    magic: bytes = b"sigd snapshot",
+    form: int = parcel.FORMAT,
+    serial: bytes = SERIAL,
+) -> bytes:
+    """A part of a snapshot as it lies in its memfd."""
+    digest = hashlib.blake2b(f"{number} {count} ".encode() + serial + body, digest_size=32).digest()
+    return HEAD.pack(magic, form, number, count, len(body), serial, digest) + body
+
+
+def encoded(tree: Tree) -> list[bytes]:
+    """All parts, as they lie in their memfds."""
+    return [headed(msgspec.msgpack.encode(part), at, len(tree)) for at, part in enumerate(tree)]
 
 
 def memfd_of(data: bytes, *, sealed: bool = True) -> int:
@@ -42,9 +60,19 @@ def memfd_of(data: bytes, *, sealed: bool = True) -> int:
     return memfd
 
 
+def sockets_of(tree: Tree) -> int:
+    """How many it has."""
+    return msgspec.convert(tree[0], Snapshot).sockets
+
+
+def lively() -> Tree:
+    """A snapshot with everything in it."""
+    return [msgspec.msgpack.decode(body, strict=True) for body in lively_bodies()]
+
+
 @functools.cache
-def lively() -> bytes:
-    """The body of a snapshot with everything in it."""
+def lively_bodies() -> list[bytes]:
+    """The same, encoded."""
     found: list[bytes] = []
 
     async def live() -> None:
@@ -61,24 +89,24 @@ def lively() -> bytes:
                     await alice.sends(as_json({"type": "message", "to": "bob", "data": number}))
                 await relay.settles()
                 await relay.packs()
-                found.append(os.pread(relay.packed.memfd, 1 << 24, HEAD.size))
+                found.extend(os.pread(memfd, 1 << 24, HEAD.size) for memfd in relay.packed.memfds)
                 relay.unpacks()
                 hand.says(b"X " + cid)
                 await relay.settles()
             await trio.sleep(5)
 
     at_rest.run(live)
-    return found[0]
+    return found
 
 
-def packed(body: bytes, count: int) -> tuple[int, list[socket.socket], list[socket.socket]]:
-    """A memfd, bags with so many connections, and the other ends of those."""
+def packed(data: list[bytes], count: int) -> tuple[list[int], list[socket.socket], list[socket.socket]]:
+    """Memfds, bags with so many connections, and the other ends of those."""
     pairs = [socket.socketpair() for _ in range(count)]
     bags, _ = bag.pack([ours.fileno() for ours, _ in pairs])
     for ours, theirs in pairs:
         ours.close()
         theirs.setblocking(False)
-    return memfd_of(headed(body)), bags, [theirs for _, theirs in pairs]
+    return [memfd_of(each) for each in data], bags, [theirs for _, theirs in pairs]
 
 
 def test_on_another_clock() -> None:
@@ -129,7 +157,9 @@ class TestRefused:
             (b"", "no snapshot"),
             (b"x" * 100, "no snapshot"),
             (b"sigd snapshot", "no snapshot"),
-            (headed(b"", number=parcel.FORMAT + 1), f"of format {parcel.FORMAT + 1}"),
+            (headed(b"", form=parcel.FORMAT + 1), f"of format {parcel.FORMAT + 1}"),
+            # As a daemon of before left it, with one memfd for all: magic, format, length, digest.
+            (struct.pack(">13sHQ32s", b"sigd snapshot", 2, 1, b"d" * 32) + b"\x90", "of format 2, and only format"),
             (headed(b""), "does not say"),
             (headed(b"\x90"), "does not say"),
             (headed(b"\x91" * 5_000), "does not say"),
@@ -141,43 +171,64 @@ class TestRefused:
     )
     def test_what_is_none(self, data: bytes, why: str) -> None:
         with pytest.raises(HandoverError, match=why):
-            parcel.decode_untrusted(data)
+            parcel.decode_untrusted([data])
         pairs = [socket.socketpair() for _ in range(3)]
         bags, _ = bag.pack([ours.fileno() for ours, _ in pairs])
         for ours, _ in pairs:
             ours.close()
         with pytest.raises(HandoverError, match=why):
-            handover.unpack(memfd_of(data), bags)
+            handover.unpack([memfd_of(data)], bags)
         assert [theirs.recv(1) for _, theirs in pairs] == [b"", b"", b""]
         close_all([theirs for _, theirs in pairs])
 
     def test_what_somebody_could_change(self) -> None:
         with pytest.raises(HandoverError, match="not sealed"):
-            handover.unpack(memfd_of(headed(lively()), sealed=False), [])
+            handover.unpack([memfd_of(each, sealed=False) for each in encoded(lively())], [])
 
     def test_what_is_no_memfd(self) -> None:
         with pytest.raises(HandoverError, match="cannot be read"):
-            handover.unpack(os.open(os.devnull, os.O_RDONLY), [])
+            handover.unpack([os.open(os.devnull, os.O_RDONLY)], [])
 
     @pytest.mark.parametrize("more", [-1, 1])
     def test_there_are_others_than_it_says(self, more: int) -> None:
-        snapshot = msgspec.msgpack.decode(lively(), type=Snapshot)
-        memfd, bags, others = packed(lively(), snapshot.sockets + more)
+        tree = lively()
+        memfds, bags, others = packed(encoded(tree), sockets_of(tree) + more)
         with pytest.raises(HandoverError, match="sockets"):
-            handover.unpack(memfd, bags)
+            handover.unpack(memfds, bags)
         assert all(theirs.recv(1) == b"" for theirs in others)
         close_all(others)
 
+    @pytest.mark.parametrize("at", [0, 1])
+    def test_a_part_is_missing_or_comes_twice(self, at: int) -> None:
+        parts = encoded(lively())
+        for some in (parts[:at] + parts[at + 1 :], [*parts, parts[at]]):
+            with pytest.raises(HandoverError, match="parts of the snapshot are missing"):
+                parcel.decode_untrusted(some)
+
+    def test_a_part_of_another_snapshot(self) -> None:
+        first, *_ = parts = encoded(lively())
+        body = parts[1][HEAD.size :]
+        for other in (headed(body, 1, 2, serial=b"another1"), headed(body, 1, 3)):
+            with pytest.raises(HandoverError, match="parts of the snapshot are missing"):
+                parcel.decode_untrusted([first, other])
+
+    @pytest.mark.parametrize("more", [-1, 1])
+    def test_there_are_others_of_links_than_it_says(self, more: int) -> None:
+        tree = lively()
+        tree[0][3] += more
+        with pytest.raises(HandoverError, match="more or fewer links"):
+            parcel.decode_untrusted(encoded(tree))
+
     def test_there_is_something_else_among_them(self) -> None:
-        snapshot = msgspec.msgpack.decode(lively(), type=Snapshot)
+        tree = lively()
         for kind in (socket.SOCK_DGRAM, None):
             odd = os.open(os.devnull, os.O_RDONLY) if kind is None else socket.socket(type=kind).detach()
             ours, theirs = socket.socketpair()
-            bags, _ = bag.pack([*[ours.fileno()] * (snapshot.sockets - 1), odd])
+            bags, _ = bag.pack([*[ours.fileno()] * (sockets_of(tree) - 1), odd])
             os.close(odd)
             ours.close()
             with pytest.raises(HandoverError, match="something else"):
-                handover.unpack(memfd_of(headed(lively())), bags)
+                handover.unpack([memfd_of(each) for each in encoded(tree)], bags)
             assert theirs.recv(1) == b""
             theirs.close()
 
@@ -185,25 +236,25 @@ class TestRefused:
     def test_any_bytes(self, data: bytes) -> None:
         for each in (data, headed(data), b"sigd snapshot" + data):
             with pytest.raises(HandoverError):
-                parcel.decode_untrusted(each)
+                parcel.decode_untrusted([each])
 
 
 class TestTakenUp:
     async def test_an_id_that_two_have_costs_one_of_them(self) -> None:
-        snapshot = msgspec.msgpack.decode(lively(), type=Snapshot)
-        first, second, *_ = snapshot.streams
-        assert first is not None
-        assert second is not None
-        second.link.id = first.link.id
-        taken, peers = await _taken_up(msgspec.msgpack.encode(snapshot), snapshot.sockets)
+        tree = lively()
+        first, second, *_ = tree[1]
+        second[0][2] = first[0][2]
+        assert second[0][2] == "alice"
+        taken, peers = await _taken_up(tree)
         assert taken is not None
         assert taken.lost == 2  # and who has not said yet whether he speaks TLS: there is no such listener here
         assert peers == ["alice", "bob"]
 
     async def test_times_that_are_none_are_refused_whole(self) -> None:
-        snapshot = msgspec.msgpack.decode(lively(), type=Snapshot)
-        snapshot.datagrams.cookies.begun = float("nan")
-        assert await _taken_up(msgspec.msgpack.encode(snapshot), snapshot.sockets) == (None, [])
+        whole = msgspec.convert(lively()[0], Snapshot)
+        whole.datagrams.cookies.begun = float("nan")
+        tree = [msgspec.to_builtins(whole, builtin_types=(bytes,)), *lively()[1:]]
+        assert await _taken_up(tree) == (None, [])
 
 
 class TestMangled:
@@ -215,15 +266,14 @@ class TestMangled:
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.data())
     def test_it_never_does_worse(self, draw: st.DataObject) -> None:
-        whole = msgspec.msgpack.decode(lively(), strict=True)
+        whole = lively()
         for _ in range(draw.draw(st.integers(1, 3))):
             _mangle(whole, draw)
-        body = msgspec.msgpack.encode(whole)
         try:
-            snapshot = parcel.decode_untrusted(headed(body))
+            parcel.decode_untrusted(encoded(whole))
         except HandoverError:
             return
-        at_rest.run(_taken_up, body, snapshot.sockets)
+        at_rest.run(_taken_up, whole)
 
 
 def _mangle(tree: Any, draw: st.DataObject) -> None:
@@ -244,16 +294,16 @@ def _keys(tree: Any) -> list[Any]:
     return list(tree) if kind == "dict" else list(range(len(tree))) if kind == "list" else []
 
 
-async def _taken_up(body: bytes, count: int) -> tuple[handover.Taken | None, list[str]]:
+async def _taken_up(tree: Tree) -> tuple[handover.Taken | None, list[str]]:
     """Have a relay take this up and serve it for a while; what it said of that, and the peers that it had at first."""
     found: handover.Taken | None = None
-    memfd, bags, others = packed(body, count)
+    memfds, bags, others = packed(encoded(tree), sockets_of(tree))
     try:
         async with trio.open_nursery() as nursery:
             relay = Relay(nursery, ())
             relay.listens("udp://127.0.0.1:0")
             try:
-                taken = handover.unpack(memfd, bags)
+                taken = handover.unpack(memfds, bags)
                 port = relay.doors[0]
                 assert isinstance(port, Port)
                 ports = [Port(port.sock, key, port.links) for key in taken.snapshot.datagrams.ports]

@@ -113,7 +113,7 @@ class Relay:
             limits: of its rules.
         """
         self.begins(credentials, **limits)
-        parcel = handover.unpack(self.packed.memfd, self.packed.bags)
+        parcel = handover.unpack(self.packed.memfds, self.packed.bags)
         before, self.doors = self.doors, []
         for door in before:
             sock = parcel.doors.pop(door.key)
