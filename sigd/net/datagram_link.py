@@ -438,11 +438,6 @@ class DatagramLink(ClosingLink):
         """All of it, its part as any link and its channel given."""
         return DatagramLinkState(link, channel, self._given)
 
-    def free_buffers(self) -> None:
-        """Free all buffers, which a snapshot has now, but for what is on its way."""
-        if self.queued:
-            self.outbox = []
-
     def go_on_here(self, *, given: int) -> None:
         """Be served from now on, as in another process, whose channel had been given so many messages of the outbox.
 

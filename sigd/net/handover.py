@@ -233,15 +233,19 @@ def _seal(
 
     freed: list[Stream | DatagramLink] = []
 
+    def free(link: Stream | DatagramLink) -> None:
+        freed.append(link)
+        if link.queued:
+            link.outbox = []
+
     def states() -> "Iterator[StreamState | DatagramLinkState | None]":
         for link in streams:
             yield stream(link)
-            freed.append(link)
-            link.free_buffers()
+            link.forget_unacted()
+            free(link)
         for other, channel in in_datagrams:
             yield in_datagram(other, channel)
-            freed.append(other)
-            other.free_buffers()
+            free(other)
 
     snapshot = Snapshot(
         now=reactor.now,

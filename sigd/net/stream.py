@@ -366,10 +366,11 @@ class Stream(ClosingLink):
     def close(self, reason: str, fault: ProtocolError | None = None) -> None:
         """End the conversation: nothing more that has come is acted on."""
         super().close(reason, fault)
-        self._forget_unacted()
+        self.forget_unacted()
         self.account()
 
-    def _forget_unacted(self) -> None:
+    def forget_unacted(self) -> None:
+        """Free what has come and was not acted on; `fill` undoes that."""
         self._backlog = framing.NO_FRAMES
         if self._split is not None:
             self._split.clear()
@@ -456,19 +457,11 @@ class Stream(ClosingLink):
             opening=None if self.opening is None else self.opening.state,
         )
 
-    def free_buffers(self) -> None:
-        """Free all buffers, which a snapshot has now; `fill` and `snapshot.fill` undo that."""
-        self._backlog = framing.NO_FRAMES
-        if self._split is not None:
-            self._split.rest = b""
-        if self.queued:
-            self.outbox = []
-
     def fill(self, state: StreamState) -> None:
         """Have what was received be received again."""
         self._backlog = state.backlog or framing.NO_FRAMES
         if self._split is not None:
-            self._split.rest = state.rest
+            self._split.rest, self._split.more = state.rest, state.more
 
     def restore(self, state: StreamState) -> None:
         """Have its own part, but for buffers, be what it was in another process; that as any link is already."""
@@ -476,7 +469,7 @@ class Stream(ClosingLink):
         if state.framing:
             limit = limits.max_frame if self.id is not None else limits.max_frame_unregistered
             self._split = split = Lines(limit) if state.framing == 2 else Prefixed(limit)
-            split.more, split.skipping = state.more, state.skipping
+            split.skipping = state.skipping
         if state.framing == 2:
             self.overhead = framing.NEWLINE_BYTES
             self._receive = reactor.receive_line if state.has_spoken else reactor.receive_first_line
