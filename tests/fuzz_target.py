@@ -384,13 +384,13 @@ class SocketStage:
         end = SocketEnd(ours)
         self._ends.append(end)
         origin = self.router.admission.origins.of("192.0.2.1")
-        self._links.append(self._reactor.add(theirs, origin, "192.0.2.1", 1, self._door))
+        self._links.append(self._reactor.entrance.add(theirs, origin, "192.0.2.1", 1, self._door))
         make_room(self.router, self._links[-1], self._reactor.now)
         return end
 
     def turn(self) -> None:
         for _ in range(1_000):
-            events = self._reactor._epoll.poll(0)
+            events = self._reactor.epoll.poll(0)
             if not events and not self._reactor.busy and not self.router.due:
                 return
             self._reactor._round(events)

@@ -13,7 +13,7 @@ import pytest
 
 import sigd
 from sigd.config import DEFAULT_PORT, LARGEST_FRAME, Auth, ConfigError, Limits, load
-from sigd.net import listeners, reactor
+from sigd.net import listeners, rounds
 from sigd.relay import (
     access,
     admission,
@@ -403,7 +403,7 @@ def test_fixed_numbers():
         "silence after which a new link makes room for others": strangers.SILENT_SECONDS * 1_000,
         "time from its first byte after which a new link makes room for others": strangers.BEGUN_SECONDS * 1_000,
         "`reconnectAfterMs`, below": router.GOING_AWAY_SPREAD_MS,
-        "`linger_ms` when the server stops, at most": reactor.STOP_LINGER_SECONDS * 1_000,
+        "`linger_ms` when the server stops, at most": rounds.STOP_LINGER_SECONDS * 1_000,
         "TCP: silence before the first keepalive probe": listeners.KEEPALIVE_IDLE_SECONDS,
         "TCP: time between keepalive probes": listeners.KEEPALIVE_INTERVAL_SECONDS,
         "TCP: unanswered keepalive probes that end a connection": listeners.KEEPALIVE_PROBES,

@@ -4,8 +4,8 @@ import hmac
 from typing import TYPE_CHECKING, Final
 
 from sigd import log
-from sigd.net.closing import ClosingLink
 from sigd.net.parcel import DatagramLinkState
+from sigd.net.rounds import Rounds, ServedLink
 from sigd.relay.buffers import MESSAGE_BYTES
 from sigd.relay.credentials import Caller, Seal
 from sigd.relay.link import Link
@@ -19,7 +19,6 @@ from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
     from sigd.net.ports import Place
-    from sigd.net.reactor import Reactor
     from sigd.net.udp import Datagrams
     from sigd.relay.access import Access
     from sigd.relay.origins import Origin
@@ -112,7 +111,7 @@ class Greeted:
         return macs.sealed(seal.token, macs.ERROR, text) if seal.token else text
 
 
-class DatagramLink(ClosingLink):
+class DatagramLink(ServedLink):
     """A link over UDP or DTLS. See `Link` for what is not here.
 
     Attributes:
@@ -164,7 +163,7 @@ class DatagramLink(ClosingLink):
         return Caller(seal=RenewalSeal(self.channel.cid), sealed_only=self.channel.place[1].sealed_only)
 
     @property
-    def reactor(self) -> "Reactor":
+    def reactor(self) -> Rounds:
         """Who serves it."""
         return self._datagrams.reactor
 

@@ -105,7 +105,7 @@ class DTLSPort(Port):
 
     async def serve(self, sessions: "Sessions") -> None:
         """Take in who comes, until cancelled; then the socket is closed."""
-        endpoint_socket = _Socket(self, sessions.reactor.datagrams)
+        endpoint_socket = _Socket(self, sessions.datagrams)
         with trio.DTLSEndpoint(endpoint_socket, incoming_packets_buffer=WAITING_DATAGRAMS) as endpoint:
             await endpoint.serve(self._front, sessions.serve, self)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sigd.net.datagram_link import DatagramLink
     from sigd.net.dtls import DTLSPort
     from sigd.net.ports import Address
-    from sigd.net.reactor import Reactor
+    from sigd.net.udp import Datagrams
     from sigd.relay.origins import Origin
 
 QUEUE: Final = 32
@@ -49,13 +49,15 @@ class Sessions:
     """All conversations in DTLS, of all listeners.
 
     Attributes:
-        reactor: whose rounds they come between.
+        datagrams: their links.
+        reactor: the rounds between which they are served.
         ports: where clients come from.
         turn: held by who is about to compute a handshake, which takes up to a millisecond: one, then everybody else.
     """
 
-    def __init__(self, reactor: "Reactor") -> None:
-        self.reactor = reactor
+    def __init__(self, datagrams: "Datagrams") -> None:
+        self.datagrams = datagrams
+        self.reactor = datagrams.reactor
         self.ports: list[DTLSPort] = []
         self.turn = trio.Lock()
         self._all: set[Session] = set()
@@ -157,6 +159,7 @@ class Session:
 
     __slots__ = (
         "_channel",
+        "_datagrams",
         "_due",
         "_port",
         "_reactor",
@@ -175,6 +178,7 @@ class Session:
     )
 
     def __init__(self, sessions: Sessions, channel: trio.DTLSChannel, port: "DTLSPort") -> None:
+        self._datagrams = sessions.datagrams
         self._reactor = sessions.reactor
         self._turn = sessions.turn
         self._channel = channel
@@ -292,7 +296,7 @@ class Session:
     def _take_untrusted(self, datagram: bytes, now: float) -> None:
         # A new tuple each time: a link that finds its own one again takes that for a move.
         place = (self.address, self, self._source)
-        datagrams = self._reactor.datagrams
+        datagrams = self._datagrams
         self._reactor.router.bytes_received += len(datagram)
         if not datagram.startswith(b"{"):
             datagrams.take_untrusted(datagram, place, now)

@@ -2,8 +2,8 @@
 
 import contextlib
 import errno
+import logging
 import os
-import select
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +11,9 @@ import trio
 
 from sigd import log
 from sigd.net.listeners import Door, close_listener
+from sigd.net.opening import Opening
+from sigd.net.rounds import REFUSALS, Rounds
+from sigd.net.stream import IN, Stream
 from sigd.relay.room import is_full_for, make_room, make_way, too_many_of_address
 from sigd.wire import messages
 from sigd.wire.errors import ErrorCode, ProtocolError
@@ -18,13 +21,10 @@ from sigd.wire.framing import Lines
 
 if TYPE_CHECKING:
     from sigd.net.listeners import Address
-    from sigd.net.reactor import Reactor
+    from sigd.relay.origins import Origin
 
 ACCEPTS_PER_ROUND: Final = 16
 """Connections taken per listener and round: a crowd at the door does not delay those who are in."""
-
-REFUSALS: Final = 32
-"""Connections above the limit that are refused with time to read why; further ones get one line and a close."""
 
 RESERVED_DESCRIPTORS: Final = 64
 """Descriptors that are not for clients: listeners, epoll, trio, logs, refusals, and what a library may open."""
@@ -38,26 +38,28 @@ _FULL: Final = ProtocolError(ErrorCode.SERVER_FULL, "the server is full: try aga
 
 
 class Entrance:
-    """The listeners of a reactor.
+    """The listeners of a reactor, and the connections that they accept.
 
     Attributes:
         doors: by descriptor.
     """
 
-    def __init__(self, reactor: "Reactor", epoll: select.epoll, max_connections: int) -> None:
+    def __init__(self, rounds: Rounds, streams: dict[int, Stream], max_connections: int) -> None:
         self.doors: dict[int, Door] = {}
-        self._reactor = reactor
-        self._router = reactor.router
-        self._epoll = epoll
+        self._rounds = rounds
+        self._router = rounds.router
+        self._epoll = rounds.epoll
+        self._streams = streams
         self._max_connections = max_connections
         self._spare: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._full = log.Damper()
         self._exhausted = log.Damper()
+        self._begun = log.Budget()
 
     def open(self, door: Door) -> None:
         """Take in who connects to a listening, non-blocking socket."""
         self.doors[door.sock.fileno()] = door
-        self._epoll.register(door.sock.fileno(), select.EPOLLIN)
+        self._epoll.register(door.sock.fileno(), IN)
 
     def close(self) -> None:
         """Take nobody in any more."""
@@ -77,7 +79,7 @@ class Entrance:
             self._accept(door, max(1, ACCEPTS_PER_ROUND // len(doors)))
 
     def _accept(self, door: Door, most: int) -> None:
-        if door.context is not None and not self._reactor.may_shake_hands:
+        if door.context is not None and not self._rounds.may_shake_hands:
             return  # those who come wait outside: inside they would push out those who are still shaking hands
         for _ in range(most):
             try:
@@ -92,10 +94,10 @@ class Entrance:
             self._welcome(sock, address, door)
 
     def _welcome(self, sock: socket.socket, address: "Address", door: Door) -> None:
-        reactor, admission = self._reactor, self._router.admission
+        rounds, admission = self._rounds, self._router.admission
         host, port = ("unix", None) if isinstance(address, str) else (address[0], address[1])
         origin = admission.origins.local if port is None else admission.origins.of(host)
-        if reactor.streams >= self._max_connections + REFUSALS:
+        if len(self._streams) >= self._max_connections + REFUSALS:
             self._say_full(self._full, "max_connections", self._max_connections)
             self._refuse_at_once(sock, door, _FULL)
             return
@@ -104,21 +106,40 @@ class Entrance:
             return
         try:
             sock.setblocking(False)
-            link = reactor.add(sock, origin, host, port, door)
+            link = self.add(sock, origin, host, port, door)
         except Exception as fault:
-            reactor.say_bug(fault, address=host)
-            reactor.abandon(sock)
+            rounds.say_bug(fault, address=host)
+            self._abandon(sock)
             return
         try:
-            if reactor.streams > self._max_connections:
+            if len(self._streams) > self._max_connections:
                 self._say_full(self._full, "max_connections", self._max_connections)
-                make_way(self._router, link, _FULL, reactor.now)
+                make_way(self._router, link, _FULL, rounds.now)
             elif is_full_for(self._router, origin):
                 if admission.excess(origin) <= 0:
-                    link.readable(reactor.now)  # a client that registers at once takes nobody's place
-                make_room(self._router, link, reactor.now)
+                    link.readable(rounds.now)  # a client that registers at once takes nobody's place
+                make_room(self._router, link, rounds.now)
         except Exception as fault:
-            reactor.fail(link, fault)
+            rounds.fail(link, fault)
+
+    def add(self, sock: socket.socket, origin: "Origin", host: str, port: int | None, door: Door) -> Stream:
+        """Take a connected, non-blocking socket in."""
+        opening = None
+        if door.context is not None or origin.trusted:
+            opening = Opening(door.context, tls_only=door.tls_only, proxied=origin.trusted)
+        # Where both say the same, one string is enough for all that come from there.
+        link = Stream(self._rounds, sock, origin, origin.key if origin.key == host else host, port, opening)
+        self._epoll.register(link.fd, IN)
+        self._streams[link.fd] = link
+        self._router.welcome(link)
+        if log.says(logging.DEBUG) and (count := self._begun.lets_through(self._rounds.now)):
+            log.debug("connected", address=link.address, to=door.url, count=count)
+        return link
+
+    def _abandon(self, sock: socket.socket) -> None:
+        """Give up a connection that could not be taken in."""
+        self._streams.pop(sock.fileno(), None)
+        sock.close()
 
     def _refuse_exhausted(self, door: Door, fault: OSError) -> None:
         """Out of descriptors: give one up to tell the client so, instead of leaving it to wait for ever."""
@@ -132,7 +153,7 @@ class Entrance:
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             self._epoll.modify(door.sock.fileno(), 0)
-            self._reactor.start_soon(self._listen_again, door.sock)
+            self._rounds.start_soon(self._listen_again, door.sock)
 
     def _refuse_at_once(self, sock: socket.socket, door: Door, fault: ProtocolError) -> None:
         """Say why as far as it goes in one call, if it can be said: nobody waits for this client to read it."""
@@ -149,9 +170,9 @@ class Entrance:
             with contextlib.suppress(OSError):
                 self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         if listener.fileno() in self.doors:
-            self._epoll.modify(listener.fileno(), select.EPOLLIN)
+            self._epoll.modify(listener.fileno(), IN)
 
     def _say_full(self, damper: log.Damper, what: str, limit: object) -> None:
-        count = damper.lets_through(self._reactor.now)
+        count = damper.lets_through(self._rounds.now)
         if count:
-            log.warning("server-full", limit=what, at=limit, links=self._reactor.streams, refused=count)
+            log.warning("server-full", limit=what, at=limit, links=len(self._streams), refused=count)

@@ -19,7 +19,7 @@ from sigd.wire.framing import Framing
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sigd.net.reactor import Reactor
+    from sigd.net.rounds import Rounds
     from sigd.net.stream import Stream
 
 FAILED: Final = "tls handshake failed"
@@ -56,7 +56,7 @@ class Opening:
         """Be as far as it was in another process."""
         self._header, self._proxied = state.header, state.proxied
 
-    def readable(self, link: "Stream", reactor: "Reactor", now: float) -> bool:
+    def readable(self, link: "Stream", reactor: "Rounds", now: float) -> bool:
         """Look at what has come.
 
         Returns:
@@ -80,7 +80,7 @@ class Opening:
         link.opening = None
         return True
 
-    def _read_header(self, link: "Stream", reactor: "Reactor", now: float) -> None:
+    def _read_header(self, link: "Stream", reactor: "Rounds", now: float) -> None:
         """Take what belongs to a PROXY header, and nothing behind it."""
         coming = link.sock.recv(proxy.LONGEST, socket.MSG_PEEK)
         known = len(self._header)

@@ -4,13 +4,9 @@ A trio task per connection costs several times as much per message (docs/design.
 schedules this one, cancels it, and waits for its epoll like for any descriptor.
 """
 
-import logging
 import math
-import select
-import socket
 import ssl
 import time
-from collections import deque
 from itertools import islice
 from operator import length_hint
 from typing import TYPE_CHECKING, Final
@@ -19,28 +15,25 @@ import trio
 
 from sigd import log
 from sigd.net import turns
-from sigd.net.entrance import REFUSALS, Entrance
+from sigd.net.entrance import Entrance
 from sigd.net.farewell import send_all_away
 from sigd.net.histogram import Histogram, observe_round
 from sigd.net.listeners import Door
-from sigd.net.opening import TIMED_OUT, Opening, shake_hands
+from sigd.net.opening import TIMED_OUT, shake_hands
 from sigd.net.ports import Port
-from sigd.net.stream import IN, MESSAGES_PER_ROUND, OUT, Stream
+from sigd.net.rounds import PolledLink, Rounds
+from sigd.net.stream import IN, OUT, Stream
 from sigd.net.turns import DUE_PER_ROUND, LINKS_AT_ONCE, READ_SECONDS
 from sigd.net.udp import Datagrams
 from sigd.relay.access import Access
 from sigd.relay.deadlines import Deadlines
 from sigd.relay.ice import Vendor
 from sigd.relay.link import Link
-from sigd.relay.origins import Origin
 from sigd.relay.router import STOPPING, Router
 from sigd.relay.shedding import is_crowded
 from sigd.wire import framing
-from sigd.wire.errors import ErrorCode, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from sigd.net.datagram_link import DatagramLink
     from sigd.net.dtls_session import Sessions
 
@@ -59,56 +52,31 @@ TURN_SECONDS: Final = 0.0005
 LATEST_SECONDS: Final = 1.0
 """How late deadlines may be kept while every round has as many sockets to look at as it may."""
 
-STOP_LINGER_SECONDS: Final = 1.0
-"""How long a client may keep its end open when the daemon stops: it has to be gone within 2 s."""
-
 STOP_SECONDS: Final = 1.8
 """How long a stop takes at most, `drain_ms` aside: of the 2 s that are promised the process needs some to end."""
 
 
-class Reactor:
+class Reactor(Rounds):
     """All stream links, and the listeners that they come from.
 
     Attributes:
-        router: the rules.
-        now: when the current round began, in seconds on trio's clock.
-        clock: CPU seconds, with which budgets are measured.
-        unread: links that have sent something short for which there was no time yet, the oldest first.
-        busy: links that have sent more than was acted on, or much at once, those first that have waited longest.
-        most: maximum number of messages of one link per turn.
-        stopping: nobody is taken in any more.
+        entrance: the listeners of streams.
         datagrams: all links over UDP and DTLS.
         sessions: conversations in DTLS, where a listener speaks that.
         round_seconds: how long rounds take.
-        relay_seconds: how long messages are in here, from when their round begins to read until all is written that can
-            be: for each that is passed on, in a round or for a session, the whole of it.
         turn_seconds: how long trio's other tasks take when they have their turn, with every message waiting.
     """
 
     def __init__(self, router: Router, max_connections: int) -> None:
-        self.router = router
-        self.now = 0.0
-        self.clock: Callable[[], float] = time.thread_time
-        self.unread: deque[Stream] = deque()
-        self.busy: deque[Stream] = deque()
-        self.most = MESSAGES_PER_ROUND
-        self.stopping = False
-        self.receive: Callable[[Link, bytes, float], None] = router.receive
-        self.receive_line: Callable[[Link, bytes, float], None] = router.receive_line
-        self._epoll = select.epoll()
+        super().__init__(router)
         self._links: dict[int, Stream] = {}
         self._ports: dict[int, Port] = {}
         self._pressing = False  # something waits for the next round that no event will tell of
-        self._entrance = Entrance(self, self._epoll, max_connections)
+        self.entrance = Entrance(self, self._links, max_connections)
         self.datagrams = Datagrams(self)
         self.sessions: Sessions | None = None
         self.round_seconds = Histogram()
-        self.relay_seconds = Histogram()
         self.turn_seconds = Histogram()
-        self._handshakes = trio.Semaphore(router.limits.tls_handshakes)
-        self._bugs = log.Damper()
-        self._failures = log.Damper()
-        self._begun = log.Budget()
         self._crowds = log.Damper()
         self._alarm = trio.CancelScope()
         self._turn: trio.Event | None = None
@@ -124,33 +92,22 @@ class Reactor:
         return len(self._links)
 
     @property
-    def may_shake_hands(self) -> bool:
-        """Whether there is room for one more TLS handshake now."""
-        return self._handshakes.value > 0
-
-    @property
     def earliest(self) -> float:
         """When something is due that nobody sends."""
         return min(self.router.deadlines.earliest, self.datagrams.timers.earliest)
-
-    @property
-    def linger_seconds(self) -> float:
-        """How long a closing link may take to read what is due to it."""
-        seconds = self.router.limits.linger_ms / 1000
-        return min(seconds, STOP_LINGER_SECONDS) if self.stopping else seconds
 
     # -- rounds
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        poll = self._epoll.poll
-        descriptor = self._epoll.fileno()
+        poll = self.epoll.poll
+        descriptor = self.epoll.fileno()
         clock, router, rounds, relays = time.perf_counter, self.router, self.round_seconds, self.relay_seconds
         self.now = trio.current_time()
         try:
             async with trio.open_nursery() as self._nursery:
                 if self.sessions is not None:
-                    self._nursery.start_soon(self.sessions.run)
+                    self.start_soon(self.sessions.run)
                 had_turn = clock()
                 self._note_turn()
                 while True:
@@ -186,7 +143,7 @@ class Reactor:
         if self.unread or busy:
             turns.serve_waiting(self, busy, began)
         if doors:  # last: a new link may have the descriptor of one that ended in this round
-            self._entrance.accept(doors)
+            self.entrance.accept(doors)
         # Only after all that had come was read: who was silent because the daemon was stands here with a pong. But not
         # for ever, where every round leaves something to read.
         late = now - self.router.deadlines.earliest
@@ -217,8 +174,8 @@ class Reactor:
                 if link is None:
                     if fd in self._ports:
                         all_read &= not self.datagrams.readable(self._ports[fd], now)
-                    elif fd in self._entrance.doors:
-                        doors.append(self._entrance.doors[fd])
+                    elif fd in self.entrance.doors:
+                        doors.append(self.entrance.doors[fd])
                     continue
                 try:
                     if event & OUT:
@@ -262,53 +219,13 @@ class Reactor:
             at = self.router.limits.buffer_bytes_total
             log.warning("buffers full: links that make no progress end", at=at, ended=ended, times=count)
 
-    def fail(self, link: Link, fault: Exception) -> None:
-        """A bug costs the link that met it, and nobody else."""
-        self.say_bug(fault, peer=link.id, address=link.address)
-        try:
-            if link.closing:
-                link.abort("internal")
-            else:
-                link.refuse(ProtocolError(ErrorCode.INTERNAL, "a bug in the server; its log says more"))
-        except Exception as another:
-            self.say_bug(another, peer=link.id, address=link.address)
-            link.sever()
-
-    def say_bug(self, fault: Exception, **fields: object) -> None:
-        """Log a bug with its traceback, if not too many were logged already."""
-        count = self._bugs.lets_through(self.now)
-        if count:
-            log.error("bug", fault, **fields, count=count)
-
-    def say_failure(self, link: Link, fault: ProtocolError) -> None:
-        """Log a refused credential and what was wrong with it: one every few seconds, and each at level debug."""
-        said: dict[str, object] = {"claims": fault.claimed} if fault.claimed else {}
-        if fault.objection is not None:
-            said |= {"cause": fault.objection.cause, "why": fault.objection.text}
-            if fault.objection.credential:
-                said["credential"] = fault.objection.credential
-        log.debug("credential refused", code=fault.code, address=link.address, **said)
-        count = self._failures.lets_through(self.now)
-        if count:
-            log.warning(fault.code, address=link.address, **said, count=count)
-
     # -- links
-
-    def watch_for(self, fd: int, before: int, interest: int) -> None:
-        """Have epoll watch a link's descriptor for `interest`, which may be nothing, instead of what it was before."""
-        if not before:
-            self._epoll.register(fd, interest)
-        elif interest:
-            self._epoll.modify(fd, interest)
-        else:
-            # With an interest of nothing it would go on telling that a client has closed a Unix socket.
-            self._epoll.unregister(fd)
 
     def remove(self, fd: int, interest: int) -> None:
         """Forget a link, whose descriptor is watched for `interest`."""
         del self._links[fd]
         if interest:
-            self._epoll.unregister(fd)
+            self.epoll.unregister(fd)
         self.note_end()
 
     def note_end(self) -> None:
@@ -316,50 +233,15 @@ class Reactor:
         if not len(self):
             self._empty.set()
 
-    def add(self, sock: socket.socket, origin: Origin, host: str, port: int | None, door: Door) -> Stream:
-        """Take a connected, non-blocking socket in."""
-        opening = None
-        if door.context is not None or origin.trusted:
-            opening = Opening(door.context, tls_only=door.tls_only, proxied=origin.trusted)
-        # Where both say the same, one string is enough for all who come from there.
-        link = Stream(self, sock, origin, origin.key if origin.key == host else host, port, opening)
-        self._epoll.register(link.fd, IN)
-        self._links[link.fd] = link
-        self.router.welcome(link)
-        if log.says(logging.DEBUG) and (count := self._begun.lets_through(self.now)):
-            log.debug("connected", address=link.address, to=door.url, count=count)
-        return link
-
-    def abandon(self, sock: socket.socket) -> None:
-        """Give up a connection that could not be taken in."""
-        self._links.pop(sock.fileno(), None)
-        sock.close()
-
-    def dismiss(self, link: Stream) -> None:
-        """Have a link that was refused go, if too many of its address are lingering."""
-        if link.closing and self.router.admission.excess(link.origin) > REFUSALS:
-            link.attend(self.now)
-            link.abort(link.reason)
-
     def listen(self, door: Door | Port) -> None:
         """Take in who comes to a non-blocking socket: a listening one, or one for datagrams."""
         if door.key[0].startswith("dtls:"):
             return  # `sessions` reads it
         if isinstance(door, Port):
             self._ports[door.sock.fileno()] = door
-            self._epoll.register(door.sock.fileno(), IN)
+            self.epoll.register(door.sock.fileno(), IN)
         else:
-            self._entrance.open(door)
-
-    def intervene(self, act: "Callable[[float], None]") -> None:
-        """Have something done between two rounds, and what follows from it; it is told the time."""
-        began, relayed = time.perf_counter(), self.router.relayed
-        self.now = trio.current_time()
-        act(self.now)
-        self._attend()
-        relayed = self.router.relayed - relayed
-        if relayed:
-            self.relay_seconds.observe(time.perf_counter() - began, relayed)
+            self.entrance.open(door)
 
     async def turn(self) -> None:
         """Wait until the rounds have come to where they let others have their turn: who waits in vain knows enough."""
@@ -373,15 +255,11 @@ class Reactor:
             self._turn.set()
             self._turn = None
 
-    def start_soon(self, function: "Callable[..., Awaitable[object]]", *arguments: object) -> None:
-        """Have a task do what takes longer, beside the rounds."""
-        self._nursery.start_soon(function, *arguments)
-
-    def shake_hands(self, link: Stream, context: ssl.SSLContext, scope: trio.CancelScope) -> None:
+    def shake_hands(self, link: PolledLink, context: ssl.SSLContext, scope: trio.CancelScope) -> None:
         """Have a link speak TLS, and read it again when it does; unless it ends before, which cancels the scope."""
         self.router.admission.begin(link, self.now)
         link.rearm()
-        self._nursery.start_soon(self._shake_hands, link, context, scope)
+        self.start_soon(self._shake_hands, link, context, scope)
 
     async def _shake_hands(self, link: Stream, context: ssl.SSLContext, scope: trio.CancelScope) -> None:
         try:
@@ -430,7 +308,7 @@ class Reactor:
         It takes `drain_ms`, over which the ends are spread, and STOP_SECONDS at most: who is left then is not told.
         """
         self.stopping = True
-        self._entrance.close()
+        self.entrance.close()
         drain_seconds = self.router.limits.drain_ms / 1000
         with trio.move_on_after(drain_seconds + STOP_SECONDS):
             await send_all_away(self, drain_seconds)
@@ -454,8 +332,8 @@ class Reactor:
                 link.abort(STOPPING)
             elif isinstance(link, Stream):
                 link.sever()
-        self._entrance.give_up()
-        self._epoll.close()
+        self.entrance.give_up()
+        self.epoll.close()
 
     # -- handing over
 
@@ -471,13 +349,13 @@ class Reactor:
     def let_go(self) -> None:
         """Serve nobody from now on, and tell nobody: another process does. The sockets of links are closed, no more."""
         self.stopping = True
-        for fd in [*self._entrance.doors, *self._ports]:
-            self._epoll.unregister(fd)
-        self._entrance.doors.clear()
+        for fd in [*self.entrance.doors, *self._ports]:
+            self.epoll.unregister(fd)
+        self.entrance.doors.clear()
         self._ports.clear()
         for link in self._links.values():
             if link.interest:
-                self._epoll.unregister(link.fd)
+                self.epoll.unregister(link.fd)
             link.let_go()
         self._links.clear()
         self.datagrams.let_go()

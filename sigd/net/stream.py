@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from sigd import log
 from sigd.net.callers import caller_of
-from sigd.net.closing import ClosingLink, hang_up
-from sigd.net.kernel import unread_bytes
+from sigd.net.kernel import hang_up, unread_bytes
 from sigd.net.parcel import StreamState
+from sigd.net.rounds import PolledLink, Rounds
 from sigd.net.tls import RECORD_BYTES, TLSSocket
 from sigd.relay.buffers import MESSAGE_BYTES
 from sigd.relay.deadlines import frame_timeout_ms
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sigd.net.opening import Opening
-    from sigd.net.reactor import Reactor
     from sigd.relay.credentials import Caller
     from sigd.relay.link import Link
     from sigd.relay.origins import Origin
@@ -34,9 +33,6 @@ RECEIVE_BYTES: Final = 65_536
 SEND_BYTES: Final = 65_536
 """What is joined for one system call while a link is stuck: what its kernel buffer may take."""
 
-MESSAGES_PER_ROUND: Final = 32
-"""Messages of one link that are acted on before the others have their turn; where many wait it is fewer."""
-
 STRANGERS_MESSAGES_PER_ROUND: Final = 2
 """The same before `register`: who honestly comes in says one thing, and there may be hundreds of others."""
 
@@ -47,14 +43,13 @@ IN: Final = select.EPOLLIN
 OUT: Final = select.EPOLLOUT
 
 
-class Stream(ClosingLink):
+class Stream(PolledLink):
     """A link over TCP or a Unix socket. See `Link` for what is not here.
 
     Attributes:
         sock: non-blocking; `fd` is its descriptor.
         interest: what epoll watches it for.
         opening: what comes before its first message, while there may be something.
-        busy: it has sent more than was acted on, and has a turn in one of the next rounds without being waited for.
         tls: its socket again, where it speaks TLS.
     """
 
@@ -65,7 +60,6 @@ class Stream(ClosingLink):
         "_receive",
         "_shut",
         "_split",
-        "busy",
         "fd",
         "interest",
         "opening",
@@ -75,7 +69,7 @@ class Stream(ClosingLink):
 
     def __init__(
         self,
-        reactor: "Reactor",
+        reactor: Rounds,
         sock: socket.socket,
         origin: "Origin",
         host: str,
@@ -406,7 +400,7 @@ class Stream(ClosingLink):
         self.rearm()
 
     @property
-    def reactor(self) -> "Reactor":
+    def reactor(self) -> Rounds:
         """Who serves it."""
         return self._reactor
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from sigd.net.stream import MESSAGES_PER_ROUND
+from sigd.net.rounds import MESSAGES_PER_ROUND
 from sigd.relay.shedding import shed
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sigd.net.reactor import Reactor
-    from sigd.net.stream import Stream
+    from sigd.net.rounds import PolledLink, Rounds
 
 READ_SECONDS: Final = 0.001
 """Budget of a round for sockets with something new: some hundred messages. All budgets together are a few milliseconds,
@@ -58,7 +58,7 @@ BACKLOG_MESSAGES: Final = 4
 """Minimum number of messages per turn of a busy link: with fewer, the turn itself costs as much as its messages."""
 
 
-def serve_waiting(reactor: "Reactor", busy: int, began: float) -> None:
+def serve_waiting(reactor: "Rounds", busy: int, began: float) -> None:
     """Serve the links that wait: those with something short, then those that were busy before this round.
 
     Args:
@@ -74,7 +74,7 @@ def serve_waiting(reactor: "Reactor", busy: int, began: float) -> None:
         _take_turns(reactor, reactor.busy, busy, reactor.clock() + BACKLOG_SECONDS)
 
 
-def _take_turns(reactor: "Reactor", queue: "deque[Stream]", count: int, until: float) -> None:
+def _take_turns(reactor: "Rounds", queue: "deque[PolledLink]", count: int, until: float) -> None:
     """Read links that wait, or act on more of what they have sent, within a budget.
 
     Args:
@@ -97,7 +97,7 @@ def _take_turns(reactor: "Reactor", queue: "deque[Stream]", count: int, until: f
             break
 
 
-def do_chores(reactor: "Reactor", seconds: float = CHORE_SECONDS) -> None:
+def do_chores(reactor: "Rounds", seconds: float = CHORE_SECONDS) -> None:
     """Go on with work that is done in parts, each piece of work in turn, for so many seconds."""
     chores, clock = reactor.router.chores, reactor.clock
     until = clock() + seconds
@@ -110,7 +110,7 @@ def do_chores(reactor: "Reactor", seconds: float = CHORE_SECONDS) -> None:
             break
 
 
-def attend_due(reactor: "Reactor") -> None:
+def attend_due(reactor: "Rounds") -> None:
     """Write what is due, and bring closing links further to their ends, within the budget."""
     due = reactor.router.due
     coming, done, until = iter(due), 0, 0.0
@@ -128,7 +128,7 @@ def attend_due(reactor: "Reactor") -> None:
     del due[:done]
 
 
-def make_room(reactor: "Reactor") -> int:
+def make_room(reactor: "Rounds") -> int:
     """End links for the memory that they hold, within the budget, and tell those who can be told; return how many."""
     until = reactor.clock() + SHED_SECONDS
     ended = shed(reactor.router, reactor.now, reactor.fail, lambda: reactor.clock() >= until)
@@ -136,7 +136,7 @@ def make_room(reactor: "Reactor") -> int:
     return ended
 
 
-async def judge_all(reactor: "Reactor", ends: "Iterator[bool]") -> int:
+async def judge_all(reactor: "Rounds", ends: "Iterator[bool]") -> int:
     """Judge links by new rules, some at a time between rounds; return how many end.
 
     Args:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sigd.net.ports import Address, Place, Port
-    from sigd.net.reactor import Reactor
+    from sigd.net.rounds import Rounds
     from sigd.relay.router import Router
     from sigd.wire.datagram_state import ChannelState, Where
 
@@ -48,7 +48,7 @@ class Datagrams:
         timers: when which of all has something to do.
     """
 
-    def __init__(self, reactor: "Reactor") -> None:
+    def __init__(self, reactor: "Rounds") -> None:
         self.reactor = reactor
         self.router = reactor.router
         self.links: dict[bytes, DatagramLink] = {}

@@ -90,6 +90,6 @@ def _dtls_port(sock: socket.socket, key: ListenerKey, rules: Rules, reactor: "Re
         sock.close()
         raise
     if reactor.sessions is None:
-        reactor.sessions = Sessions(reactor)
+        reactor.sessions = Sessions(reactor.datagrams)
     reactor.sessions.ports.append(port)
     return port

@@ -10,7 +10,7 @@ import trio
 
 from sigd.config import Limits
 from sigd.net.reactor import Reactor
-from sigd.net.stream import MESSAGES_PER_ROUND
+from sigd.net.rounds import MESSAGES_PER_ROUND
 from sigd.relay.link import Link
 from sigd.relay.router import Router
 from sigd.wire.errors import ErrorCode

@@ -13,7 +13,7 @@ import trio
 
 from sigd.config import Limits
 from sigd.config.auth import Auth, TokenEntry
-from sigd.net.entrance import REFUSALS
+from sigd.net.rounds import REFUSALS
 from tests import certificates
 from tests.conftest import Serving
 from tests.in_process import (

@@ -16,9 +16,9 @@ from trio.testing import MockClock
 
 from sigd import log
 from sigd.net import reactor
-from sigd.net.entrance import REFUSALS
-from sigd.net.reactor import Reactor
-from sigd.net.stream import MESSAGES_PER_ROUND, SHORT_BYTES, Stream
+from sigd.net.entrance import Entrance
+from sigd.net.rounds import MESSAGES_PER_ROUND, REFUSALS
+from sigd.net.stream import SHORT_BYTES, Stream
 from sigd.net.turns import DUE_PER_ROUND, LINKS_AT_ONCE
 from sigd.relay.chores import LINKS_PER_STEP
 from sigd.relay.link import Link
@@ -530,7 +530,7 @@ class TestBugs:
         """Nor does the kernel end the daemon when it has no room for one more descriptor to watch (epoll_ctl(2))."""
         alice = await daemon.peer("alice", framing)
         with monkeypatch.context() as patched:
-            patched.setattr(Reactor, "add", buggy(Reactor.add, when=lambda *_: True))
+            patched.setattr(Entrance, "add", buggy(Entrance.add, when=lambda *_: True))
             newcomer = await daemon.connect(framing)
             await newcomer.hears_bytes()
         await alice.is_served()
