@@ -7,13 +7,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 _URL = re.compile(r" listening url=(\S+)")
 
 HANG_SECONDS = 120.0
 """How long anything in another process may take, a daemon's start and end among it: only a hang takes longer, however
 busy the machine is. No test passes or fails by how much shorter it was."""
+
+Found = TypeVar("Found")
+
+
+def wait_for(look: Callable[[], Found], told: Callable[[], object] = lambda: "") -> Found:
+    """Return what a look shows as soon as that is something; fail with what is told if it never does."""
+    deadline = time.monotonic() + HANG_SECONDS
+    while not (found := look()):
+        assert time.monotonic() < deadline, told()
+        time.sleep(0.01)
+    return found
 
 
 class Daemon:
@@ -65,11 +77,7 @@ class Daemon:
 
     def says(self, text: str) -> str:
         """Wait until this is in a line of the log; that line."""
-        deadline = time.monotonic() + HANG_SECONDS
-        while not (found := [line for line in list(self.log) if text in line]):
-            assert time.monotonic() < deadline, "".join(self.log)
-            time.sleep(0.01)
-        return found[0]
+        return wait_for(lambda: [line for line in list(self.log) if text in line], lambda: "".join(self.log))[0]
 
     def kill(self) -> None:
         """End the daemon, if it still runs, and read its log to the end before that is closed."""

@@ -29,7 +29,7 @@ from sigd.wire.framing import Prefixed
 from tests import certificates
 from tests.calls.public import SECRET, token, write_private
 from tests.crowd import Crowd, Crypt, address, connected, reset
-from tests.daemon import Daemon, running_daemon
+from tests.daemon import HANG_SECONDS, Daemon, running_daemon
 from tests.footprint import Footprint, eventually
 from tests.in_process import PrefixedClient, as_json, error
 from tests.pairs import Pair, Pairs
@@ -327,7 +327,7 @@ class Reader:
         self._came = b""
         self._sock = socket.socket()
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)  # else the kernel takes megabytes for it
-        self._sock.settimeout(20)
+        self._sock.settimeout(HANG_SECONDS)
         self._sock.connect(("127.0.0.1", port))
         self._sock.sendall(PrefixedClient.framed(as_json({"type": "register", "id": name})))
 
@@ -520,7 +520,7 @@ def forge_a_million() -> None:
         for sock in (ours, his):
             sock.bind(("127.0.0.1", 0))
         his.connect(ours.getsockname())
-        his.settimeout(10.0)
+        his.settimeout(HANG_SECONDS)
         prepare(ours)
         port = Port(ours, ("udp://127.0.0.1:0", 0), links)
         for number in range(1_000_000):

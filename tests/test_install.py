@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sigd.ctl.setup_files import is_unedited
+from tests.daemon import HANG_SECONDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -85,7 +86,7 @@ def test_it_runs_from_there_alone(installed: Path, interpreter: str) -> None:
     assert launcher.startswith(f"#!{interpreter} -I\n")
     there = launcher.replace('"/opt/x/lib/sigd"', f'"{installed}/opt/x/lib/sigd"')
     command = [interpreter, "-I", "-c", there, "--config", str(installed / "etc/sigd/sigd.toml"), "--check"]
-    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=HANG_SECONDS, check=True)
     assert done.stdout == "configuration is valid\n"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import sigd
+from tests.daemon import HANG_SECONDS
 
 PACKAGE = Path(sigd.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -153,5 +154,7 @@ LOADS = "import sys, {module}; print(*sorted(set({unwanted}) & set(sys.modules))
 )
 def test_importing_loads_nothing_of_the_network(module: str, unwanted: list[str]) -> None:
     program = LOADS.format(module=module, unwanted=unwanted)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=HANG_SECONDS
+    )
     assert done.stdout.split() == []

@@ -11,6 +11,7 @@ from man.pages import pages
 from sigd import cli, ctl
 from sigd.config import Config
 from sigd.toml.tables import Table, kind_of
+from tests.daemon import HANG_SECONDS
 from tests.needs import needs
 
 FOLDER = Path(__file__).parent.parent / "man"
@@ -52,7 +53,7 @@ def test_every_option_of_the_help_is_there(name, parser) -> None:
 def rendered(name: str) -> str:
     """A page as a terminal shows it; roff has found nothing wrong with it."""
     command = [needs("groff"), "-man", "-Tutf8", "-ww", "-rLL=78n", str(FOLDER / name)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=HANG_SECONDS)
     assert done.stderr == ""
     return re.sub("\x1b\\[[0-9;]*m|.\x08", "", done.stdout)
 

@@ -7,7 +7,6 @@ import os
 import resource
 import signal
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -24,11 +23,11 @@ from sigd.config.ice import Ice
 from tests import certificates
 from tests.conftest import Serving
 from tests.daemon import Daemon as Process
-from tests.daemon import running_daemon
+from tests.daemon import running_daemon, wait_for
 from tests.in_process import Client, Daemon, error
 from tests.net.handshakes import Handshake, careful, is_closed
 from tests.rules.test_made import private
-from tests.test_server import SECONDS, Plain, loopback
+from tests.test_server import Plain, loopback
 
 REFUSED = error("auth-failed", reconnect=False)
 
@@ -594,10 +593,7 @@ class TestProcess:
         """Send SIGHUP; the lines from then on, up to one with this in it, less their times."""
         seen = len(daemon.log)
         daemon.process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + SECONDS
-        while not any(until in line for line in daemon.log[seen:]):
-            assert time.monotonic() < deadline, daemon.log[seen:]
-            time.sleep(0.01)
+        wait_for(lambda: any(until in line for line in daemon.log[seen:]), lambda: daemon.log[seen:])
         return [line.split(" ", 1)[1].rstrip() for line in daemon.log[seen:]]
 
     @pytest.fixture

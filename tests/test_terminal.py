@@ -10,6 +10,7 @@ import pytest
 import sigd
 from sigd.terminal import LONGEST_LINE, Parser, complain, put_out
 from sigd.text import escaped
+from tests.daemon import HANG_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,9 @@ def test_row_14_nothing_that_steers_is_forgotten():
 def test_a_terminal_that_cannot_show_a_character_gets_its_number():
     program = "from sigd.terminal import put_out; put_out('sigd', 'caf\\u00e9 \\u25ba\\n')"
     environment = {"PYTHONIOENCODING": "ascii", "PATH": "", "PYTHONPATH": str(Path(sigd.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=HANG_SECONDS
+    )
     assert (done.returncode, done.stdout) == (0, "caf\\xe9 \\u25ba\n")
 
 
@@ -104,7 +107,7 @@ def test_output_is_what_it_is(capsys):
 
 def run(program: str, redirection: str) -> tuple[int, str, str]:
     command = ["sh", "-c", f'"$0" -c "$1" {redirection}', sys.executable, program]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -3,7 +3,6 @@
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -164,9 +163,7 @@ def test_it_comes_back_to_a_daemon_that_was_restarted(programs: Path, scheme: st
             assert daemon.process.poll() is None
             daemon.stop(ending)
             with running_daemon("--listen", url):
-                start = time.monotonic()
                 assert process.stdout.readline() == "registered bob\n"
-                assert time.monotonic() - start < LIMIT
         finally:
             process.kill()
             process.communicate()

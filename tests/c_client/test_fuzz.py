@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.c_client.build import HERE, STRICT, compiled
+from tests.daemon import HANG_SECONDS
 
 pytestmark = pytest.mark.slow  # tens of thousands of inputs
 
@@ -39,7 +40,7 @@ def corpus(folder: Path) -> Path:
 
 def test_nothing_that_comes_does_harm(tmp_path: Path):
     command = [str(build(tmp_path)), str(corpus(tmp_path)), "-runs=20000", "-seed=1", "-max_len=2000", "-timeout=5"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
 
 

@@ -142,7 +142,10 @@ def test_an_allocation_succeeds_with_what_the_daemon_tells_a_peer(coturn: Coturn
         'listen = ["tcp://127.0.0.1:0"]\n'
         f'[ice]\nstun_urls = ["stun:{HOST}:{coturn.port}"]\nturn_urls = [{urls}]\nturn_secret_file = "{secret}"\n'
     )
-    with running_daemon("--config", str(config)) as daemon, socket.create_connection((HOST, daemon.port), 10) as alice:
+    with (
+        running_daemon("--config", str(config)) as daemon,
+        socket.create_connection((HOST, daemon.port), LIMIT) as alice,
+    ):
         answers = alice.makefile("rb")
         alice.sendall(b"register alice\n")
         registered = msgspec.json.decode(answers.readline())

@@ -23,7 +23,7 @@ from sigd.wire import messages
 from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid
 from tests.calls.public import SECRET, token, write_private
 from tests.client.over_all import AUTH, daemon_in, jump, jumping_time, trusts, url_of
-from tests.daemon import Daemon
+from tests.daemon import HANG_SECONDS, Daemon
 
 OVER_ALL = pytest.mark.parametrize("over", ["tcp", "tls", "udp", "unix"])
 
@@ -225,7 +225,7 @@ try:
 except ImportError as fault:
     print(fault.name)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_SECONDS)
     assert (done.stdout, done.stderr) == ("hello\nanyio\n", "")
 
 
@@ -233,7 +233,7 @@ def test_the_package_loads_what_needs_anyio_when_it_is_asked_for_it():
     program = (
         "import sys, sigd.client; print('anyio' in sys.modules); sigd.client.connect; print('anyio' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_SECONDS)
     assert (done.stdout, done.stderr) == ("False\nTrue\n", "")
     import sigd.client
 

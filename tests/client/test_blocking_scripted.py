@@ -18,6 +18,7 @@ from tests.client import certificates
 from tests.client.by_hand import NoJitter
 from tests.client.over_all import jump, jumping_time
 from tests.client.scripted import TERMS
+from tests.daemon import HANG_SECONDS
 
 
 class Link:
@@ -49,14 +50,14 @@ def scripted(*scripts: Callable[[Link], None]) -> Iterator[str]:
     """The URL of a server whose connections, one after another, each follow a script and are closed at its end."""
     faults: list[BaseException] = []
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        listener.settimeout(60)
+        listener.settimeout(HANG_SECONDS)
 
         def serve() -> None:
             try:
                 for script in scripts:
                     accepted, _ = listener.accept()
                     with accepted, suppress(EOFError, ConnectionError):
-                        accepted.settimeout(60)
+                        accepted.settimeout(HANG_SECONDS)
                         script(Link(accepted))
             except BaseException as fault:
                 faults.append(fault)

@@ -13,7 +13,7 @@ from sigd.ctl import ask
 from sigd.ctl.commands import EndedError
 from tests.ctl.conftest import Sigctl
 from tests.ctl.scripted import ScriptedDaemon, frame, golden
-from tests.daemon import running_daemon
+from tests.daemon import HANG_SECONDS, running_daemon
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_process_is_known_by_what_it_runs(tmp_path: Path, arguments, is_daemon
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
         assert (process.pid in ask.running_daemons()) == is_daemon
-        process.communicate("\n", timeout=60)
+        process.communicate("\n", timeout=HANG_SECONDS)
 
 
 def test_an_interrupt_is_130(daemon: ScriptedDaemon, sigctl: Sigctl, monkeypatch):
@@ -162,5 +162,7 @@ def test_a_start_loads_no_network():
         "try: main(['--version'])\n"
         "except SystemExit: print(*{'trio', 'ssl', 'socket', 'asyncio', 'sigd.admin.messages'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=HANG_SECONDS
+    )
     assert done.stdout.splitlines()[1:] == [""]

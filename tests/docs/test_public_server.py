@@ -7,13 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import IO
 
 from sigd.wire.datagram import MAX_MESSAGE
 from tests import certificates
-from tests.daemon import HANG_SECONDS, Daemon, running_daemon
+from tests.daemon import HANG_SECONDS, Daemon, running_daemon, wait_for
 from tests.docs.pages import blocks, read
 from tests.needs import needs
 
@@ -126,10 +125,8 @@ def test_a_reload_is_as_it_is_described(tmp_path):
             known = len(daemon.log)
             public.config.write_text(text)
             daemon.process.send_signal(signal.SIGHUP)
-            until = time.monotonic() + SECONDS
-            while not any(re.search(" reloaded links=| reload failed", line) for line in daemon.log[known:]):
-                assert time.monotonic() < until, daemon.log
-                time.sleep(0.01)
+            pattern = re.compile(" reloaded links=| reload failed")
+            wait_for(lambda: any(map(pattern.search, daemon.log[known:])), lambda: daemon.log)
             return daemon.log[known:]
 
         text = public.config.read_text()

@@ -4,20 +4,18 @@ import re
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.certificates import authority
-from tests.daemon import Daemon, running_daemon
+from tests.daemon import HANG_SECONDS, Daemon, running_daemon, wait_for
 from tests.needs import needs
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/proxies.md"
 
-SECONDS = 20.0
 
 CLIENT = "127.0.0.9"
 """Where a client comes from; the proxy comes from 127.0.0.1."""
@@ -49,20 +47,20 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 def running(command: list[str], port: int) -> Iterator[None]:
     """A proxy that takes connections."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def takes_connections() -> bool:
+        assert process.poll() is None, process.communicate()[0].decode()
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), HANG_SECONDS).close()
+            return True
+        return False
+
     try:
-        until = time.monotonic() + SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert process.poll() is None, process.communicate()[0].decode()
-                assert time.monotonic() < until
-                time.sleep(0.02)  # it says nowhere that it is ready
+        wait_for(takes_connections)  # it says nowhere that it is ready
         yield
     finally:
         process.terminate()
-        process.communicate(timeout=SECONDS)
+        process.communicate(timeout=HANG_SECONDS)
 
 
 def filled(text: str, port: int, behind: int) -> str:
@@ -104,23 +102,13 @@ def stunnel(folder: Path, port: int, behind: int) -> list[str]:
 
 def talk(port: int, said: bytes) -> bytes:
     """Say something, half-close, and read to the end."""
-    with socket.create_connection(("127.0.0.1", port), SECONDS, source_address=(CLIENT, 0)) as sock:
+    with socket.create_connection(("127.0.0.1", port), HANG_SECONDS, source_address=(CLIENT, 0)) as sock:
         sock.sendall(said)
         sock.shutdown(socket.SHUT_WR)
         heard = b""
         while chunk := sock.recv(65_536):
             heard += chunk
     return heard
-
-
-def logged(daemon: Daemon, text: str) -> bool:
-    """Whether the daemon's log has a line with a text, which it may be about to write."""
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until:
-        if any(text in line for line in daemon.log):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 @pytest.mark.parametrize("proxy", [nginx, haproxy])
@@ -131,7 +119,7 @@ def test_a_client_keeps_its_address_and_gets_all_answers(
     with running(proxy(tmp_path, port, daemon.port), port):
         heard = talk(port, b"register door\n" + b"ping\n" * 100)
     assert heard.count(b'"type":"pong"') == 100
-    assert logged(daemon, f"closed peer=door reason=left address={CLIENT}:")
+    assert daemon.says(f"closed peer=door reason=left address={CLIENT}:")
 
 
 def test_stunnel_ends_tls_and_passes_the_address_on(daemon: Daemon, tmp_path: Path):
@@ -140,9 +128,11 @@ def test_stunnel_ends_tls_and_passes_the_address_on(daemon: Daemon, tmp_path: Pa
     with running(stunnel(tmp_path, port, daemon.port), port):
         client = f"OPENSSL:localhost:{port},cafile={tmp_path}/ca.pem,bind={CLIENT}"
         command = ["socat", "-t", "5", "-", client]
-        done = subprocess.run(command, input=b"register door\nping\n", capture_output=True, timeout=SECONDS, check=True)
+        done = subprocess.run(
+            command, input=b"register door\nping\n", capture_output=True, timeout=HANG_SECONDS, check=True
+        )
     assert b'"type":"pong"' in done.stdout
-    assert logged(daemon, f"closed peer=door reason=left address={CLIENT}:")
+    assert daemon.says(f"closed peer=door reason=left address={CLIENT}:")
 
 
 def test_nginx_with_tls_of_its_own(daemon: Daemon, tmp_path: Path):
@@ -157,7 +147,9 @@ def test_nginx_with_tls_of_its_own(daemon: Daemon, tmp_path: Path):
     with running(nginx(tmp_path, port, daemon.port, more=with_tls), port):
         client = f"OPENSSL:localhost:{port},cafile={tmp_path}/ca.pem"
         command = ["socat", "-t", "5", "-", client]
-        done = subprocess.run(command, input=b"register door\nping\n", capture_output=True, timeout=SECONDS, check=True)
+        done = subprocess.run(
+            command, input=b"register door\nping\n", capture_output=True, timeout=HANG_SECONDS, check=True
+        )
     assert b'"type":"pong"' in done.stdout
 
 
@@ -174,12 +166,7 @@ def test_haproxy_takes_a_service_out_that_answers_no_ping(daemon: Daemon, tmp_pa
         return line.split(",")[17]
 
     def becomes(wanted: str) -> bool:
-        until = time.monotonic() + SECONDS
-        while time.monotonic() < until:
-            if state() == wanted:
-                return True
-            time.sleep(0.05)
-        return False
+        return wait_for(lambda: state() == wanted, state)
 
     with running(command, port):
         assert becomes("UP")

@@ -259,7 +259,7 @@ def handed(descriptors: list[int], **environ: str) -> list[list[object]]:
     high = [os.dup2(each, 100 + number) for number, each in enumerate(descriptors)]
     moves = " ".join(f"{3 + number}<&{each}" for number, each in enumerate(high))
     command = ["/bin/bash", "-c", f'exec "$@" {moves}', "-", sys.executable, "-c", PROGRAM, json.dumps(environ)]
-    done = subprocess.run(command, pass_fds=high, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, pass_fds=high, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     for each in high:
         os.close(each)
     assert done.returncode == 0, done.stderr
@@ -335,7 +335,9 @@ def test_what_is_for_another_process_is_not_touched(pid):
 
 def test_it_is_of_the_standard_library_alone():
     program = "import sys; before = set(sys.modules); import sigd.server.systemd; print(*set(sys.modules) - before)"
-    loaded = subprocess.run([sys.executable, "-Sc", program], capture_output=True, text=True, timeout=60, check=True)
+    loaded = subprocess.run(
+        [sys.executable, "-Sc", program], capture_output=True, text=True, timeout=HANG_SECONDS, check=True
+    )
     new = {name for name in loaded.stdout.split() if name.partition(".")[0] not in sys.stdlib_module_names}
     assert new == {"sigd", "sigd.server", "sigd.server.systemd"}
     assert systemd.FIRST_DESCRIPTOR == 3
