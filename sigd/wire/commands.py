@@ -141,8 +141,10 @@ def _candidate(rest: str) -> ClientMessage:
 def _object(text: str) -> msgspec.Raw:
     try:
         msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    except (ValueError, RecursionError):
+    except ValueError:
         raise ProtocolError(ErrorCode.BAD_MESSAGE, "TEXT begins with { but is no JSON object") from None
+    except RecursionError:
+        pass  # deeper than any `max_depth`, for which it is refused; from Python 3.13 on it can be decoded
     return msgspec.Raw(text.encode())
 
 
