@@ -22,6 +22,9 @@ from tests.why.staged import AT
 FILES = sorted((Path(__file__).parent / "calls").glob("*.json"))
 STACKS = {"aiortc", "chromium", "firefox", "node-datachannel", "werift"}
 
+RELAYED = [path for path in FILES if path.stem.endswith("_relay")]
+"""Those with relayed candidates alone."""
+
 LAN = "192.168.1.20"
 """Where all of them were: `record.py` makes one network of one machine."""
 
@@ -48,16 +51,22 @@ def judged(path: Path, *, session: str | None = None, hosts: tuple[str, str] = (
     return judge(PairHistory(("alice", "bob"), passed, 0.0), facts, IceFacts(), AT + now)
 
 
+def took(way: str, media: str) -> set[tuple[str, str]]:
+    """The stacks that called each other in this way."""
+    calls = [call for call in map(recorded, FILES) if (call["way"], call["media"]) == (way, media)]
+    return {(call["caller"]["stack"], call["callee"]["stack"]) for call in calls}
+
+
 def test_every_stack_called_every_stack():
-    data = {
-        (call["caller"]["stack"], call["callee"]["stack"]) for call in map(recorded, FILES) if call["media"] == "dc"
+    all_pairs = {(one, other) for one in STACKS for other in STACKS}
+    assert took("direct", "dc") == took("direct", "av") == took("relay", "dc") == all_pairs
+    assert took("relay", "av") == {(stack, stack) for stack in STACKS}
+    assert took("restart", "dc") == {
+        *(("chromium", other) for other in ("chromium", "firefox", "werift")),
+        *(("firefox", other) for other in ("chromium", "firefox", "werift")),
+        ("werift", "chromium"),
     }
-    assert data == {(one, other) for one in STACKS for other in STACKS}
-    media = {
-        (call["caller"]["stack"], call["callee"]["stack"]) for call in map(recorded, FILES) if call["media"] == "av"
-    }
-    with_media = STACKS - {"node-datachannel"}
-    assert media == {(one, other) for one in with_media for other in with_media}
+    assert took("restart", "av") == {("chromium", "chromium"), ("firefox", "firefox")}
     assert all(call[end]["version"] for call in map(recorded, FILES) for end in ("caller", "callee"))
 
 
@@ -70,7 +79,27 @@ def test_a_healthy_call_in_one_network(path, session):
     assert (verdict.sender, verdict.to) == ("alice", "bob")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RELAYED, ids=lambda path: path.stem)
+def test_a_healthy_call_by_relays_between_two_networks(path):
+    verdict = judged(path, hosts=("8.8.4.4", "9.9.9.9"))
+    assert verdict.rule == "complete", verdict.likely
+    assert [step.level for step in verdict.steps] == ["ok"] * 4, verdict.steps
+    for step in verdict.steps[2:]:
+        assert "0 host, 0 srflx, " in step.text
+        assert "0 relay" not in step.text.removeprefix("0 host, 0 srflx")
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "restart" in path.stem], ids=lambda path: path.stem)
+def test_a_healthy_restart(path):
+    """Candidates of the generation before count no more. werift writes a new `o=`, as of a new call."""
+    verdict = judged(path)
+    is_one_call = recorded(path)["caller"]["stack"] != "werift"
+    assert ("1 ICE restart since" in verdict.steps[1].text) is is_one_call
+    for step in verdict.steps[2:]:
+        assert ("from before the ICE restart" in step.text) is is_one_call
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path not in RELAYED], ids=lambda path: path.stem)
 def test_the_same_addresses_in_two_networks(path):
     """The neighbour: the same messages from two places, of which neither can reach the other."""
     verdict = judged(path, hosts=("8.8.4.4", "9.9.9.9"))
