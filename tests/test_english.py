@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = Path(sigd.__file__).parent
 
 BOUNDS = {
-    "documents": 175,
+    "documents": 60,
     "help": 24,
     "manual": 62,
     "docstrings": 800,

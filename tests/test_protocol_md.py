@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 import sigd
+from sigd.client import backoff
 from sigd.config import DEFAULT_PORT, LARGEST_FRAME, Auth, ConfigError, Limits, load
 from sigd.net import listeners, rounds
 from sigd.relay import (
@@ -349,7 +350,7 @@ def test_limits():
 
 def test_what_a_limit_of_zero_means():
     """Section 9 says of which keys 0 means no limit: it is those that may be 0, and `drain_ms`."""
-    assert "(the keys that end in `_per_second` and `_per_minute`) and for what is counted per address 0" in " ".join(
+    assert "(the keys that end in `_per_second` and `_per_minute`) and for counts per address, 0" in " ".join(
         TEXT.split()
     )
     for field in msgspec.structs.fields(Limits):
@@ -522,6 +523,26 @@ def test_commands():
 
 
 # -- the document itself
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        f"**Connect** to port {DEFAULT_PORT}.",
+        {4: "its length in four bytes"}[framing.PREFIX_BYTES],
+        f"a message has at most {Limits().max_frame_unregistered} bytes",
+        f"Allow {Limits().register_timeout_ms // 1000} s for all of this",
+        f"takes {deadlines.PROBE_SECONDS:g} s of them",
+        f"Messages have at most {Limits().max_frame} bytes",
+        f"`keepaliveMs`, {Limits().keepalive_ms // 1000} s by default",
+        f"within {deadlines.ANSWER_WITHIN:g} times `keepaliveMs`",
+        f"at most {backoff.SHORTEST_SECONDS * 1000:g} ms",
+        f"up to {backoff.LONGEST_SECONDS:g} s",
+    ],
+)
+def test_numbers_of_the_short_list(claim: str):
+    short = TEXT.partition("## A client over a stream, in short")[2].partition("## Contents")[0]
+    assert claim in " ".join(short.split())
 
 
 def test_sections_are_numbered_in_order():
