@@ -50,7 +50,7 @@ def box() -> Iterator[Box]:
     os.chmod(stage, 0o755)  # it becomes the root of the box
     try:
         shutil.copytree(ROOT / "tests/systemd", f"{scenarios}/tests/systemd")
-        shutil.copy(ROOT / "docs/how-to/public-server.md", scenarios)
+        shutil.copytree(ROOT / "docs/how-to", f"{scenarios}/docs/how-to")
         clone = f"{scenarios}/clone"
         for part in INSTALLED_FROM:
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy

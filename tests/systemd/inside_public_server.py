@@ -16,7 +16,7 @@ SECONDS = 200
 
 HERE = Path(__file__).parents[2]
 
-PAGE = (HERE / "public-server.md").read_text()
+PAGE = (HERE / "docs/how-to/public-server.md").read_text()
 
 NAME = "sigd.example.net"
 
