@@ -21,7 +21,7 @@ Reading order, after wire/errors, wire/messages and wire/said (the map of the pr
    for servers), metrics, log.
 10. client, for programs in Python.
 
-Imports go one way: wire <- relay <- net <- server <- cli; client uses wire alone, and config uses none of them.
+Imports go one way: wire <- relay <- net <- server <- cli; client uses wire alone, and so does config.
 """
 
 __version__ = "0.1.0"

@@ -13,7 +13,7 @@ import pytest
 
 import sigd
 from sigd.client import backoff
-from sigd.config import DEFAULT_PORT, LARGEST_FRAME, Auth, ConfigError, Limits, load
+from sigd.config import DEFAULT_PORT, Auth, ConfigError, Limits, load
 from sigd.net import listeners, rounds
 from sigd.relay import (
     access,
@@ -33,6 +33,7 @@ from sigd.rules.made import Rules
 from sigd.rules.secret_files import LEAST_SECRET
 from sigd.wire import commands, framing, greeting, messages, said, salvage
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
+from sigd.wire.ids import is_peer_id
 from tests.daemon import Daemon, running_daemon
 from tests.protocol_md import configured, play
 from tests.protocol_md.document import BLOCKS, HOLE, PATH, SECTIONS, Block, code, codes
@@ -437,14 +438,14 @@ def test_fixed_numbers():
         f"{deadlines.GONE_AFTER * Limits().keepalive_ms / 1_000:g} s",
         f"This is protocol {messages.PROTOCOL}.",
         f"integer, always {messages.PROTOCOL} | optional",
-        f"always below 2^24 = {LARGEST_FRAME + 1}",
+        f"always below 2^24 = {framing.MAX_FRAME + 1}",
     ],
 )
 def test_numbers_in_the_text(claim: str):
     assert claim in TEXT
 
 
-@pytest.mark.parametrize(("kind", "accepts"), [("peer ID", messages.is_peer_id), ("label", salvage.is_name)])
+@pytest.mark.parametrize(("kind", "accepts"), [("peer ID", is_peer_id), ("label", salvage.is_name)])
 def test_patterns(kind: str, accepts: Callable[[str], bool]):
     (row,) = (row for row in SECTIONS["3"].table("kind").rows if row["kind"] == kind)
     pattern = re.compile(codes(row["is"])[0])

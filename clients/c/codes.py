@@ -14,8 +14,8 @@ from typing import Final
 from sigd.client.backoff import LONGEST_SECONDS, SHORTEST_SECONDS
 from sigd.client.conversation import SILENCE, STABLE_SECONDS
 from sigd.client.peer import CONNECT_SECONDS
-from sigd.config import DEFAULT_PORT, LARGEST_FRAME, Limits
-from sigd.wire import datagram, greeting, macs, messages, said, sending
+from sigd.config import DEFAULT_PORT, Limits
+from sigd.wire import datagram, framing, greeting, macs, messages, said, sending
 from sigd.wire.errors import ErrorCode, Next
 
 _MS: Final = 1000
@@ -25,7 +25,7 @@ NUMBERS: Final[dict[str, tuple[float, str]]] = {
     "MAX_NAME": (64, "characters of a peer ID or a session"),
     "MAX_COOKIE": (48, "characters"),
     "MIN_FRAME": (messages.MIN_FRAME, "bytes: the least maxFrame that a client may ask for"),
-    "MAX_FRAME": (LARGEST_FRAME, "bytes: a length has 24 bits"),
+    "MAX_FRAME": (framing.MAX_FRAME, "bytes: a length has 24 bits"),
     "FIRST_FRAME": (Limits().max_frame_unregistered, "bytes that a server takes before it has registered you"),
     "MAX_META": (messages.MAX_META, "bytes"),
     "MAX_REASON": (messages.MAX_REASON, "characters"),

@@ -11,7 +11,7 @@ import msgspec
 
 from sigd.config.auth import Auth, CertificateEntry, Entry, HmacEntry, JwtEntry, TokenEntry, UnixEntry
 from sigd.config.ice import Ice
-from sigd.config.limits import LARGEST_FRAME, LEAST_FRAME, LENGTH_PREFIX, Limits, parse_network
+from sigd.config.limits import Limits, parse_network
 from sigd.config.listen import DATAGRAM_SCHEMES, DEFAULT_PORT, Listen, Listener, is_loopback, parse_listen
 from sigd.config.trust import INSECURE_ADVICE, address_conflicts, credential_conflicts, needs_seal, why_loopback_only
 from sigd.config.watching import Admin, Log, Metrics, Record
@@ -24,9 +24,6 @@ __all__ = [
     "DATAGRAM_SCHEMES",
     "DEFAULT_PORT",
     "INSECURE_ADVICE",
-    "LARGEST_FRAME",
-    "LEAST_FRAME",
-    "LENGTH_PREFIX",
     "Admin",
     "Auth",
     "CertificateEntry",

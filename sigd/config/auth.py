@@ -19,7 +19,7 @@ LARGEST_ID = (1 << 32) - 2
 # Linux's LOGIN_NAME_MAX, its NUL not counted.
 LONGEST_ACCOUNT = 255
 # Names that distributions give to the user and the group with OVERFLOW_ID.
-NOBODY = frozenset({"nobody", "nogroup", "nfsnobody"})
+OVERFLOW_NAMES = frozenset({"nobody", "nogroup", "nfsnobody"})
 # Keys of [limits] that an entry can override.
 OWN_RATES = ("messages_per_second", "messages_burst", "bytes_per_second", "bytes_burst")
 
@@ -35,7 +35,7 @@ def check_account(written: str) -> None:
     if not written.isprintable() or len(written) > LONGEST_ACCOUNT or not _ACCOUNT.fullmatch(written):
         raise ValueError(f'"{shown(written)}" is no name or number of a user or group')
     number = int(written) if written.isascii() and written.isdecimal() else 0
-    if written in NOBODY or number == OVERFLOW_ID:
+    if written in OVERFLOW_NAMES or number == OVERFLOW_ID:
         raise ValueError(f'"{written}" is what the kernel shows for all of another user namespace: anybody could be it')
     if number > LARGEST_ID:
         raise ValueError(f'"{shown(written)}" is above {LARGEST_ID}, the largest number of a user or group')

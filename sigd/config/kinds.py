@@ -1,11 +1,11 @@
 """Kinds of keys shared by several tables: sizes, times, rates, globs of peer IDs, names of files."""
 
-import re
 from typing import Annotated
 
 import msgspec
 
 from sigd.text import shown
+from sigd.wire.ids import MAX_ID, is_glob
 
 # A timeout of more than a day is meant as no timeout.
 DAY_MS = 86_400_000
@@ -13,15 +13,12 @@ DAY_MS = 86_400_000
 LARGEST_SIZE = 1 << 40
 # Twenty times the rate of one core: a larger value is meant as no limit, which is 0.
 LARGEST_RATE = 1_000_000
-# Maximum length of a peer ID, so a longer glob without a star matches none.
-LONGEST_GLOB = 64
 # Linux's PATH_MAX, its NUL not counted.
 LONGEST_FILE_NAME = 4095
 # Linux's NAME_MAX: the plain name of a credential is that of a file in one folder.
 LONGEST_PLAIN_NAME = 255
 
-_GLOB = re.compile(r"[A-Za-z0-9_.~*-]+")
-_ALLOWED = f"1 to {LONGEST_GLOB} of A-Z a-z 0-9 _ . ~ - and *"
+_ALLOWED = f"1 to {MAX_ID} of A-Z a-z 0-9 _ . ~ - and *"
 # Stands for the name in the matching client certificate. It stands by itself, because a star in that name, as in
 # certificates for whole domains, would become part of a glob.
 NAME = "{name}"
@@ -33,7 +30,7 @@ def check_glob(glob: str) -> None:
     Raises:
         ValueError: it is invalid; the text describes valid ones.
     """
-    if len(glob) > LONGEST_GLOB or not _GLOB.fullmatch(glob):
+    if not is_glob(glob):
         raise ValueError(f'"{shown(glob)}" is no glob of peer IDs: {_ALLOWED}')
 
 
@@ -43,7 +40,7 @@ def check_named_glob(glob: str) -> None:
     Raises:
         ValueError: it is invalid; the text describes valid ones.
     """
-    if glob != NAME and (len(glob) > LONGEST_GLOB or not _GLOB.fullmatch(glob)):
+    if glob != NAME and not is_glob(glob):
         raise ValueError(f'"{shown(glob)}" is no glob of peer IDs: {_ALLOWED}; or {NAME} and nothing else')
 
 

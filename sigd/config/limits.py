@@ -9,17 +9,12 @@ import msgspec
 from sigd.config.kinds import DAY_MS, LARGEST_SIZE, Burst, ByteBurst, ByteRate, Bytes, Milliseconds, Rate
 from sigd.text import shown
 from sigd.toml.tables import Conflict, Table
+from sigd.wire.framing import MAX_FRAME, PREFIX_BYTES
+from sigd.wire.messages import MIN_FRAME
+from sigd.wire.receiving import MAX_MESSAGE
 
 # Above all that RLIMIT_NOFILE can be on Linux as systemd sets it up (fs.nr_open is 2^30 - 8).
 MOST_CONNECTIONS = 1 << 30
-# Minimum `maxFrame` that a client may request: a frame that every peer accepts.
-LEAST_FRAME = 1024
-# A length prefix starts with a zero byte, which distinguishes it from a line; so lengths stay below 2^24.
-LARGEST_FRAME = (1 << 24) - 1
-# Bytes before a length-prefixed frame; an outbox holds them too.
-LENGTH_PREFIX = 4
-# The longest message over UDP, which must always fit into an otherwise empty buffer.
-LARGEST_DATAGRAM_MESSAGE = 16_000
 # Bits before the IPv4 address in an IPv6 address that means one (::ffff:0:0/96 of RFC 4291).
 _MAPPED_PREFIX = 96
 
@@ -136,16 +131,16 @@ class Limits(Table, frozen=True):
     max_frame_unregistered: Annotated[
         Bytes,
         msgspec.Meta(
-            ge=LEAST_FRAME,
-            le=LARGEST_FRAME,
+            ge=MIN_FRAME,
+            le=MAX_FRAME,
             description="Largest frame before registration; at most max_frame. Beyond it: bad-frame, close.",
         ),
     ] = 4_096
     max_frame: Annotated[
         Bytes,
         msgspec.Meta(
-            ge=LEAST_FRAME,
-            le=LARGEST_FRAME,
+            ge=MIN_FRAME,
+            le=MAX_FRAME,
             description="Largest frame; at most outbox_bytes - 4. Beyond it: the frame is skipped, too-large, and the"
             " connection goes on; a length-prefixed one above 16 times as much: bad-frame, close.",
         ),
@@ -300,7 +295,7 @@ class Limits(Table, frozen=True):
     udp_reassembly_bytes: Annotated[
         Bytes,
         msgspec.Meta(
-            ge=LARGEST_DATAGRAM_MESSAGE,
+            ge=MAX_MESSAGE,  # the longest finds room at least when nothing else needs it
             le=LARGEST_SIZE,
             description="Maximum memory for incomplete messages over UDP, of all links together. Beyond it: slices of"
             " further messages are not acknowledged, and so are sent again, until there is room.",
@@ -328,11 +323,11 @@ class Limits(Table, frozen=True):
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield limits that are unreachable, and frames that have no room."""
-        if self.max_frame > self.outbox_bytes - LENGTH_PREFIX:
+        if self.max_frame > self.outbox_bytes - PREFIX_BYTES:
             yield (
                 (("max_frame",), ("outbox_bytes",)),
-                f"max_frame ({self.max_frame}) is above outbox_bytes - {LENGTH_PREFIX}"
-                f" ({self.outbox_bytes - LENGTH_PREFIX}), so that the largest frame would fit no outbox:"
+                f"max_frame ({self.max_frame}) is above outbox_bytes - {PREFIX_BYTES}"
+                f" ({self.outbox_bytes - PREFIX_BYTES}), so that the largest frame would fit no outbox:"
                 " lower max_frame or raise outbox_bytes",
             )
         if what := self.burst_fault():
@@ -347,11 +342,11 @@ class Limits(Table, frozen=True):
 
     def burst_fault(self) -> str:
         """Explain why the largest frame could never be sent; empty if it could."""
-        needed = self.max_frame + LENGTH_PREFIX
+        needed = self.max_frame + PREFIX_BYTES
         if not self.bytes_per_second or self.bytes_burst >= needed:
             return ""
         return (
-            f"bytes_burst ({self.bytes_burst}) is below max_frame + {LENGTH_PREFIX} ({needed}), so that the largest"
+            f"bytes_burst ({self.bytes_burst}) is below max_frame + {PREFIX_BYTES} ({needed}), so that the largest"
             " frame could never be sent: raise bytes_burst or lower max_frame"
         )
 

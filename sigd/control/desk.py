@@ -12,13 +12,13 @@ from msgspec import Struct
 
 from sigd import log
 from sigd.admin.messages import MAX_TAPPED, Asked, AskTap, Refused, UnknownQuestion, decode_question
+from sigd.config.auth import OVERFLOW_ID
 from sigd.control import commands
 from sigd.control.answers import Answers, Refusal
 from sigd.control.asker import FRAME_SECONDS, Asker, Gone
 from sigd.control.samples import SAMPLE_SECONDS
 from sigd.control.tap import Tap
 from sigd.net.callers import Process, process_of
-from sigd.relay.credentials import NOBODY
 from sigd.wire import framing
 from sigd.wire.errors import ErrorCode, ProtocolError
 
@@ -143,11 +143,11 @@ class Desk:
 
     async def _may_ask(self, process: Process) -> bool:
         # Users of another user namespace appear as nobody (user_namespaces(7)), so uid nobody never counts as our own.
-        if process.uid == 0 or process.uid == os.geteuid() != NOBODY:
+        if process.uid == 0 or process.uid == os.geteuid() != OVERFLOW_ID:
             return True
         # In a thread: group lookup may use the network.
         group = await trio.to_thread.run_sync(_number_of, self._server.rules.config.admin.group)
-        return group in process.groups - {NOBODY}
+        return group in process.groups - {OVERFLOW_ID}
 
     # -- requests
 

@@ -44,7 +44,7 @@ def add_caller(parser: argparse.ArgumentParser) -> None:
 
 def peer_id(written: str) -> str:
     """Check a peer ID from the command line."""
-    from sigd.wire.messages import is_peer_id
+    from sigd.wire.ids import is_peer_id
 
     if not is_peer_id(written):
         raise argparse.ArgumentTypeError(f'"{written}" is not a peer ID: use 1 to 64 characters of A-Z a-z 0-9 _ . ~ -')

@@ -22,7 +22,8 @@ from sigd.relay.credentials import (
 )
 from sigd.relay.globs import allows, glob_matches
 from sigd.wire.errors import Objection
-from sigd.wire.messages import Register, is_peer_id
+from sigd.wire.ids import is_peer_id
+from sigd.wire.messages import Register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

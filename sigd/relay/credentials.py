@@ -6,14 +6,14 @@ Times are Unix time, in seconds.
 import base64
 import hashlib
 import hmac
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from sigd.config.auth import OVERFLOW_ID
 from sigd.relay import objections
 from sigd.relay.globs import Globs, glob_matches
 from sigd.wire.errors import Objection
-from sigd.wire.messages import is_peer_id
+from sigd.wire.ids import is_glob, is_peer_id
 from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
@@ -26,11 +26,6 @@ LEEWAY_SECONDS: Final = 30.0
 
 LATEST: Final = 1e12
 """Of times, Unix time: more digits than `user` may have."""
-
-NOBODY: Final = 65_534
-"""What the kernel shows of a caller from another user namespace: anybody (user_namespaces(7))."""
-
-_GLOB: Final = re.compile(r"[A-Za-z0-9_.~*-]{1,64}\Z")
 
 OWN_NAME: Final = "{name}"
 """In a rule for certificates: the very name that matched."""
@@ -397,7 +392,7 @@ def _globs_in(claim: object) -> tuple[str, ...] | None:
     """The globs that a claim names, one or a list of them; None: it is something else."""
     found: list[str] = []
     for glob in cast("list[object]", claim) if isinstance(claim, list) else [claim]:
-        if not isinstance(glob, str) or not _GLOB.match(glob):
+        if not isinstance(glob, str) or not is_glob(glob):
             return None
         found.append(glob)
     return tuple(found)
@@ -446,7 +441,7 @@ class UnixCaller(Credential):
     def __init__(self, users: frozenset[int], groups: frozenset[int], rule: Rule) -> None:
         super().__init__(("unix", ""), rule)
         self._users = users
-        self._groups = groups - {NOBODY}
+        self._groups = groups - {OVERFLOW_ID}
 
     def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
         """The user, if it or one of its groups is listed."""
@@ -463,6 +458,6 @@ class UnixCaller(Credential):
         return self._granted(proof, self.rule.register) if matches else None
 
     def _matches(self, caller: Caller) -> bool:
-        if caller.uid == NOBODY:
+        if caller.uid == OVERFLOW_ID:
             return False  # in a listed group it would still be the same credential as everybody else there
         return caller.uid in self._users or not self._groups.isdisjoint(caller.groups)

@@ -6,6 +6,7 @@ from sigd.relay.record import NOBODY, Passed
 from sigd.relay.refusals import Attempt
 from sigd.wire import messages
 from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.ids import is_peer_id
 from sigd.wire.messages import Register
 from sigd.wire.salvage import Salvaged, is_name, salvage
 
@@ -49,13 +50,13 @@ def note(router: "Router", link: "Link", fault: "ProtocolError", now: float, fra
     if fault.code is ErrorCode.TOO_LARGE and fault.ref is None:
         # Nobody has read it, and somebody may wait for an answer.
         fault.ref = found.ref if found.ref is not None and is_name(found.ref) else None
-        fault.to = found.to if found.to is not None and messages.is_peer_id(found.to) else None
+        fault.to = found.to if found.to is not None and is_peer_id(found.to) else None
     kind = found.kind if found.kind in messages.CLIENT_TYPES else ""
     if kind == _REGISTER:
         note_register(router, link, found.id, fault, now)
         return
     to = fault.to or found.to or NOBODY
-    if not messages.is_peer_id(to):
+    if not is_peer_id(to):
         to = NOBODY
     if link.id is not None:
         session = found.session if found.session is not None and is_name(found.session) else None
@@ -77,7 +78,7 @@ def note_register(router: "Router", link: "Link", peer: str | None, fault: "Prot
         now: seconds.
     """
     fault.is_recorded = True
-    claimed = peer if peer is not None and messages.is_peer_id(peer) else link.id or ""
+    claimed = peer if peer is not None and is_peer_id(peer) else link.id or ""
     fault.claimed = claimed
     objection = fault.objection
     attempt = Attempt(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sigd.wire.errors import Objection
+from sigd.wire.ids import GLOB
 
 LATEST_DURATION: Final = 1e9
 """Seconds: what is less is no time of this century but a duration, 31 years at most."""
@@ -19,7 +20,7 @@ NAMES_SHOWN: Final = 3
 """Names of a certificate that are shown; each is cut to 64 characters."""
 
 _MILLISECONDS: Final = re.compile(r"[0-9]{13}:")
-_OTHER_ORDER: Final = re.compile(r"[A-Za-z0-9_.~*-]{1,64}:[0-9]{9,13}\Z")
+_OTHER_ORDER: Final = re.compile(rf"{GLOB}:[0-9]{{9,13}}\Z")
 _NO_ID: Final = re.compile(r"[0-9]{1,13}:?\Z")
 
 NONE_SHOWN: Final = Objection("none-shown", "no credential was shown")
@@ -68,7 +69,7 @@ def _of_form(user: str) -> Objection | None:
     return None
 
 
-USER: Final = re.compile(r"([0-9]{1,12}):([A-Za-z0-9_.~*-]{1,64})(?::([A-Za-z0-9_.~*-]{1,64}))?\Z")
+USER: Final = re.compile(rf"([0-9]{{1,12}}):({GLOB})(?::({GLOB}))?\Z")
 """The form of a `user`."""
 
 

@@ -29,6 +29,7 @@ from sigd.relay.taps import Taps
 from sigd.relay.wall import Wall
 from sigd.wire import commands, messages, said, telnet
 from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.ids import is_peer_id
 from sigd.wire.messages import (
     Answer,
     Bye,
@@ -210,7 +211,7 @@ class Router:
         if talk is not None and not allows(talk, message.to):
             # Before the look-up: it says nothing about who is here.
             text = "your credential does not allow this recipient"
-            if not messages.is_peer_id(message.to):
+            if not is_peer_id(message.to):
                 raise ProtocolError(ErrorCode.FORBIDDEN, text, ref=message.ref)
             raise noted(
                 self, sender, message, ProtocolError(ErrorCode.FORBIDDEN, text, ref=message.ref, to=message.to), now
@@ -249,7 +250,7 @@ class Router:
             ProtocolError: `peer-unavailable`, `bad-message` where `to` is no ID at all, or `rate-limited` for who tries
                 one ID after the other.
         """
-        if not messages.is_peer_id(message.to):
+        if not is_peer_id(message.to):
             message.refuse("`to` must be 1 to 64 characters of A-Z a-z 0-9 _ . ~ -")
         message.delivered(b"")  # what nobody could be sent is refused for that
         assert link.id is not None

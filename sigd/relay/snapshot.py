@@ -13,7 +13,7 @@ from msgspec import Meta, Raw, Struct
 from sigd.relay.credentials import Caller, Credential, Grant, Proof, Rule
 from sigd.relay.rates import Offences, Rates
 from sigd.wire.datagram_state import Count
-from sigd.wire.messages import is_peer_id
+from sigd.wire.ids import is_peer_id
 from sigd.wire.times import NEVER, moved
 
 if TYPE_CHECKING:

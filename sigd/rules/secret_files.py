@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Iterable
 
 from sigd.config import StartError
-from sigd.config.auth import LARGEST_ID, NOBODY, OVERFLOW_ID
+from sigd.config.auth import LARGEST_ID, OVERFLOW_ID, OVERFLOW_NAMES
 from sigd.text import shown
 
 # A certificate chain has some 10 KiB: a larger file is not a secret.
@@ -185,7 +185,7 @@ def _number(name: str, kind: str, look_up: Callable[[str], int]) -> int:
         number = int(name) if name.isascii() and name.isdecimal() else look_up(name)
     except (KeyError, ValueError):
         raise _refused(where, f"this machine has no such {kind}: create it, or correct [[auth.unix]]") from None
-    if number == OVERFLOW_ID or name in NOBODY:
+    if number == OVERFLOW_ID or name in OVERFLOW_NAMES:
         raise _refused(where, f"is number {number}, which the kernel shows for all of another user namespace")
     if number > LARGEST_ID:
         raise _refused(where, f"is above {LARGEST_ID}, the largest number of a {kind}")

@@ -18,6 +18,9 @@ from sigd.wire.errors import ErrorCode, ProtocolError
 PREFIX_BYTES: Final = 4
 """A frame's length goes before it."""
 
+MAX_FRAME: Final = (1 << 24) - 1
+"""Bytes. A length begins with a zero byte, by which it is told from a line."""
+
 NEWLINE_BYTES: Final = 1
 """A line's end."""
 

@@ -4,7 +4,6 @@ A type that travels both ways has two Structs: what a client says (`Offer`, with
 (`OfferFrom`, with `from`) in `said`. No I/O, no state.
 """
 
-import re
 from types import UnionType
 from typing import Final, NoReturn
 
@@ -12,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
+from sigd.wire.ids import is_peer_id, is_prefix
 from sigd.wire.opaque import is_plain, is_shallow, passable
 from sigd.wire.said import ByeFrom, Error, PeerEntry, ServerMessage
 from sigd.wire.salvage import explain, is_name
@@ -29,15 +29,6 @@ MAX_REASON: Final = 128
 
 MIN_KEEPALIVE_MS: Final = 5_000
 MAX_KEEPALIVE_MS: Final = 300_000
-
-# \Z, not $: `$` lets a trailing newline pass.
-_PEER_ID: Final = re.compile(r"[A-Za-z0-9_.~-]{1,64}\Z")
-_PREFIX: Final = re.compile(r"[A-Za-z0-9_.~-]{0,64}\Z")
-
-
-def is_peer_id(text: str) -> bool:
-    """Whether a text is a peer ID: 1 to 64 of `A-Z a-z 0-9 _ . ~ -`."""
-    return _PEER_ID.match(text) is not None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -247,7 +238,7 @@ class Peers(Request, kw_only=True, tag="peers"):
     def check(self, plain: bool, max_depth: int) -> None:
         """Refuse what no ID can begin with."""
         self.check_ref()
-        if not (_PREFIX.match(self.prefix) and _PREFIX.match(self.after)):
+        if not (is_prefix(self.prefix) and is_prefix(self.after)):
             self.refuse("`prefix` and `after` must be at most 64 characters of A-Z a-z 0-9 _ . ~ -")
 
 

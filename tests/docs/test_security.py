@@ -14,8 +14,9 @@ import pytest
 from sigd import log
 from sigd.client.trust import trusting
 from sigd.config import Config, Entry, Limits, Listener
+from sigd.config.auth import OVERFLOW_ID
 from sigd.relay import origins, strikes
-from sigd.relay.credentials import LEEWAY_SECONDS, NOBODY, WebToken
+from sigd.relay.credentials import LEEWAY_SECONDS, WebToken
 from sigd.rules.secret_files import LEAST_SECRET
 from sigd.toml.tables import toml_text
 from sigd.wire import cookies
@@ -150,7 +151,7 @@ def test_no_limit_that_a_client_can_meet_is_left_out():
         f"has {strikes.STRIKES_KEPT} rows",
         f"a link ends {LEEWAY_SECONDS:g} s after its credential expires",
         f"until they say, and {LEEWAY_SECONDS:g} s longer",
-        f"{NOBODY}, which is whoever comes from another user namespace",
+        f"{OVERFLOW_ID}, which is whoever comes from another user namespace",
         f"one /{origins.IPV6_PREFIX})",
         f"at most once in {log.REPEAT_SECONDS:g} s",
         f"after {Limits().misses_per_minute} messages to absent peers in a minute",

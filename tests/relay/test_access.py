@@ -7,7 +7,7 @@ import pytest
 from sigd.relay.access import Access
 from sigd.relay.credentials import Caller, Proof, Seal
 from sigd.relay.globs import allows
-from sigd.wire.messages import is_peer_id
+from sigd.wire.ids import is_peer_id
 from tests.relay.issued import (
     NORTH,
     RATES,
