@@ -52,12 +52,12 @@ def _watch(collections: Longest, lists: Longest, file: Path) -> None:
     Router.peers = timed  # type: ignore[method-assign]  # measured from outside: the daemon has no hook for it
     claim = Registry.claim
 
-    def first(self: Registry, peer: str, link: Link) -> None:
+    def first(self: Registry[Link], peer: str, link: Link) -> None:
         collections.ms = 0.0  # before, nobody was there to wait
         Registry.claim = claim  # type: ignore[method-assign]  # as it was
         claim(self, peer, link)
 
-    Registry.claim = first  # type: ignore[method-assign]  # once
+    Registry.claim = first  # type: ignore[method-assign, assignment]  # once
 
 
 def main(path: str, *options: str) -> int:

@@ -52,7 +52,7 @@ def _heard_without_rates(link: Link, count: int, size: int, now: float) -> float
     pinged = link.pinged_at > link.last_seen
     link.last_seen = now
     if pinged:
-        link.router.watch(link)
+        link.watch()
     return 0.0
 
 

@@ -3,13 +3,13 @@
 Reading order, after wire/errors, wire/messages and wire/said (the map of the protocol):
 
 1. Frames: wire/framing, wire/commands, wire/telnet; wire/salvage (faulty frames), text (characters that do not show).
-2. Rules: relay/link with relay/transport, relay/registry, relay/router; relay/access and relay/credentials (identity),
-   relay/objections (their faults); relay/admission,
-   relay/origins, relay/strikes and relay/rates.
-3. Strangers and memory: relay/strangers and relay/room (places), relay/buffers and relay/shedding (bytes), rules/memory
-   (limits against the control group).
-4. Time: wire/awake and net/clock (sleep), relay/deadlines, relay/wall and relay/expiry (wall clock),
-   server/timekeeping.
+2. Rules: relay/ledger (what all links share), relay/link with relay/transport and relay/outbox, relay/registry,
+   relay/router; relay/access, relay/credentials (identity), relay/objections (their faults); relay/admission with
+   relay/lobby, relay/origins, relay/strikes, relay/rates.
+3. Strangers and memory: relay/strangers (places), relay/buffers and relay/shedding (bytes), rules/memory (limits
+   against the control group).
+4. Time: wire/times, wire/awake and net/clock (sleep), relay/deadlines with relay/timeouts, relay/wall and relay/expiry
+   (wall clock), server/timekeeping.
 5. Sockets: net/stream, net/reactor, net/turns with relay/chores (fairness), net/entrance, net/opening, net/kernel.
 6. Datagrams: wire/datagram with wire/sending and wire/receiving, wire/greeting, net/udp with net/used_cookies,
    net/datagram_link, and net/dtls beside them.

@@ -22,7 +22,6 @@ from sigd.relay.credentials import Credential, ExpiringToken, Rule, StaticToken,
 from sigd.relay.ice import Vendor
 from sigd.relay.link import Link
 from sigd.relay.rates import Rates
-from sigd.relay.room import make_room
 from sigd.relay.router import Router
 from sigd.wire import telnet
 from sigd.wire.errors import ErrorCode, ProtocolError
@@ -147,6 +146,7 @@ class Memory(Link):
 
     def __init__(self, router: Router, now: float) -> None:
         super().__init__(router, router.admission.origins.of("192.0.2.1"), "192.0.2.1", None, now, Lines.wrap)
+        self.rules = router
         self.now = now
         self.room = 0
         self.written = b""
@@ -167,7 +167,7 @@ class Memory(Link):
             return
         self._chunks.append(chunk)
         self.act()
-        self.router.admission.sign_of_life(self, now)
+        self.rules.admission.sign_of_life(self, now)
 
     def _begin(self, first: int) -> bool:
         limit = self.router.limits.max_frame_unregistered
@@ -176,7 +176,7 @@ class Memory(Link):
                 self._split, self.wrap, self.overhead = Prefixed(limit), Prefixed.wrap, 4
             case Framing.LINES:
                 self._split, self.overhead = Lines(limit), 1
-                self._receive = self.router.receive_line
+                self._receive = self.rules.receive_line
             case Framing.TLS:
                 self.close("tls")
         return self._split is not None
@@ -232,7 +232,7 @@ class Memory(Link):
         if self.closing and self.ends_at == NEVER and not self.over:
             self.ends_at = now + 5
             self.router.deadlines.forget(self)
-            self.router.watch(self)
+            self.watch()
         if self.closing and not self.queued:
             self.abort(self.reason)
 
@@ -249,7 +249,7 @@ class Memory(Link):
             self.over = True
             self.ends_at = NEVER
             self.router.deadlines.forget(self)
-            self.router.admission.origins.leave(self.origin)
+            self.rules.admission.origins.leave(self.origin)
             self.drop_unsent(0.0, keep=0)
 
 
@@ -314,7 +314,7 @@ class MemoryStage:
         link = Memory(self.router, self.now)
         self._links.append(link)
         self.router.welcome(link)
-        make_room(self.router, link, self.now)
+        self.router.admission.make_room(link, self.now)
         return MemoryEnd(self, link)
 
     def turn(self) -> None:
@@ -385,7 +385,7 @@ class SocketStage:
         self._ends.append(end)
         origin = self.router.admission.origins.of("192.0.2.1")
         self._links.append(self._reactor.entrance.add(theirs, origin, "192.0.2.1", 1, self._door))
-        make_room(self.router, self._links[-1], self._reactor.now)
+        self.router.admission.make_room(self._links[-1], self._reactor.now)
         return end
 
     def turn(self) -> None:

@@ -23,6 +23,7 @@ from sigd.config import Limits
 from sigd.net.ports import Port, prepare
 from sigd.net.reactor import Reactor
 from sigd.relay.link import Link
+from sigd.relay.origins import Origins
 from sigd.relay.strikes import STRIKES_KEPT
 from sigd.rules.memory import BUFFER_PART, LINK_BYTES
 from sigd.wire.framing import Prefixed
@@ -450,6 +451,8 @@ class TestChurn:
 class MemoryLink(Link):
     """A link over nothing: what is due to it is taken, and once it closes it is over."""
 
+    origins: Origins
+
     def push(self) -> None:
         self.sent(self.queued, self.opened)
 
@@ -470,7 +473,7 @@ class MemoryLink(Link):
         if not self.over:
             self.over = True
             self.router.deadlines.forget(self)
-            self.router.admission.origins.leave(self.origin)
+            self.origins.leave(self.origin)
             self.drop_unsent(0.0, keep=0)
 
     over = False
@@ -484,6 +487,7 @@ def register_a_million() -> None:
     for number in range(1_000_000):
         now += 0.001
         link = MemoryLink(router, origin, origin.key, number % 65_536, now, Prefixed.wrap)
+        link.origins = router.admission.origins
         link.overhead = 4
         router.welcome(link)
         meta = b',"meta":{"is":[1]}' if number % 8 == 0 else b""

@@ -252,7 +252,7 @@ class Answers:
 def _forget_ping(link: "Link") -> None:
     """Forget an unanswered ping: the next one is due as if this one had never been sent."""
     link.pinged_at = -math.inf
-    link.router.watch(link)
+    link.watch()
 
 
 def _why_silent(link: "Link", seconds: float) -> str:

@@ -20,7 +20,8 @@ from sigd.net import opening
 from sigd.net.histogram import Histogram
 from sigd.net.reactor import Reactor
 from sigd.net.turns import count_links
-from sigd.relay.router import STOPPING, UNREGISTERED, Router
+from sigd.relay.endings import STOPPING, UNREGISTERED
+from sigd.relay.router import Router
 from sigd.relay.wall import Wall
 from sigd.wire import datagram
 from sigd.wire.errors import ErrorCode

@@ -8,8 +8,7 @@ from sigd.net.parcel import DatagramLinkState
 from sigd.net.rounds import Rounds, ServedLink
 from sigd.relay.buffers import MESSAGE_BYTES
 from sigd.relay.credentials import Caller, Seal
-from sigd.relay.link import Link
-from sigd.relay.room import too_many_datagram_links
+from sigd.relay.lobby import too_many_datagram_links
 from sigd.wire import macs, messages, said
 from sigd.wire.datagram import MAX_DATAGRAM, MAX_MESSAGE, Channel
 from sigd.wire.errors import ErrorCode, ProtocolError
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from sigd.net.udp import Datagrams
     from sigd.relay.access import Access
     from sigd.relay.origins import Origin
+    from sigd.relay.outbox import Outbox
     from sigd.relay.snapshot import LinkState
     from sigd.wire.datagram_state import ChannelState
     from sigd.wire.greeting import Opening
@@ -188,7 +188,7 @@ class DatagramLink(ServedLink):
         elif isinstance(message, said.Registered):
             greeted.answer = _greeting(message, greeted.nonce, greeted.cid, greeted.key)
         elif isinstance(message, said.Error):
-            greeted.answer = greeted.refusal(message, self.router.admission.access)
+            greeted.answer = greeted.refusal(message, self.reactor.router.admission.access)
             self._list()
 
     def greet_again(self, opening: "Opening", place: "Place", now: float) -> None:
@@ -196,7 +196,7 @@ class DatagramLink(ServedLink):
         channel = self.channel
         if channel is None or self.closing or place != channel.place:
             return
-        registered = self.router.admission.greeting(self, opening.ref, now)
+        registered = self.reactor.router.admission.greeting(self, opening.ref, now)
         answer = _greeting(registered, opening.nonce, channel.cid, channel.key)
         if len(answer) > MAX_DATAGRAM:
             registered.ice_servers = None  # as in the first answer
@@ -234,7 +234,7 @@ class DatagramLink(ServedLink):
             else:
                 self.heard(0, 0, now)
             if self.challenge is not None:
-                self.router.admission.sign_of_life(self, now)
+                self.reactor.router.admission.sign_of_life(self, now)
         self._schedule(channel, now)
 
     def _act_on_new(self, channel: "Channel[Place]", now: float) -> None:
@@ -273,13 +273,13 @@ class DatagramLink(ServedLink):
     def _move(self, place: "Place") -> None:
         """It has shown that it receives elsewhere now."""
         before = self.address
-        origins = self.router.admission.origins
+        origins = self.reactor.router.admission.origins
         origins.leave_by_datagram(self.origin)
         self.host, self.port = place[0][:2]
         self.origin = origins.of(self.host)
         origins.join_by_datagram(self.origin)
         log.debug("moved", peer=self.id, before=before, address=self.address)
-        if self.router.admission.excess_by_datagram(self.origin) > 0:
+        if self.reactor.router.admission.excess_by_datagram(self.origin) > 0:
             self.refuse(too_many_datagram_links())
 
     def resume(self) -> None:
@@ -311,7 +311,7 @@ class DatagramLink(ServedLink):
 
     # -- what goes
 
-    def deliver(self, message: bytes, sender: Link) -> ErrorCode | None:
+    def deliver(self, message: bytes, sender: "Outbox") -> ErrorCode | None:
         """Queue what another peer sends; or say why not. See `Link.deliver`."""
         waits = self.queued
         refusal = super().deliver(message, sender)
@@ -412,7 +412,7 @@ class DatagramLink(ServedLink):
         if self.ends_at == NEVER:
             self.ends_at = now + self._datagrams.reactor.linger_seconds
             self.router.deadlines.forget(self)
-            self.router.watch(self)
+            self.watch()
         if not self.queued:
             self._finish()
 

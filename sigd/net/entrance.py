@@ -14,7 +14,7 @@ from sigd.net.listeners import Door, close_listener
 from sigd.net.opening import Opening
 from sigd.net.rounds import REFUSALS, Rounds
 from sigd.net.stream import IN, Stream
-from sigd.relay.room import is_full_for, make_room, make_way, too_many_of_address
+from sigd.relay.lobby import too_many_of_address
 from sigd.wire import messages
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Lines
@@ -114,11 +114,11 @@ class Entrance:
         try:
             if len(self._streams) > self._max_connections:
                 self._say_full(self._full, "max_connections", self._max_connections)
-                make_way(self._router, link, _FULL, rounds.now)
-            elif is_full_for(self._router, origin):
+                admission.make_way(link, _FULL, rounds.now)
+            elif admission.is_full_for(origin):
                 if admission.excess(origin) <= 0:
                     link.readable(rounds.now)  # a client that registers at once takes nobody's place
-                make_room(self._router, link, rounds.now)
+                admission.make_room(link, rounds.now)
         except Exception as fault:
             rounds.fail(link, fault)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from sigd.relay.router import GOING_AWAY_SPREAD_MS, STOPPING
+from sigd.relay.endings import STOPPING
+from sigd.relay.router import GOING_AWAY_SPREAD_MS
 from sigd.wire import said
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _send_away(reactor: "Reactor", links: "Sequence[Stream | DatagramLink]", now
 def _say_goodbye(reactor: "Reactor", link: "Stream | DatagramLink", now: float) -> None:
     if link.closing:
         link.ends_at = min(link.ends_at, now + reactor.linger_seconds)
-        reactor.router.watch(link)
+        link.watch()
         return
     if link.overhead or link.id is not None:  # else it has said nothing: nobody knows in which framing
         after = random.randrange(max(GOING_AWAY_SPREAD_MS, reactor.router.limits.drain_ms))

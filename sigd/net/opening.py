@@ -102,7 +102,7 @@ class Opening:
         if header is not None:
             self._proxied = False
             if header.host is not None:
-                link.router.admission.move(link, header.host, header.port, now)
+                reactor.router.admission.move(link, header.host, header.port, now)
                 reactor.dismiss(link)
 
 

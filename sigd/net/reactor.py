@@ -27,9 +27,10 @@ from sigd.net.turns import DUE_PER_ROUND, LINKS_AT_ONCE, READ_SECONDS
 from sigd.net.udp import Datagrams
 from sigd.relay.access import Access
 from sigd.relay.deadlines import Deadlines
+from sigd.relay.endings import STOPPING
 from sigd.relay.ice import Vendor
 from sigd.relay.link import Link
-from sigd.relay.router import STOPPING, Router
+from sigd.relay.router import Router
 from sigd.relay.shedding import is_crowded
 from sigd.wire import framing
 

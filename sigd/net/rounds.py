@@ -13,9 +13,8 @@ import trio
 
 from sigd import log
 from sigd.net.histogram import Histogram
-from sigd.relay.endings import Ending
+from sigd.relay.endings import UNREGISTERED
 from sigd.relay.link import Link
-from sigd.relay.router import UNREGISTERED
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.times import NEVER
 
@@ -199,7 +198,7 @@ class ServedLink(Link):
         if not self.closing and self.id is not None:
             seconds = f"{self.reactor.now - self.opened:.1f}"
             by = None if fault is None else fault.by
-            self.router.ended.append(Ending(self, reason, by, self.reactor.now))
+            self.router.ended.append(self.ending(reason, by, self.reactor.now))
             more = {} if by is None else {"by": by}
             if reason in GONE:  # nothing else tells the idle time-out of a proxy from a client that leaves
                 more["silent"] = f"{self.reactor.now - self.last_seen:.1f}"

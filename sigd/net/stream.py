@@ -12,7 +12,6 @@ from sigd.net.parcel import StreamState
 from sigd.net.rounds import PolledLink, Rounds
 from sigd.net.tls import RECORD_BYTES, TLSSocket
 from sigd.relay.buffers import MESSAGE_BYTES
-from sigd.relay.deadlines import frame_timeout_ms
 from sigd.wire import commands, framing, proxy, said
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, TooLong
@@ -122,7 +121,7 @@ class Stream(PolledLink):
         elif not self.closing:
             self.process(data, now)
             if self.challenge is not None:
-                self.router.admission.sign_of_life(self, now)
+                self._reactor.router.admission.sign_of_life(self, now)
 
     def take_turn(self, now: float) -> None:
         """Act on more of what has come."""
@@ -170,7 +169,7 @@ class Stream(PolledLink):
 
     def _begin(self, chunk: bytes) -> Splitter | None:
         """Take the framing that the first byte chooses; None for a link that is over with it."""
-        self.router.admission.begin(self, self._reactor.now)
+        self._reactor.router.admission.begin(self, self._reactor.now)
         limit = self.router.limits.max_frame_unregistered
         if chunk.startswith(proxy.SIGNATURES):
             text = "a PROXY header is read first of all, and from the addresses in `limits.trusted` alone"
@@ -182,7 +181,7 @@ class Stream(PolledLink):
                 self.wrap = Prefixed.wrap
                 self.overhead = framing.PREFIX_BYTES
                 if self.bucket:  # it was looked at while it was silent: it has less time now
-                    self.router.watch(self)
+                    self.watch()
             case Framing.LINES:
                 self._split = Lines(limit)
                 self.overhead = framing.NEWLINE_BYTES
@@ -204,9 +203,9 @@ class Stream(PolledLink):
         elif fault.is_known:  # else it comes again, when its beginning says what it is, and who waits for the answer
             split.skip()
             # As much as would be a frame has the time of one, and holds nothing.
-            more_seconds = split.skipping // split.limit * frame_timeout_ms(self, self.router.limits) / 1000
+            more_seconds = split.skipping // split.limit * self.frame_timeout_ms / 1000
             self.frame_since = min(self.frame_since, now) + more_seconds
-            self.router.watch(self)
+            self.watch()
             self.router.refuse(self, fault, now, self._as_json(fault.head), fault.length)
 
     def _as_json(self, head: bytes) -> bytes:
@@ -233,7 +232,7 @@ class Stream(PolledLink):
             self.frame_since = NEVER
         elif self.frame_since == NEVER:
             self.frame_since = now
-            self.router.watch(self)
+            self.watch()
 
     @property
     def unacted(self) -> int:
@@ -384,7 +383,7 @@ class Stream(PolledLink):
         if self.ends_at == NEVER:
             self.ends_at = now + self.linger_seconds
             self.router.deadlines.forget(self)
-            self.router.watch(self)
+            self.watch()
         if not self.queued:
             if not self._shut:
                 # Closing now would reset the connection and throw away what the client has not read yet.
@@ -422,7 +421,7 @@ class Stream(PolledLink):
             return
         self.router.deadlines.forget(self)
         self._reactor.remove(self.fd, self.interest)
-        self.router.admission.origins.leave(self.origin)
+        self._reactor.router.admission.origins.leave(self.origin)
         self.fd = -1
         if self.opening is not None and self.opening.shaking is not None:
             self.opening.shaking.cancel()

@@ -4,125 +4,51 @@ import functools
 import math
 from typing import TYPE_CHECKING, Final
 
-from msgspec import UNSET, Raw
-from msgspec.structs import astuple
+from msgspec import UNSET
 
 from sigd import __version__
 from sigd.relay import objections
-from sigd.relay.credentials import LEEWAY_SECONDS, Grant
-from sigd.relay.expiry import Renewals
+from sigd.relay.expiry import Renewals, end_of, expire_with
 from sigd.relay.ice import RENEW_SECONDS, IceServer, Vendor
+from sigd.relay.link import Claim
+from sigd.relay.lobby import Lobby
 from sigd.relay.noting import note_register
-from sigd.relay.origins import Origins
-from sigd.relay.room import make_room, too_many_datagram_links
-from sigd.relay.strangers import Strangers
 from sigd.relay.strikes import Strikes, StrikesState
 from sigd.wire import messages, said
 from sigd.wire.errors import ErrorCode, Objection, ProtocolError
 from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from sigd.relay.access import Access
-    from sigd.relay.credentials import Caller
+    from sigd.relay.credentials import Caller, Grant
+    from sigd.relay.ledger import Ledger
     from sigd.relay.link import Link
-    from sigd.relay.origins import Origin
-    from sigd.relay.router import Router
     from sigd.wire.messages import Register, Request
 
 SERVER: Final = f"sigd/{__version__}"
-
-CLAIM_BYTES: Final = 600
-"""Of a claim beside the text in its message: the message itself (250), heads of its strings (5 x 50), the claim."""
 
 FEATURES: Final = ["iceServers", "peers"]
 """What this server can beyond relaying: both may be asked for."""
 
 
-class Claim:
-    """A `register` that waits: the ID's holder has been pinged, and keeps it with any sign of life."""
-
-    __slots__ = ("asked", "holder", "link", "message")
-
-    def __init__(self, link: "Link", holder: "Link", message: "Register", asked: float) -> None:
-        self.link = link
-        self.holder = holder
-        self.message = message
-        self.asked = asked
-
-    @property
-    def size(self) -> int:
-        """Bytes of memory that it takes."""
-        said = [each for each in astuple(self.message) if isinstance(each, (str, Raw))]
-        return CLAIM_BYTES + sum(len(bytes(each)) if isinstance(each, Raw) else len(each) for each in said)
-
-
-class Admission:
+class Admission(Lobby):
     """The door: caps, credentials, IDs, and what ends with time.
 
     Attributes:
-        access: who may be whom.
+        access: the credentials that are accepted, and for which IDs.
         vendor: of STUN and TURN servers.
-        origins: where links come from.
-        unregistered: links that have no ID.
         unix_time: the clock on the wall, which credentials and people go by.
     """
 
-    def __init__(self, router: "Router", access: "Access", vendor: Vendor, unix_time: "Callable[[], float]") -> None:
+    def __init__(self, ledger: "Ledger[Link]", access: "Access", vendor: Vendor) -> None:
+        super().__init__(ledger)
         self.access = access
         self.vendor = vendor
-        self.origins = Origins(router.limits.trusted)
-        self.unregistered: Strangers[Link] = Strangers()
-        self._router = router
-        self.unix_time = unix_time
+        self.unix_time = ledger.wall.unix_time
         self._failures: Strikes[tuple[str, str]] = Strikes()
         self._takeovers: Strikes[str] = Strikes()
-
-    # -- connecting
-
-    def enter(self, link: "Link") -> None:
-        """Count a new link; `make_room` follows."""
-        self.origins.join(link.origin)
-        self.unregistered.enter(link, link.origin, link.opened)
-
-    def begin(self, link: "Link", now: float) -> None:
-        """Note the first byte of a link: from now on it makes room later than silent ones."""
-        self.unregistered.begin(link, link.origin, now)
-
-    def move(self, link: "Link", host: str, port: int, now: float) -> None:
-        """Count a link where its proxy says that it comes from."""
-        before, link.origin = link.origin, self.origins.of(host)
-        link.host, link.port = host, port
-        self.unregistered.leave(link, before)
-        self.origins.join(link.origin)
-        self.origins.leave(before)
-        self.unregistered.enter(link, link.origin, now)
-        make_room(self._router, link, now)
-
-    def enter_by_datagram(self, origin: "Origin") -> None:
-        """Count a new link over UDP, from who has shown that it receives there.
-
-        Raises:
-            ProtocolError: `server-full`; it is not counted.
-        """
-        limits = self._router.limits
-        if self.origins.udp_links >= limits.udp_links:
-            text = "the server is full over UDP: try again later"
-            raise ProtocolError(ErrorCode.SERVER_FULL, text, limit="udp_links")
-        if self.excess_by_datagram(origin) >= 0:
-            raise too_many_datagram_links()
-        self.origins.join_by_datagram(origin)
-
-    def excess_by_datagram(self, origin: "Origin") -> float:
-        """Return how many links over UDP there are from an address beyond its cap; below 0, one more has room."""
-        cap = self._router.limits.udp_links_per_address
-        return origin.udp_links - cap if cap and origin.capped else -math.inf
-
-    def excess(self, origin: "Origin") -> int:
-        """How many more links than may come from there; up to 0: not too many."""
-        cap = self._router.limits.max_per_address
-        return origin.links - cap if cap and origin.capped else 0
 
     # -- registering
 
@@ -140,7 +66,7 @@ class Admission:
         if peer is None:
             text = "this credential leaves no ID to pick: name one"
             raise _auth_failed(message, text, objection=objections.NO_ID)
-        holder = self._router.registry.find(peer)
+        holder = self.ledger.registry.find(peer)
         if holder is None:
             self._settle(link, peer, grant, message, now)
         elif self.access.open:
@@ -155,11 +81,11 @@ class Admission:
         if message.shows_credential:
             grant = self._judge(link, message, now)
             link.allow(grant, now)
-            self.expire_with(link, now)
+            expire_with(link, now)
         self._welcome(link, message, now)
-        self._router.watch(link)  # it may want to be asked sooner than before
+        link.watch()  # it may want to be asked sooner than before
 
-    def _judge(self, link: "Link", message: "Register", now: float) -> Grant:
+    def _judge(self, link: "Link", message: "Register", now: float) -> "Grant":
         """What the link may, by the credential that it shows.
 
         Raises:
@@ -179,25 +105,21 @@ class Admission:
                 raise _auth_failed(message, text, locked, limit, objection=objections.LOCKED)
             grant = self._proved(message, caller, peer, now)
             if grant is None:
-                self._failures.add(name, now, self._router.limits.auth_failures_per_minute, link.attempt)
+                self._failures.add(name, now, self.ledger.limits.auth_failures_per_minute, link.attempt)
         if grant is None:
             text = "nobody may have this ID" if self.access.open else "the credential is not accepted for this ID"
             objection = self.access.objection(message, link.caller(), peer, self.unix_time())
             raise _auth_failed(message, text, objection=objection)
         return grant
 
-    def _proved(self, message: "Register", caller: "Caller | None", peer: str | None, now: float) -> Grant | None:
+    def _proved(self, message: "Register", caller: "Caller | None", peer: str | None, now: float) -> "Grant | None":
         proof = self.access.prove(message, caller, self.unix_time())
-        if proof is not None and self._ends(proof.expires, now) <= now:
+        if proof is not None and end_of(proof.expires, self.ledger.wall, now) <= now:
             objection = objections.of_expiry(proof.expires, self.unix_time())
             objection = objection._replace(credential=" ".join(filter(None, proof.credential)))
             text = "the credential has expired"
             raise ProtocolError(ErrorCode.AUTH_EXPIRED, text, ref=message.ref, objection=objection)
         return self.access.grant(proof, peer)
-
-    def _ends(self, expires: float, now: float) -> float:
-        """When a link ends whose credential expires then, Unix time."""
-        return now + expires + LEEWAY_SECONDS - self.unix_time()
 
     def _probe(self, link: "Link", holder: "Link", message: "Register", now: float) -> None:
         # Who is sent more than it can take would be asked too late: `stall_timeout_ms` finds out whether it lives.
@@ -214,9 +136,9 @@ class Admission:
             self.unregistered.enter(link, link.origin, now)
             self.unregistered.begin(link, link.origin, now)
         holder.ping(now)
-        self._router.watch(link)
+        link.watch()
 
-    def _take_over(self, link: "Link", holder: "Link", grant: Grant, message: "Register", now: float) -> None:
+    def _take_over(self, link: "Link", holder: "Link", grant: "Grant", message: "Register", now: float) -> None:
         assert holder.id is not None
         if holder.grant.fingerprint != grant.fingerprint:
             raise _id_taken(message)
@@ -230,25 +152,20 @@ class Admission:
         locked = self._takeovers.locked(holder.id, now)
         if locked:
             raise _id_taken(message, locked, "takeovers_per_minute")
-        self._takeovers.add(holder.id, now, self._router.limits.takeovers_per_minute)
+        self._takeovers.add(holder.id, now, self.ledger.limits.takeovers_per_minute)
 
-    def _settle(self, link: "Link", peer: str, grant: Grant, message: "Register", now: float) -> None:
-        self._router.registry.claim(peer, link)
-        self._forget(link)
+    def _settle(self, link: "Link", peer: str, grant: "Grant", message: "Register", now: float) -> None:
+        self.ledger.registry.claim(peer, link)
+        self.forget(link)
         link.id = peer
         link.begin_anew(grant, now)
-        self.expire_with(link, now)
+        expire_with(link, now)
         self._welcome(link, message, now)
         link.last_seen = now
-        # Not by `next_deadline`: it was asked when it connected, and here it is known what comes first.
+        # Not by `watch`: it was asked when it connected, and here it is known what comes first.
         silence = NEVER if link.patient else now + link.keepalive
-        self._router.deadlines.watch(link, min(silence, link.expires_at, link.renews_at))
+        self.ledger.deadlines.watch(link, min(silence, link.expires_at, link.renews_at))
         link.admitted()
-
-    def expire_with(self, link: "Link", now: float) -> None:
-        """Set the end of a link to the expiry of its credential, by the wall clock as it is now."""
-        proof = link.grant.proof
-        link.expires_at = NEVER if proof is None or proof.expires == NEVER else self._ends(proof.expires, now)
 
     def _welcome(self, link: "Link", message: "Register", now: float) -> None:
         if message.max_frame is not None:
@@ -257,7 +174,7 @@ class Admission:
             keepalive_ms = max(messages.MIN_KEEPALIVE_MS, min(message.keepalive_ms, messages.MAX_KEEPALIVE_MS))
             link.keepalive = _seconds(keepalive_ms)
         elif link.keepalive == NEVER:
-            link.keepalive = _seconds(self._router.limits.keepalive_ms)
+            link.keepalive = _seconds(self.ledger.limits.keepalive_ms)
         if message.meta is not UNSET:
             link.meta = message.meta.copy()  # else the whole frame would stay in memory
         link.reply(self.greeting(link, message.ref, now))
@@ -290,7 +207,7 @@ class Admission:
             self._conclude(claim)
             claim.link.opened += now - claim.asked  # it has the rest of its time to register
             fault = _id_taken(claim.message)
-            note_register(self._router, claim.link, claim.message.id, fault, now)
+            note_register(self.ledger, claim.link, claim.message.id, fault, now)
             claim.link.refuse(fault)
 
     def _conclude(self, claim: Claim) -> None:
@@ -302,19 +219,15 @@ class Admission:
     def release(self, link: "Link") -> None:
         """Free what a link that ends holds: its ID, which a waiting claim gets at once, and a claim of its own."""
         if link.id is not None:
-            self._router.registry.release(link.id, link)
+            self.ledger.registry.release(link.id, link)
         else:
-            self._forget(link)
+            self.forget(link)
         if link.claim is not None:
             self._conclude(link.claim)
         claim = link.challenge
         if claim is not None and link.id is not None:
             self._conclude(claim)
             self._settle(claim.link, link.id, self.access.stranger, claim.message, claim.asked)
-
-    def _forget(self, link: "Link") -> None:
-        """Stop counting a link as unregistered."""
-        self.unregistered.leave(link, link.origin)
 
     # -- STUN and TURN servers
 
@@ -339,7 +252,7 @@ class Admission:
         if len(messages.encode(answer)) > link.max_frame:
             raise ProtocolError(ErrorCode.TOO_LARGE, "the answer would be above your `maxFrame`", ref=ref)
         link.reply(answer)
-        self._router.watch(link)
+        link.watch()
 
     def _vended(self, link: "Link", now: float) -> list[IceServer]:
         assert link.id is not None
@@ -361,26 +274,27 @@ class Admission:
         """
         has_news = vendor is not self.vendor
         self.access, self.vendor = access, vendor
-        self.origins.trust(self._router.limits.trusted)
+        self.ledger.stranger = access.stranger
+        self.origins.trust(self.ledger.limits.trusted)
         renewals = Renewals(now)
         for link in list(self.unregistered):
             link.allow(access.stranger, now)
-            self._router.watch(link)
+            link.watch()
             if link.claim is not None and access.grant(None, link.claim.holder.id) is None:
                 self.sign_of_life(link.claim.holder, now)
-        for link in list(self._router.registry.holders.values()):
+        for link in list(self.ledger.registry.holders.values()):
             if link.closing:
                 continue
             ends = not self._judge_again(link, now)
             if not ends:
                 if has_news:
                     link.renews_at = renewals.next()
-                self._router.watch(link)
+                link.watch()
             yield ends
 
     def would_end(self, access: "Access") -> list[str]:
         """Return the IDs whose links these rules would end, their credentials being gone."""
-        links = self._router.registry.holders.values()
+        links = self.ledger.registry.holders.values()
         return [link.id for link in links if link.id and access.grant(link.grant.proof, link.id) is None]
 
     def _judge_again(self, link: "Link", now: float) -> bool:
@@ -390,7 +304,7 @@ class Admission:
             link.refuse(ProtocolError(ErrorCode.AUTH_FAILED, "the credential is not accepted any more"))
             return False
         link.allow(grant, now)
-        self.expire_with(link, now)
+        expire_with(link, now)
         return True
 
     # -- handing over
@@ -420,12 +334,12 @@ class Admission:
                 self.unregistered.begin(link, link.origin, now)
             link.allow(self.access.stranger, now)
         elif not link.closing and link.id is not None:
-            if self._router.registry.find(link.id) is not None:
+            if self.ledger.registry.find(link.id) is not None:
                 raise ValueError("an ID has one holder")
-            self._router.registry.claim(link.id, link)
+            self.ledger.registry.claim(link.id, link)
             if not self._judge_again(link, now):
                 return False
-        self._router.watch(link)
+        link.watch()
         return True
 
     @property

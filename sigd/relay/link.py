@@ -5,35 +5,55 @@ No sockets, no clock. A transport subclasses `Link`, writes what the outbox hold
 
 import enum
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
-from sigd.relay.buffers import MESSAGE_BYTES, Kind
-from sigd.relay.chores import LINKS_PER_STEP
+from msgspec import Raw
+from msgspec.structs import astuple
+
+from sigd.relay.endings import Ending
+from sigd.relay.outbox import Outbox
 from sigd.relay.rates import SETTLE_SECONDS, Offences
 from sigd.relay.record import NO_TALKS
-from sigd.relay.transport import Transport
 from sigd.wire import framing, messages
 from sigd.wire.errors import ErrorCode, ProtocolError
-from sigd.wire.said import ServerMessage
 from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
-    from msgspec import Raw
-
-    from sigd.relay.admission import Claim
     from sigd.relay.credentials import Grant
-    from sigd.relay.deadlines import Bucket
+    from sigd.relay.ledger import Ledger
     from sigd.relay.origins import Origin
-    from sigd.relay.router import Router
-
-_NOTHING: Final = cast("list[Any]", ())
-"""An empty outbox, the same for all: two lists of its own would be an eighth of what an idle link takes."""
+    from sigd.wire.messages import Register
 
 _LONG_AGO: Final = -math.inf  # one for all links: each minus makes another
 
 NOTICE_SECONDS: Final = 10.0
 """How often at most a link is told that it sends too fast: so that nobody floods it with our answers."""
+
+
+LINES_FRAME_TIMEOUT_MS: Final = 60_000
+"""How long a line may take from its first byte to its last: a person types it."""
+
+CLAIM_BYTES: Final = 600
+"""Of a claim beside the text in its message: the message itself (250), heads of its strings (5 x 50), the claim."""
+
+
+class Claim:
+    """A `register` that waits: the ID's holder has been pinged, and keeps it with any sign of life."""
+
+    __slots__ = ("asked", "holder", "link", "message")
+
+    def __init__(self, link: "Link", holder: "Link", message: "Register", asked: float) -> None:
+        self.link = link
+        self.holder = holder
+        self.message = message
+        self.asked = asked
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes."""
+        said = [each for each in astuple(self.message) if isinstance(each, (str, Raw))]
+        return CLAIM_BYTES + sum(len(bytes(each)) if isinstance(each, Raw) else len(each) for each in said)
 
 
 class State(enum.Enum):
@@ -45,83 +65,55 @@ class State(enum.Enum):
     CLOSING = enum.auto()
 
 
-class Link(Transport):
+class Link(Outbox):
     """A conversation. Times are seconds on the caller's clock, sizes are bytes.
 
     Attributes:
-        router: whose rules hold here.
-        origin: where the client is, as far as per-address caps go.
+        origin: the client's address, as far as per-address caps go.
         host, port: the same, precisely.
-        grant: what it may be and may do.
-        id: the peer ID that it holds or, once closing, held.
-        meta: what its peer says about itself, a JSON object.
-        max_frame: the longest message that it takes.
-        wrap: how its transport carries a message: the same bytes, framed and, where needed, escaped.
-        overhead: what framing adds to each message; 0 while nothing has come that says which framing.
+        grant: the IDs and permissions that its credential gives.
+        keepalive: seconds of silence after which it is pinged.
         claim: its own claim while that waits for an answer.
-        challenge: the claim of somebody else that waits for a sign of life from this link.
-        closing: it has ended for everybody else; what is due to it is still flushed.
-        reason: why it is closing: an error's code, or a few words.
-        held: nothing more that it sends is to be acted on for now; once closing, ever.
-        outbox: what is due to it, framed; the first may be the rest of one whose beginning was written.
-        owners: who has sent each message in it; None: it is a reply to the link itself.
-        stuck: the transport could not write all that was due.
-        queued: bytes in the outbox, `own` of them replies to itself.
+        challenge: another link's claim that waits for a sign of life from this one.
+        reason: the reason for which it is closing: an error's code, or a few words.
         messages_left, bytes_left: what it may send at once, as of `settled_at`; below 0: it has sent too much.
-        offences: what it has done too often, if it ever has.
-        received, delivered: messages that came from it, and those that others have sent to it.
+        offences: counts of its offences, once there is one.
+        received: messages that came from it.
         rtt: seconds from the last ping that it answered to the sign of life that followed; `NEVER`: none yet.
         opened: when it came; while a claim of its own waited, time stood still for it.
-        last_seen, pinged_at, frame_since, stalled_since, resumes_at, expires_at, renews_at, ends_at: `NEVER` where it
-            does not apply. It sends too fast until `resumes_at`; its credential ends at `expires_at`, and what
-            it was given for TURN is renewed at `renews_at`.
-        talks: what it has said last, by recipient: its part of the record's rings.
-        bucket: where `Deadlines` keeps it.
+        pinged_at, frame_since, resumes_at, expires_at, renews_at, ends_at: `NEVER` where it does not apply. It sends
+            too fast until `resumes_at`; its credential ends at `expires_at`, and the credentials that it was given for
+            TURN are renewed at `renews_at`.
+        talks: its last messages, by recipient: its part of the record's rings.
     """
 
     __slots__ = (
-        *("_shares", "bucket", "bytes_left", "challenge", "claim", "closing", "delivered", "ends_at"),
-        *("expires_at", "frame_since", "grant", "held", "host", "id", "keepalive", "last_seen", "max_frame"),
-        *("messages_left", "meta", "offences", "opened", "origin", "outbox", "overhead", "own", "owners"),
-        *("pinged_at", "port", "queued", "reason", "received", "renews_at", "resumes_at"),
-        *("router", "rtt", "settled_at", "stalled_since", "stuck", "talks", "wrap"),
+        *("bytes_left", "challenge", "claim", "ends_at", "expires_at", "frame_since", "grant", "host", "keepalive"),
+        *("messages_left", "offences", "opened", "origin", "pinged_at", "port", "reason", "received", "renews_at"),
+        *("resumes_at", "rtt", "settled_at", "talks"),
     )
 
     def __init__(
         self,
-        router: "Router",
+        router: "Ledger[Any]",
         origin: "Origin",
         host: str,
         port: int | None,
         now: float,
         wrap: Callable[[bytes], bytes],
     ) -> None:
-        self.router = router
+        super().__init__(router, wrap, now)
         self.origin = origin
         self.host = host
         self.port = port
-        self.grant = router.admission.access.stranger
-        self.wrap = wrap
-        self.id: str | None = None
-        self.meta: Raw | None = None
-        self.max_frame = self.largest_frame
+        self.grant = router.stranger
+        self.meta = None
         self.keepalive = NEVER
-        self.overhead = 0
         self.claim: Claim | None = None
         self.challenge: Claim | None = None
-        self.closing = False
         self.reason = ""
-        self.held = False
-        self.outbox: list[bytes] = _NOTHING
-        self.owners: list[Link | None] = _NOTHING
-        self._shares: dict[Link, int] | None = None
-        self.queued = 0
-        self.own = 0
-        self.stuck = False
         self.opened = now
-        self.last_seen = now
         self.frame_since = NEVER
-        self.stalled_since = NEVER
         self.ends_at = NEVER
         self.pinged_at = _LONG_AGO
         self.resumes_at = NEVER
@@ -131,17 +123,12 @@ class Link(Transport):
         self.bytes_left = self.grant.rates.bytes_burst
         self.settled_at = now
         self.offences: Offences | None = None
-        self.received = self.delivered = 0
+        self.received = 0
         self.rtt = NEVER
         self.talks = NO_TALKS
-        self.bucket: Bucket | None = None
+        self.bucket = None
 
     # -- what its transport makes of it
-
-    @property
-    def largest_frame(self) -> int:
-        """The longest message that may be sent over it at all, in bytes."""
-        return self.router.limits.max_frame
 
     @property
     def room_for_greeting(self) -> int:
@@ -186,6 +173,22 @@ class Link(Transport):
         """Whether a ping went out since the link was last seen."""
         return self.pinged_at > self.last_seen
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is not read, having sent too much."""
+        return self.resumes_at != NEVER
+
+    @property
+    def frame_timeout_ms(self) -> int:
+        """The time that a frame may take from its first byte to its last."""
+        return LINES_FRAME_TIMEOUT_MS if self.patient else self.router.limits.frame_timeout_ms
+
+    @property
+    def register_timeout_ms(self) -> int:
+        """The time that it has to register: longer for people, and before its first byte."""
+        limits = self.router.limits
+        return limits.register_timeout_lines_ms if self.patient or not self.overhead else limits.register_timeout_ms
+
     # -- what it sends
 
     def heard(self, count: int, size: int, now: float) -> float:
@@ -204,7 +207,7 @@ class Link(Transport):
         self.received += count
         if pinged:
             self.rtt = now - self.pinged_at
-            self.router.watch(self)  # the next ping is due earlier than the end that would have followed the last
+            self.watch()  # the next ping is due earlier than the end that would have followed the last
         self.messages_left = messages = self.messages_left - count
         self.bytes_left = room = self.bytes_left - size
         if messages < 0 or room < 0 or now >= self.settled_at + SETTLE_SECONDS:
@@ -234,9 +237,9 @@ class Link(Transport):
         self.grant = grant
         self.messages_left = _same_part(self.messages_left, before.messages_burst, rates.messages_burst)
         self.bytes_left = _same_part(self.bytes_left, before.bytes_burst, rates.bytes_burst)
-        if self.resumes_at != NEVER:
+        if self.is_paused:
             self.resumes_at = now + self._settle(now)
-            self.router.watch(self)
+            self.watch()
 
     def begin_anew(self, grant: "Grant", now: float) -> None:
         """Have a grant hold as if the link had sent nothing yet: its rates may be its own."""
@@ -252,7 +255,7 @@ class Link(Transport):
             return
         self.held = True
         self.resumes_at = now + wait
-        self.router.watch(self)
+        self.watch()
         left, rate = self.messages_left, self.grant.rates.messages_per_second
         limit = "messages_per_second" if left < 0 and -left / rate == wait else "bytes_per_second"
         offences = self.offences = self.offences or Offences()
@@ -266,70 +269,13 @@ class Link(Transport):
 
     def go_on(self) -> None:
         """Act on what it sends again, unless something else still speaks against that."""
-        if self.closing or self.claim is not None or self.resumes_at != NEVER:
+        if self.closing or self.claim is not None or self.is_paused:
             return
         if self.held and self.own <= self.router.limits.outbox_bytes_own:
             self.held = False
             self.resume()
 
-    # -- the outbox
-
-    def deliver(self, message: bytes, sender: "Link") -> ErrorCode | None:
-        """Queue what another peer sends; or say why not: `too-large`, `peer-busy` or `peer-unavailable`."""
-        if len(message) > self.max_frame:  # before it is escaped, which costs time and only makes it longer
-            return ErrorCode.TOO_LARGE
-        data = self.wrap(message)
-        size = len(data)
-        if size - self.overhead > self.max_frame:
-            return ErrorCode.TOO_LARGE
-        if self.stuck or self.queued + size > self.router.limits.outbox_bytes_per_sender:
-            refusal = self._make_room(size, sender)
-            if refusal is None:
-                self._queue(data, sender)
-            return refusal
-        if self.queued:
-            self.outbox.append(data)
-            self.owners.append(sender)
-        else:
-            self.outbox, self.owners = [data], [sender]
-            self.router.due.append(self)
-        self.queued += size
-        self.delivered += 1
-        return None
-
-    def _queue(self, data: bytes, sender: "Link") -> None:
-        """Queue a message for which room was made: as `deliver` does, and with an account of it."""
-        if self.queued:
-            self.outbox.append(data)
-            self.owners.append(sender)
-        else:
-            self.outbox, self.owners = [data], [sender]
-            self.router.due.append(self)
-        self.queued += len(data)
-        self.delivered += 1
-        if self.stuck:
-            self.account()
-
-    def reply(self, message: ServerMessage) -> None:
-        """Queue an answer to this link itself. With too many of them due it is not read until it takes them."""
-        self.reply_text(self.wrap(messages.encode(message)))
-
-    def reply_text(self, data: bytes) -> None:
-        """Queue bytes that are framed already."""
-        size = len(data)
-        if self.queued:
-            self.outbox.append(data)
-            self.owners.append(None)
-        else:
-            self.outbox, self.owners = [data], [None]
-            self.router.due.append(self)
-        self.queued += size
-        self.own += size
-        if self.stuck:
-            self.account()
-        if self.own > self.router.limits.outbox_bytes_own and not self.held:
-            self.held = True
-            self.router.limits_hit["outbox_bytes_own"] += 1
+    # -- its answers
 
     def refuse(self, fault: ProtocolError) -> None:
         """Answer with an `error`, and close the link where the code says so."""
@@ -341,135 +287,12 @@ class Link(Transport):
         else:
             self.reply(messages.error_of(fault))
 
-    def _make_room(self, size: int, sender: "Link") -> ErrorCode | None:
-        """Make room for `size` more bytes from a sender, or return why they do not fit; they are queued next."""
-        router, limits = self.router, self.router.limits
-        if not self.stuck:
-            self.push()
-            if self.closing:
-                return ErrorCode.PEER_UNAVAILABLE
-        if not self.queued:
-            return None
-        if self._shares is None:
-            # Up to now nobody can have had more than a share: everyday outboxes do without this table.
-            self._shares = {}
-            for data, owner in zip(self.outbox, self.owners, strict=True):
-                if owner is not None:
-                    self._shares[owner] = self._shares.get(owner, 0) + len(data)
-        share = self._shares.get(sender, 0)
-        hit = ""
-        if share and share + size > limits.outbox_bytes_per_sender:
-            hit = "outbox_bytes_per_sender"
-        elif self.queued - self.own + size > limits.outbox_bytes:
-            hit = "outbox_bytes"
-        elif router.buffers.total + size > limits.buffer_bytes_total:
-            hit = "buffer_bytes_total"
-        if hit:
-            router.limits_hit[hit] += 1
-            return ErrorCode.PEER_BUSY
-        self._shares[sender] = share + size
-        return None
-
-    def get_stuck(self, now: float) -> None:
-        """Note that the transport could not write all that is due."""
-        self.stuck = True
-        self.stalled_since = now
-        self.account()
-        self.router.watch(self)
-
-    def sent(self, count: int, now: float) -> None:
-        """Take what the transport has written, `count` bytes from the front of the outbox, out of it."""
-        if count == self.queued:
-            self.outbox = self.owners = _NOTHING
-            self._shares = None
-            self.queued = self.own = 0
-            if self.stuck:
-                self.last_seen = now  # it lives: what it was asked meanwhile stood behind all that
-                self.stuck = False
-                self.stalled_since = NEVER
-                self.account()
-        else:
-            self._forget(count)
-            if self.stuck:
-                self.stalled_since = now
-                self.account()
-        if self.held:
-            self.go_on()
-
-    def _forget(self, count: int) -> None:
-        self.queued -= count
-        whole = 0
-        while count:
-            data, owner = self.outbox[whole], self.owners[whole]
-            taken = min(count, len(data))
-            if owner is None:
-                self.own -= taken
-            elif self._shares is not None:
-                self._shares[owner] -= taken
-                if not self._shares[owner]:
-                    del self._shares[owner]  # or a reader that never drains would keep every sender that has left
-            count -= taken
-            if taken < len(data):
-                self.outbox[whole] = data[taken:]
-                break
-            whole += 1
-        del self.outbox[:whole], self.owners[:whole]
-
-    def drop_unsent(self, now: float, *, keep: int) -> None:
-        """Empty the outbox, and tell every sender whose messages were in it ("perhaps not delivered").
-
-        Args:
-            now: seconds.
-            keep: so many bytes at its front may be on their way: the messages that they belong to stay whole, or what
-                follows would be garbled.
-        """
-        kept = size = 0
-        while kept < len(self.outbox) and size < keep:
-            size += len(self.outbox[kept])
-            kept += 1
-        senders = dict.fromkeys(owner for owner in self.owners if owner is not None and owner is not self)
-        # What stays counts as the link's own: its sender has been told.
-        self.outbox = self.outbox[:kept] if kept else _NOTHING
-        self.owners = [None for _ in self.outbox] if kept else _NOTHING
-        self.queued = self.own = size
-        self._shares = None
-        self.account()
-        self.router.chores.begin(self._tell(list(senders), now))
-
-    def _tell(self, senders: "list[Link]", now: float) -> Iterator[None]:
-        """Tell senders that their messages are perhaps not delivered, LINKS_PER_STEP of them per step."""
-        text = "the link ended with messages in its outbox: perhaps not delivered"
-        for told, sender in enumerate(senders, start=1):
-            if not sender.closing:
-                self.router.refuse(sender, ProtocolError(ErrorCode.PEER_UNAVAILABLE, text, to=self.id), now)
-            if not told % LINKS_PER_STEP:
-                yield
-
     # -- what it holds of the memory for all
 
     @property
     def holding(self) -> int:
-        """Bytes of memory that its buffers take; an outbox that is written within the round takes none."""
-        size = self.unacted
-        if self.stuck:
-            size += self.queued + MESSAGE_BYTES * len(self.outbox)
-        if self.claim is not None:
-            size += self.claim.size
-        return size
-
-    def account(self) -> None:
-        """Report the bytes held now to the total; called after each change of `holding`."""
-        self.router.buffers.hold(self, self.holding)
-
-    @property
-    def kind(self) -> Kind:
-        """The largest part of what it holds."""
-        if self.id is None:
-            return Kind.STRANGERS
-        own, others = (self.own, self.queued - self.own) if self.stuck else (0, 0)
-        if self.unacted > max(own, others):
-            return Kind.FRAMES
-        return Kind.REPLIES if own >= others else Kind.MESSAGES
+        """Bytes of memory that its buffers take."""
+        return super().holding if self.claim is None else super().holding + self.claim.size
 
     @property
     def idle_since(self) -> float:
@@ -479,13 +302,30 @@ class Link(Transport):
 
     # -- the end
 
+    def ending(self, reason: str, by: str | None, now: float) -> Ending:
+        """Return what is kept of a registered peer's link that ends now."""
+        assert self.id is not None
+        elapsed = self.router.wall.elapsed
+        return Ending(
+            when=now,
+            id=self.id,
+            via=self.via,
+            address=self.address,
+            reason=reason,
+            by=by,
+            seconds=elapsed(self.opened, now),
+            silent=elapsed(self.last_seen, now),
+            received=self.received,
+            delivered=self.delivered,
+        )
+
     def close(self, reason: str, fault: ProtocolError | None = None) -> None:
         """End the conversation: the ID is free at once; what is due, the error last, is still flushed."""
         if self.closing:
             return
         self.closing = self.held = True
         self.reason = reason
-        self.router.admission.release(self)
+        self.router.release(self)
         if fault is not None:
             self.reply(messages.error_of(fault))
         # A transport acts on what is due: an empty outbox has to be noticed too.

@@ -11,14 +11,14 @@ from sigd.wire.messages import Register
 from sigd.wire.salvage import Salvaged, is_name, salvage
 
 if TYPE_CHECKING:
+    from sigd.relay.ledger import Ledger
     from sigd.relay.link import Link
-    from sigd.relay.router import Router
     from sigd.wire.messages import Relayed
 
 _REGISTER: Final = str(Register.__struct_config__.tag)
 
 
-def noted(router: "Router", sender: str, message: "Relayed", fault: "ProtocolError", now: float) -> "ProtocolError":
+def noted(ledger: "Ledger[Link]", sender: str, message: "Relayed", fault: ProtocolError, now: float) -> ProtocolError:
     """Note a readable message that is not passed on, as it would have been delivered; return the fault, to be raised.
 
     A frame that raises what it also has in a variable is a cycle: it, and the message in it, would stay in memory until
@@ -29,16 +29,16 @@ def noted(router: "Router", sender: str, message: "Relayed", fault: "ProtocolErr
         body = message.delivered(sender.encode())
     except ProtocolError:
         body = b""
-    _refused(router, Passed(now, sender, message.to, body, fault.code, kind, message.session, len(body), fault.text))
+    _refused(ledger, Passed(now, sender, message.to, body, fault.code, kind, message.session, len(body), fault.text))
     fault.is_recorded = True
     return fault
 
 
-def note(router: "Router", link: "Link", fault: "ProtocolError", now: float, frame: bytes, length: int) -> None:
+def note(ledger: "Ledger[Link]", link: "Link", fault: "ProtocolError", now: float, frame: bytes, length: int) -> None:
     """Note what a link is refused for another reason than a recipient, if it names a sender or a known recipient.
 
     Args:
-        router: whose record and taps are told.
+        ledger: whose record and taps are told.
         link: who sent it.
         fault: what it is told.
         now: seconds.
@@ -53,25 +53,25 @@ def note(router: "Router", link: "Link", fault: "ProtocolError", now: float, fra
         fault.to = found.to if found.to is not None and is_peer_id(found.to) else None
     kind = found.kind if found.kind in messages.CLIENT_TYPES else ""
     if kind == _REGISTER:
-        note_register(router, link, found.id, fault, now)
+        note_register(ledger, link, found.id, fault, now)
         return
     to = fault.to or found.to or NOBODY
     if not is_peer_id(to):
         to = NOBODY
     if link.id is not None:
         session = found.session if found.session is not None and is_name(found.session) else None
-        _refused(router, Passed(now, link.id, to, b"", fault.code, kind, session, length, fault.text))
-    elif router.registry.find(to) is not None:
+        _refused(ledger, Passed(now, link.id, to, b"", fault.code, kind, session, length, fault.text))
+    elif ledger.registry.find(to) is not None:
         attempt = Attempt(now, fault.code, kind, fault.text, to=to, length=length, via=link.via, address=link.address)
-        router.record.attempt(attempt, link.origin.key)
-        router.taps.tell(Passed(now, NOBODY, to, b"", fault.code, kind, None, length, fault.text))
+        ledger.record.attempt(attempt, link.origin.key)
+        ledger.taps.tell(Passed(now, NOBODY, to, b"", fault.code, kind, None, length, fault.text))
 
 
-def note_register(router: "Router", link: "Link", peer: str | None, fault: "ProtocolError", now: float) -> None:
+def note_register(ledger: "Ledger[Link]", link: "Link", peer: str | None, fault: "ProtocolError", now: float) -> None:
     """Note a `register` that is refused.
 
     Args:
-        router: whose record and taps are told.
+        ledger: whose record and taps are told.
         link: who sent it.
         peer: the ID that it asks for, if any.
         fault: what it is told, and what the operator is.
@@ -88,12 +88,12 @@ def note_register(router: "Router", link: "Link", peer: str | None, fault: "Prot
         address=link.address,
         objection=objection,
     )
-    router.record.attempt(attempt, link.origin.key)
+    ledger.record.attempt(attempt, link.origin.key)
     if claimed:
         why = fault.text if objection is None else objection.text
-        router.taps.tell(Passed(now, claimed, NOBODY, b"", fault.code, _REGISTER, why=why))
+        ledger.taps.tell(Passed(now, claimed, NOBODY, b"", fault.code, _REGISTER, why=why))
 
 
-def _refused(router: "Router", passed: Passed) -> None:
-    router.record.refuse(passed)
-    router.taps.tell(passed)
+def _refused(ledger: "Ledger[Link]", passed: Passed) -> None:
+    ledger.record.refuse(passed)
+    ledger.taps.tell(passed)

@@ -1,40 +1,41 @@
 """Peer IDs and the links that hold them."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Generic, TypeVar
 
 from sigd.relay.sorted_ids import SortedIds
+from sigd.relay.transport import Transport
 from sigd.wire.said import PeerEntry
-
-if TYPE_CHECKING:
-    from sigd.relay.link import Link
 
 MAX_LISTED: Final = 100
 """Peers in one answer: with full IDs and no `meta` that is 8 KiB, which a small client can still take."""
 
 
-class Registry:
+AnyLink = TypeVar("AnyLink", bound=Transport)
+
+
+class Registry(Generic[AnyLink]):
     """Who holds which ID. An ID has one holder."""
 
     __slots__ = ("_sorted", "holders")
 
     def __init__(self) -> None:
-        self.holders: dict[str, Link] = {}
+        self.holders: dict[str, AnyLink] = {}
         self._sorted = SortedIds()
 
     def __len__(self) -> int:
         return len(self.holders)
 
-    def find(self, peer: str) -> "Link | None":
+    def find(self, peer: str) -> AnyLink | None:
         """The link that holds an ID."""
         return self.holders.get(peer)
 
-    def claim(self, peer: str, link: "Link") -> None:
+    def claim(self, peer: str, link: AnyLink) -> None:
         """Give an ID to a link; whoever held it holds it no more."""
         if peer not in self.holders:
             self._sorted.add(peer)
         self.holders[peer] = link
 
-    def release(self, peer: str, link: "Link") -> bool:
+    def release(self, peer: str, link: AnyLink) -> bool:
         """Free an ID if this very link holds it: the late end of an old link frees nothing of its successor's."""
         if self.holders.get(peer) is not link:
             return False

@@ -1,32 +1,20 @@
 """The rules: what happens with each message of a client. No I/O, no clock; nothing here ever waits."""
 
 import sys
-from collections import Counter, deque
-from typing import TYPE_CHECKING, Final, assert_never, get_args
+from typing import TYPE_CHECKING, Final, assert_never
 
 from msgspec import UNSET
 
+from sigd.relay import timeouts
 from sigd.relay.admission import Admission
-from sigd.relay.buffers import Buffers
-from sigd.relay.chores import Chores
-from sigd.relay.deadlines import (
-    PROBE_SECONDS,
-    Deadlines,
-    frame_timeout_ms,
-    next_deadline,
-    register_timeout_ms,
-)
-from sigd.relay.endings import ENDINGS_KEPT, Ending
-from sigd.relay.expiry import has_expired
+from sigd.relay.endings import UNREGISTERED
 from sigd.relay.globs import allows
-from sigd.relay.link import State
+from sigd.relay.ledger import Ledger
+from sigd.relay.link import Link
 from sigd.relay.noting import note, noted
 from sigd.relay.rates import Offences
-from sigd.relay.record import SMALL_BYTES, Passed, Record
-from sigd.relay.registry import Registry
+from sigd.relay.record import SMALL_BYTES, Passed
 from sigd.relay.strikes import STRIKES_SECONDS
-from sigd.relay.taps import Taps
-from sigd.relay.wall import Wall
 from sigd.wire import commands, messages, said, telnet
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.ids import is_peer_id
@@ -48,7 +36,6 @@ from sigd.wire.messages import (
     Unregister,
 )
 from sigd.wire.said import PeerEntry
-from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +43,7 @@ if TYPE_CHECKING:
     from sigd.config import Limits
     from sigd.relay.access import Access
     from sigd.relay.ice import Vendor
-    from sigd.relay.link import Link
+    from sigd.relay.record import Record
 
 _LIST_OVERHEAD: Final = 200
 """Bytes of a `peers` answer that are not its entries: type, `ref`, `more`, and the framing, rounded up."""
@@ -69,32 +56,15 @@ the asker pays for each."""
 _ROUNDING_SECONDS: Final = 0.001
 """A wait that is as short is none: the sum of sixty parts of a minute is not a minute exactly."""
 
-UNREGISTERED: Final = "unregistered"
-STOPPING: Final = "server stops"
-"""Why links end when the daemon does."""
-
 GOING_AWAY_SPREAD_MS: Final = 2_000
 """Clients come back at random within this time after a stop: 10 000 of them at 80 us each take 0.8 s of CPU."""
 
 
-class Router:
+class Router(Ledger[Link]):
     """The relay: who is here, what each may be sent, and when a link's time is up.
 
     Attributes:
-        limits: the bounds in force.
-        registry: who holds which ID.
         admission: who gets in, and as whom.
-        deadlines: when to look at which link again.
-        due: links for the transports to look at: something came into an empty outbox, or the link closes.
-        buffers: what waits here for anybody, in bytes.
-        chores: work on many links that is done in parts, between rounds.
-        received: messages so far that could be read, by type; `relayed`: those passed on; `unanswered` ones are those
-            that only a server says.
-        bytes_received, bytes_sent: what came and went so far, framing included, and without what TLS and DTLS add.
-        errors: answers by code; `closed`: links by reason; `limits_hit`: by the limit's key.
-        ended: the last peers that have left, or were made to.
-        wall: how the wall clock and this relay's differ.
-        record: what was said last between each two peers; `taps`: who is told of each message as it passes.
     """
 
     def __init__(
@@ -103,27 +73,10 @@ class Router:
         access: "Access",
         vendor: "Vendor",
         unix_time: "Callable[[], float]",
-        record: Record | None = None,
+        record: "Record | None" = None,
     ) -> None:
-        self.limits = limits
-        self.registry = Registry()
-        self.admission = Admission(self, access, vendor, unix_time)
-        self.wall = Wall(unix_time)
-        self.deadlines = Deadlines()
-        self.due: list[Link] = []
-        self.buffers: Buffers[Link] = Buffers()
-        self.chores = Chores()
-        self.received: dict[type[ClientMessage], int] = dict.fromkeys(get_args(ClientMessage), 0)
-        self.relayed = 0
-        self.bytes_received = 0
-        self.bytes_sent = 0
-        self.unanswered = 0
-        self.errors: Counter[ErrorCode] = Counter()
-        self.closed: Counter[str] = Counter()
-        self.limits_hit: Counter[str] = Counter()
-        self.ended: deque[Ending] = deque(maxlen=ENDINGS_KEPT)
-        self.record = record or Record()
-        self.taps = Taps()
+        super().__init__(limits, access.stranger, unix_time, record)
+        self.admission = Admission(self, access, vendor)
 
     # -- what comes from a link
 
@@ -155,15 +108,7 @@ class Router:
                 self.refuse(link, fault, now, commands.as_json(line), len(line))
 
     def refuse(self, link: "Link", fault: ProtocolError, now: float, frame: bytes = b"", length: int = 0) -> None:
-        """Answer with an `error`, and have the record keep what was refused.
-
-        Args:
-            link: whose.
-            fault: what it is told.
-            now: seconds.
-            frame: the message at fault, or its beginning; empty: it is not one message that is at fault.
-            length: the bytes of that message, if they are not those of `frame`.
-        """
+        """Answer with an `error`, and keep in the record what was refused; see `Ledger.refuse`."""
         if not fault.is_recorded:
             note(self, link, fault, now, frame, length or len(frame))
         link.refuse(fault)
@@ -306,12 +251,6 @@ class Router:
         link.pay(max(len(found) // ENTRIES_PER_MESSAGE, (link.max_frame - room) // BYTES_PER_MESSAGE))
         link.reply(said.PeerList(ref=message.ref, peers=found, more=more))
 
-    def count(self, fault: ProtocolError) -> None:
-        """Count an error that somebody is answered with."""
-        self.errors[fault.code] += 1
-        if fault.limit is not None:
-            self.limits_hit[fault.limit] += 1
-
     # -- time
 
     def welcome(self, link: "Link") -> None:
@@ -321,9 +260,13 @@ class Router:
         first_ms = min(messages.MIN_KEEPALIVE_MS, limits.register_timeout_ms, limits.register_timeout_lines_ms)
         self.deadlines.welcome(link, link.opened + first_ms / 1000)
 
-    def watch(self, link: "Link") -> None:
-        """Have the link looked at when it is next due."""
-        self.deadlines.watch(link, next_deadline(link, self.limits))
+    def next_deadline(self, link: "Link") -> float:
+        """Return the time at which something must happen to a link that stays silent; `NEVER` if nothing must."""
+        return timeouts.next_deadline(link)
+
+    def release(self, link: "Link") -> None:
+        """Free what a link that ends holds: its ID, which a waiting claim gets at once, and a claim of its own."""
+        self.admission.release(link)
 
     def expire(self, now: float, failed: "Callable[[Link, Exception], None]", most: int = sys.maxsize) -> bool:
         """Do what is due by now, at most for so many links.
@@ -345,57 +288,8 @@ class Router:
 
     def look_at(self, link: "Link", now: float) -> None:
         """Do what is due to one link by now, and have it looked at again."""
-        if now >= next_deadline(link, self.limits):
-            self._time_is_up(link, now)
-        self.watch(link)
-
-    def _time_is_up(self, link: "Link", now: float) -> None:
-        limits = self.limits
-        key: str | None
-        if link.closing:
-            if link.reason != STOPPING and not link.patient:  # a person's netcat stays until its user ends it
-                self.limits_hit["linger_ms"] += 1
-            link.abort(link.reason)
-        elif now >= link.stalled_since + limits.stall_timeout_ms / 1000:
-            link.drop_unsent(now, keep=link.committed)
-            text = "the client did not read its messages in time"
-            link.refuse(ProtocolError(ErrorCode.SLOW_CONSUMER, text, limit="stall_timeout_ms"))
-        elif link.state is State.NEW and now >= link.opened + register_timeout_ms(link, limits) / 1000:
-            text = f"no register came within {register_timeout_ms(link, limits) / 1000:g} s"
-            key = "register_timeout_ms" if link.overhead and not link.patient else "register_timeout_lines_ms"
-            link.refuse(ProtocolError(ErrorCode.REGISTER_TIMEOUT, text, limit=key))
-        elif now >= link.frame_since + frame_timeout_ms(link, limits) / 1000:
-            text = "a frame was begun and not finished in time"
-            key = None if link.patient else "frame_timeout_ms"
-            self.refuse(link, ProtocolError(ErrorCode.BAD_FRAME, text, limit=key), now, link.begun)
-        elif now >= link.resumes_at:
-            link.resumes_at = NEVER
-            link.last_seen = now  # what it had sent meanwhile was not read
-            link.go_on()
-        elif now >= link.expires_at:
-            if has_expired(self, link, now):
-                link.refuse(ProtocolError(ErrorCode.AUTH_EXPIRED, "the credential has expired"))
-        elif now >= link.renews_at:
-            self._renew_ice_servers(link, now)
-        elif link.claim is not None and link.claim.holder.has_unread():
-            self.admission.sign_of_life(link.claim.holder, now)
-        elif link.claim is not None:
-            text = f"somebody claims the ID, and no sign of life came within {PROBE_SECONDS:g} s"
-            link.claim.holder.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text))
-        elif link.pinged and link.has_unread():
-            link.last_seen = now  # the daemon is behind with reading, after a sleep or in a crowd: it is not silent
-        elif link.pinged:
-            text = "nothing came for too long, not even a pong"
-            link.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text, limit="keepalive_ms"))
-        else:
-            link.pinged_at = now
-            link.ping(now)
-
-    def _renew_ice_servers(self, link: "Link", now: float) -> None:
-        try:
-            self.admission.ice_servers(link, None, now)
-        except ProtocolError:
-            link.renews_at = NEVER  # they do not fit into its `maxFrame`: it has never had any
+        timeouts.act_on(self.admission, link, now)
+        link.watch()
 
 
 _REFUSALS: Final = {

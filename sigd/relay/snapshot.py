@@ -6,7 +6,7 @@ What follows from something else is not in it: queued bytes, origins, and what a
 
 import functools
 import math
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 from msgspec import Meta, Raw, Struct
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sigd.relay.link import Link
+    from sigd.relay.outbox import Outbox
 
 OWN: Final = 0
 GONE: Final = -1
@@ -116,7 +117,7 @@ def state_of(link: "Link", numbers: "Mapping[Link, int]") -> LinkState:
         reason=link.reason,
         held=link.held,
         outbox=link.outbox if link.queued else [],
-        senders=[OWN if owner is None else numbers.get(owner, GONE) for owner in link.owners],
+        senders=[OWN if owner is None else numbers.get(cast("Link", owner), GONE) for owner in link.owners],
         opened=link.opened,
         last_seen=link.last_seen,
         pinged_at=link.pinged_at,
@@ -180,7 +181,7 @@ def fill(link: "Link", state: LinkState, links: "Sequence[Link | None]") -> None
     if not state.outbox:
         return
     # Whoever has left cannot be told any more what became of his message: it counts as if the link had sent it.
-    owners: list[Link | None] = [None if number == OWN else _at(links, number) or link for number in state.senders]
+    owners: list[Outbox | None] = [None if number == OWN else _at(links, number) or link for number in state.senders]
     link.outbox, link.owners = state.outbox, owners
     link.queued = sum(map(len, state.outbox))
     link.own = sum(len(data) for data, owner in zip(state.outbox, owners, strict=True) if owner is None)

@@ -3,13 +3,25 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from msgspec import Raw
+
+    from sigd.relay.buffers import Kind
     from sigd.relay.credentials import Caller
+    from sigd.relay.deadlines import Bucket
 
 
 class Transport:
-    """A conversation's transport, which the rules call. See `link.Link` for the rest of a link."""
+    """A conversation's transport, which the rules call. See `link.Link` for the rest of a link.
 
-    __slots__ = ()
+    Attributes:
+        bucket: the link's place in `Deadlines`.
+        meta: the peer's description of itself, a JSON object.
+    """
+
+    __slots__ = ("bucket", "meta")
+
+    bucket: "Bucket | None"
+    meta: "Raw | None"
 
     def push(self) -> None:
         """Write now what can be written without waiting."""
@@ -65,4 +77,14 @@ class Transport:
     @property
     def via(self) -> str:
         """The transport's name: `tcp`, `tls`, `unix`, `udp` or `dtls`."""
+        raise NotImplementedError
+
+    @property
+    def kind(self) -> "Kind":
+        """The largest part of what its buffers hold."""
+        raise NotImplementedError
+
+    @property
+    def idle_since(self) -> float:
+        """The time since which it has made no progress with that."""
         raise NotImplementedError

@@ -53,7 +53,7 @@ async def judge_again(reactor: "Reactor", ahead: float) -> int:
     renewals = Renewals(trio.current_time())
     for start in range(0, len(links), LINKS_AT_ONCE):
         some = links[start : start + LINKS_AT_ONCE]
-        reactor.intervene(partial(follow_wall, reactor.router, some, ahead, renewals))
+        reactor.intervene(partial(follow_wall, some, ahead, renewals))
         await trio.lowlevel.checkpoint()
     return len(links)
 

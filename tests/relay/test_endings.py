@@ -2,7 +2,6 @@
 
 import pytest
 
-from sigd.relay.endings import Ending
 from sigd.wire.errors import ErrorCode, ProtocolError
 from tests.relay.world import World
 
@@ -12,7 +11,7 @@ def test_an_ending_is_what_the_link_was() -> None:
     alice, bob = world.peer("alice"), world.peer("bob")
     alice.says({"type": "message", "to": "bob", "data": 1})
     world.now += 7
-    ending = Ending(bob, "left", "10.0.0.1:5", world.now)
+    ending = bob.ending("left", "10.0.0.1:5", world.now)
     assert (ending.id, ending.via, ending.address, ending.reason, ending.by) == (
         *("bob", "memory", bob.address, "left", "10.0.0.1:5"),
     )

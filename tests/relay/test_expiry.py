@@ -272,6 +272,6 @@ def test_a_link_that_ends_before_it_is_judged_is_left_alone():
     before = alice.expires_at
     alice.close("left")
     world.unix_ahead += 1000
-    follow_wall(world.router, [alice, stranger], 1000.0, Renewals(world.now), world.now)
+    follow_wall([alice, stranger], 1000.0, Renewals(world.now), world.now)
     assert (alice.expires_at, stranger.expires_at) == (before, NEVER)
     assert alice.hears_nothing()

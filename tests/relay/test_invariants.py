@@ -7,12 +7,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sigd.relay.admission import CLAIM_BYTES
 from sigd.relay.buffers import MESSAGE_BYTES, Kind
 from sigd.relay.credentials import Credential
-from sigd.relay.deadlines import TICK, next_deadline
+from sigd.relay.deadlines import TICK
 from sigd.relay.ice import Vendor
-from sigd.relay.link import State
+from sigd.relay.link import CLAIM_BYTES, State
 from sigd.relay.shedding import is_crowded
 from sigd.wire.times import NEVER
 from tests.relay.issued import NORTH, SOUTH, expiring, signed, static
@@ -171,7 +170,7 @@ class Relay(RuleBasedStateMachine):
     def nobody_is_forgotten(self) -> None:
         deadlines = self.world.router.deadlines
         for peer in self.peers:
-            due = next_deadline(peer, self.world.router.limits)
+            due = self.world.router.next_deadline(peer)
             if peer.aborted:
                 assert not peer.bucket
                 assert peer not in deadlines._new

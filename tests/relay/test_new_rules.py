@@ -284,7 +284,7 @@ def test_a_claim_over_datagrams_is_refused_by_rules_that_forbid_it():
     world = World()
     alice, claims = world.peer("alice"), Peer(world, "192.0.2.7", lines=False)
     world.router.admission.origins.join(claims.origin)
-    claims.router.admission.register(claims, Register(id="alice"), world.now)
+    world.router.admission.register(claims, Register(id="alice"), world.now)
     assert [*world.router.admission.unregistered] == [claims]
     assert claims.hears_nothing()
     world.changes(credentials=[static("t")])

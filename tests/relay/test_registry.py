@@ -4,6 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from sigd.relay.link import Link
 from sigd.relay.registry import MAX_LISTED, Registry
 from tests.relay.world import Peer, World
 
@@ -17,7 +18,7 @@ class AgainstADict(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.registry = Registry()
+        self.registry: Registry[Link] = Registry()
         self.model: dict[str, Peer] = {}
         self.world = World()
 
@@ -55,7 +56,7 @@ TestAgainstADict.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 def test_a_page_ends_at_100_and_says_that_there_are_more():
-    world, registry = World(), Registry()
+    world, registry = World(), Registry[Link]()
     for number in range(150):
         registry.claim(f"cam{number:03}", world.connects("x"))
     registry.claim("zebra", world.connects("x"))
@@ -66,14 +67,14 @@ def test_a_page_ends_at_100_and_says_that_there_are_more():
 
 
 def test_order_is_that_of_the_bytes():
-    world, registry = World(), Registry()
+    world, registry = World(), Registry[Link]()
     for peer in ("a", "B", "~", "-", "9"):
         registry.claim(peer, world.connects("x"))
     assert [entry.id for entry in registry.listed("", "")[0]] == ["-", "9", "B", "a", "~"]
 
 
 def test_who_has_lost_an_id_frees_nothing():
-    world, registry = World(), Registry()
+    world, registry = World(), Registry[Link]()
     old, new = world.connects("x"), world.connects("x")
     registry.claim("a", old)
     registry.claim("a", new)

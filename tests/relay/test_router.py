@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
+from sigd.relay.endings import STOPPING
 from sigd.relay.link import State
-from sigd.relay.router import STOPPING
 from sigd.wire.messages import CLIENT_TYPES
 from tests.relay.world import World
 
@@ -563,7 +563,7 @@ def test_a_frame_has_to_be_finished_row_4(lines, seconds):
     world = World()
     alice = world.peer("alice", lines=lines)
     alice.frame_since = world.now
-    world.router.watch(alice)
+    alice.watch()
     for _ in range(seconds * 4 - 2):
         world.passes(0.25)
         alice.last_seen = world.now
@@ -620,7 +620,7 @@ def test_hits_are_counted_by_the_key_of_the_limit():
     late, typist = world.peer("late"), world.peer("typist", lines=True)
     for link in (late, typist):
         link.frame_since = world.now
-        world.router.watch(link)
+        link.watch()
     world.passes(62)
     assert world.router.limits_hit == {
         "register_timeout_ms": 1,
@@ -654,13 +654,13 @@ def test_errors_are_short_printable_and_echo_nothing():
 
 def test_telnet_is_refused_every_option():
     alice = World().connects("alice", lines=True)
-    alice.router.receive_line(alice, b"\xff\xfd\x06\xff\xfb\x20", alice.world.now)
+    alice.world.router.receive_line(alice, b"\xff\xfd\x06\xff\xfb\x20", alice.world.now)
     alice.world.settle()
     assert alice.wire == b"\xff\xfc\x06\xff\xfe\x20"
 
 
 def test_a_byte_of_telnet_that_asks_for_nothing_is_no_command():
     alice = World().connects("alice", lines=True)
-    alice.router.receive_line(alice, b"\xff\xff", alice.world.now)
+    alice.world.router.receive_line(alice, b"\xff\xff", alice.world.now)
     alice.world.settle()
     assert alice.hears()["code"] == "bad-message"

@@ -220,7 +220,7 @@ class Fleet:
             act()
 
 
-EIGHTH = {"max_unregistered": 128, "max_unregistered_per_address": 32}
+EIGHTH: dict[str, Any] = {"max_unregistered": 128, "max_unregistered_per_address": 32}
 """An eighth of the places that there are by default: a crowd for which they do not suffice is soon there."""
 
 
@@ -245,7 +245,7 @@ class TestFleets:
     @pytest.mark.parametrize(
         ("many", "limits"), [(1_000, EIGHTH), pytest.param(8_000, {}, marks=pytest.mark.long)], ids=["1000", "8000"]
     )
-    def test_many_behind_40_addresses(self, many: int, limits: dict[str, int]) -> None:
+    def test_many_behind_40_addresses(self, many: int, limits: dict[str, Any]) -> None:
         fleet = Fleet(World(**limits))
         for number in range(many):
             fleet.joins(f"192.0.2.{number % 40}", 1, 1)

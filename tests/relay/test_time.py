@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sigd.relay.credentials import LEEWAY_SECONDS
-from sigd.relay.deadlines import GONE_AFTER, TICK
+from sigd.relay.deadlines import TICK
+from sigd.relay.timeouts import GONE_AFTER
 from sigd.relay.wall import STEP_SECONDS
 from sigd.wire.awake import SLACK_SECONDS, Awake
 from sigd.wire.datagram import Channel

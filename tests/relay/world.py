@@ -12,7 +12,6 @@ from sigd.relay.expiry import Renewals, follow_wall
 from sigd.relay.ice import Vendor
 from sigd.relay.link import Link
 from sigd.relay.rates import Rates
-from sigd.relay.room import make_room
 from sigd.relay.router import Router
 from sigd.relay.shedding import is_crowded, shed
 from sigd.relay.wall import Shift
@@ -57,7 +56,7 @@ class Peer(Link):
 
     def begins(self) -> None:
         """Send the first byte of something."""
-        self.router.admission.begin(self, self.world.now)
+        self.world.router.admission.begin(self, self.world.now)
 
     def registers(self, name: str | None = None, **members: Any) -> dict[str, Any]:
         """Send a `register`; what is answered."""
@@ -67,7 +66,7 @@ class Peer(Link):
     def types(self, line: str) -> None:
         """Type one line."""
         self.begins()
-        self.router.receive_line(self, line.encode(), self.world.now)
+        self.world.router.receive_line(self, line.encode(), self.world.now)
         self.world.settle()
 
     def hears(self) -> dict[str, Any]:
@@ -127,7 +126,7 @@ class Peer(Link):
         if self.closing and not self.aborted and self.ends_at == float("inf"):
             self.ends_at = now + self.router.limits.linger_ms / 1000
             self.router.deadlines.forget(self)
-            self.router.watch(self)
+            self.watch()
 
     def read(self) -> None:
         """Act on what has come, as much as one round does, if the link may be read."""
@@ -136,11 +135,11 @@ class Peer(Link):
             frames, self.waiting = self.waiting[:AT_ONCE], self.waiting[AT_ONCE:]
             wait = self.heard(len(frames), sum(self.overhead + len(frame) for frame in frames), now)
             while frames and not self.held:
-                self.router.receive(self, frames.pop(0), now)
+                self.world.router.receive(self, frames.pop(0), now)
             self.waiting = frames + self.waiting
             if wait > 0:
                 self.pause(now)
-            self.router.admission.sign_of_life(self, now)
+            self.world.router.admission.sign_of_life(self, now)
             self.world.busy.append(self)
 
     def has_unread(self) -> bool:
@@ -158,7 +157,7 @@ class Peer(Link):
 
     def sever(self) -> None:
         self.router.deadlines.forget(self)
-        self.router.admission.origins.leave(self.origin)
+        self.world.router.admission.origins.leave(self.origin)
 
     def close(self, reason: str, fault: ProtocolError | None = None) -> None:
         if not self.closing and fault is not None:
@@ -208,7 +207,7 @@ class World:
         router = self.router
         shift = router.wall.look(self.now, self.now + self.slept)
         if shift is not None:
-            follow_wall(router, [*router.registry.holders.values()], shift.ahead, Renewals(self.now), self.now)
+            follow_wall([*router.registry.holders.values()], shift.ahead, Renewals(self.now), self.now)
             self.settle()
         return shift
 
@@ -231,7 +230,7 @@ class World:
         peer = Peer(self, address, lines=lines)
         peer.comes_as = comes_as
         self.router.welcome(peer)
-        make_room(self.router, peer, self.now)
+        self.router.admission.make_room(peer, self.now)
         self.settle()
         return peer
 

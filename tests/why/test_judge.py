@@ -2,7 +2,6 @@
 
 import msgspec
 
-from sigd.relay.endings import Ending
 from sigd.relay.ice import Vendor
 from sigd.relay.record import PairHistory, Passed
 from sigd.why.facts import Ended, IceFacts, PeerFacts, ice_facts, peer_facts
@@ -151,7 +150,7 @@ def test_what_a_router_knows(monkeypatch):
     world = World(vendor=vendor)
     world.peer("cam1", lines=True)
     left = world.peer("bob")
-    world.router.ended.append(Ending(left, "replaced", None, world.now + 5))
+    world.router.ended.append(left.ending("replaced", None, world.now + 5))
     left.leaves()
     facts = peer_facts(world.router, "cam1", 10.0)
     assert facts == PeerFacts("cam1", "tcp", 1010.0, True, [], 1610.0)

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from sigd.relay.room import is_full_for, make_room
 from tests.relay.world import Peer, World
 
 HERE, THERE = "192.0.2.1", "198.51.100.1"
@@ -26,10 +25,10 @@ def test_it_is_full_for_whom_the_cap_concerns(cap: str, concerns_all: bool) -> N
     world = World(**caps)
     here, there = world.connects(HERE).origin, Peer(world, THERE, lines=False).origin
     world.connects(HERE)
-    assert not is_full_for(world.router, here)
+    assert not world.router.admission.is_full_for(here)
     arrives(world, HERE)
-    assert is_full_for(world.router, here)
-    assert is_full_for(world.router, there) is concerns_all
+    assert world.router.admission.is_full_for(here)
+    assert world.router.admission.is_full_for(there) is concerns_all
 
 
 def test_nobody_goes_for_a_client_that_needs_no_room() -> None:
@@ -40,7 +39,7 @@ def test_nobody_goes_for_a_client_that_needs_no_room() -> None:
     left.close("left")
     assert registered.registers("alice")["type"] == "registered"
     for newcomer in (left, registered):
-        make_room(world.router, newcomer, world.now)
+        world.router.admission.make_room(newcomer, world.now)
     assert [guest.closing, registered.closing, waits.closing] == [False] * 3
-    make_room(world.router, waits, world.now)
+    world.router.admission.make_room(waits, world.now)
     assert guest.closing
