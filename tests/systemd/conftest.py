@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.systemd.outside import BOX, Box
+from tests.systemd.outside import BOOT_SECONDS, BOX, Box
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +33,7 @@ def why_not() -> str:
     for needed in ("/lib/systemd/systemd", INTERPRETER, "/usr/bin/make"):
         if not os.path.exists(needed):
             return f"needs {needed}"
-    tried = subprocess.run([BOX, "--", "true"], capture_output=True, text=True, timeout=60, check=False)
+    tried = subprocess.run([BOX, "--", "true"], capture_output=True, text=True, timeout=BOOT_SECONDS, check=False)
     if tried.returncode != 0:
         return f"no systemd can be booted here: {(tried.stderr.strip().splitlines() or ['it says nothing'])[-1]}"
     return ""
