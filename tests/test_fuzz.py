@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow  # processes, or many inputs: more than a few seco
 
 
 @pytest.mark.parametrize(
-    "hundred", [pytest.param(number, marks=[pytest.mark.slow] if number >= 5 else []) for number in range(40)]
+    "hundred", [pytest.param(number, marks=[pytest.mark.long] if number >= 10 else []) for number in range(40)]
 )
 def test_generated_inputs(hundred: int) -> None:
     for seed in range(100 * hundred, 100 * hundred + 100):

@@ -1,6 +1,7 @@
 """The house: which room may know which, and that the rules need neither network nor clock."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,9 +63,15 @@ def room_of(path: Path) -> str:
     return "" if first == "__init__" else first
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """What a module says."""
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path, *, running: bool = False) -> Iterator[str]:
     """Everything that a module imports, wherever in it, as dotted names; but for type checkers alone, if running."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     unread: set[ast.AST] = set()
     for node in ast.walk(tree):
         if running and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -116,7 +123,7 @@ class TestEveryModule:
         assert not {word.removesuffix("s") for word in words} & vague
         text = path.read_text()
         assert text.count("\n") < 500, "would two rooms be clearer?"
-        assert ast.get_docstring(ast.parse(text)), "what is it for?"
+        assert ast.get_docstring(parsed(path)), "what is it for?"
 
 
 def test_no_room_may_import_more_than_it_does() -> None:

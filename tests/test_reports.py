@@ -27,7 +27,7 @@ def test_compared():
     assert "\ud800" == "x"
 
 
-@given(st.text())
+@given(st.sampled_from(["\ud800"]))
 def test_drawn(text):
     assert "\ud801" not in "\ud801" + text
 

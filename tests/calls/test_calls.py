@@ -123,13 +123,12 @@ def test_who_hangs_up_says_bye(daemon: Daemon):
         bob.end()
 
 
-@pytest.mark.parametrize("framing", ["lines", "prefixed"])
-def test_a_public_daemon_with_tls_and_tokens(tmp_path: Path, framing: str):
+def test_a_public_daemon_with_tls_and_tokens(tmp_path: Path):
     """Each peer has a token of its own, which lets it talk to the other and to nobody else."""
     public = Public(tmp_path)
     with running_daemon("--config", str(public.config)) as daemon:
         assert daemon.url.startswith("tls://")
-        bob_command = aiortc("answer", daemon.url, *public.options("bob", "alice"), "--framing", framing)
+        bob_command = aiortc("answer", daemon.url, *public.options("bob", "alice"))
         alice_command = aiortc("offer", daemon.url, *public.options("alice", "bob"), "--to", "bob")
         with running(bob_command, alice_command) as (bob, alice):
             has_trickled(alice, sent="offer", got="answer")

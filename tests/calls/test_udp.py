@@ -35,7 +35,7 @@ def url_of(process: PeerProcess) -> str:
     return process.said[0]
 
 
-@pytest.mark.parametrize(("first", "second"), [(0, 0), (0, 1), (1, 0)], ids=["udp-udp", "udp-tcp", "tcp-udp"])
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (0, 1)], ids=["udp-udp", "udp-tcp"])
 def test_a_call_over_udp(first: int, second: int):
     with running_daemon(*BOTH_WAYS) as daemon:
         bob_command = aiortc("answer", daemon.urls[second], "--id", "bob")

@@ -2,7 +2,7 @@
 
 import math
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.relay.world import World
@@ -43,6 +43,7 @@ def test_the_refusal_says_when_to_try_again_and_says_nothing_of_who_is_here():
     assert misses(alice, 2) == ["peer-unavailable", "rate-limited"]
 
 
+@settings(max_examples=25)  # each sends hundreds of messages
 @given(per_minute=st.integers(1, 200), began=st.floats(0, 1e7))
 def test_so_many_are_allowed_exactly(per_minute, began):
     world = World(misses_per_minute=per_minute, messages_per_second=0, auth_failures_per_minute=0)
