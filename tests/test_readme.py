@@ -96,18 +96,22 @@ async def answered_by(url: str, callee: str) -> object:
 def test_the_python_example_goes_on_when_the_caller_has_left(capsys):
     """A caller that is gone at once gets no answer, which the example prints; the next caller gets one."""
     namespace: dict[str, object] = {}
+    printed = [""]
 
     async def call(port: int, url: str) -> object:
+        answer: object = None
         exec(compile(blocks(PAGE, "python")[0].replace("tcp://127.0.0.1:7337", url), PAGE, "exec"), namespace)
         camera = asyncio.create_task(namespace["main"]())  # type: ignore[operator]  # what exec defines has no type
         async with connect(url, id="eve") as eve:
             while "cam1" not in await eve.peers():
                 continue
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"register hasty\noffer cam1 v=0\nquit\n")  # one read of the server's: gone before the answer
-        await reader.read()
-        writer.close()
-        answer = await answered_by(url, "cam1")
+        while not printed[-1]:  # the answer may still come first, on a busy machine
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"register hasty\noffer cam1 v=0\nquit\n")
+            await reader.read()
+            writer.close()
+            answer = await answered_by(url, "cam1")
+            printed.append(capsys.readouterr().out)
         camera.cancel()
         await asyncio.wait([camera])
         return answer
@@ -115,7 +119,7 @@ def test_the_python_example_goes_on_when_the_caller_has_left(capsys):
     with running_daemon() as daemon:
         answer = asyncio.run(asyncio.wait_for(call(daemon.port, daemon.url), SECONDS))
     assert "v=0 ..." in f"{answer}"
-    assert re.fullmatch(r"peer-unavailable \(to hasty\): .+\n", capsys.readouterr().out)
+    assert re.fullmatch(r"peer-unavailable \(to hasty\): .+\n", printed[-1])
 
 
 @pytest.mark.slow
