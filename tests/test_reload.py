@@ -20,6 +20,7 @@ from sigd import log
 from sigd.config import Config, Listener
 from sigd.config.auth import Auth, CertificateEntry, HmacEntry, TokenEntry
 from sigd.config.ice import Ice
+from sigd.server.daemon import CHANGED_SINCE
 from tests import certificates
 from tests.conftest import Serving
 from tests.daemon import Daemon as Process
@@ -170,6 +171,23 @@ class TestWhatTheLogSays:
             assert not (await server.reload(end_links=False)).would_end
             assert server.rules is not rules
             await peer.hears_nothing()
+
+    async def test_a_change_after_the_question_is_not_applied(self, serving: Serving, said: Said, files: Files) -> None:
+        async with serving(auth=tokens(files)) as daemon:
+            peer, server, before = await registers(daemon, "one-1", ONE), daemon.server, daemon.server.rules
+            daemon.reads = asked = replace(daemon.reads, auth=replace(daemon.reads.auth, deny=("one-1",)))
+            question = await server.reload(end_links=False)
+            assert question.would_end == 1
+            daemon.reads = replace(asked, auth=replace(asked.auth, deny=("one-*", "two-*")))
+            answer = await server.reload(shown=question.shown)
+            assert (answer.faults, answer.ended) == ([CHANGED_SINCE], 0)
+            daemon.reads = asked
+            files.holds("two", THREE)  # a secret has changed too
+            assert (await server.reload(shown=question.shown)).faults == [CHANGED_SINCE]
+            assert server.rules is before
+            files.holds("two", TWO)
+            assert (await server.reload(shown=question.shown)).ended == 1
+            assert (await peer.hears())["code"] == "auth-failed"
 
     async def test_what_needs_a_restart(self, serving: Serving, said: Said) -> None:
         async with serving() as daemon:

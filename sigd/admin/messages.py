@@ -69,6 +69,9 @@ class AskReload(Question, kw_only=True, tag="reload"):
 
     end_links: bool = True
     """Whether it may end links; if not, and it would, nothing changes, and the answer says how many."""
+    shown: str = ""
+    """`ReloadReply.shown` of the answer that the operator agreed to: if the files have changed since, nothing changes.
+    Empty: any."""
 
 
 class AskDrain(Question, kw_only=True, tag="drain"):
@@ -318,6 +321,8 @@ class ReloadReply(Reply, kw_only=True, tag="reload"):
     """Links that it would have ended, and was not to: nothing has changed."""
     would_end_peers: list[str] = []
     """The first of their peers."""
+    shown: str = ""
+    """Digest of the configuration and files that would end them."""
     before: str
     after: str
 

@@ -118,7 +118,7 @@ class Answers:
                 return await self._ping(asked)
             case messages.AskReload():
                 log.info("admin", command="reload", uid=asker.uid, pid=asker.pid)
-                return await self._server.reload(end_links=asked.end_links)
+                return await self._server.reload(end_links=asked.end_links, shown=asked.shown)
             case messages.AskDrain():
                 return self._drain(asker)
             case messages.AskMetrics():

@@ -79,11 +79,12 @@ class Operated(Protocol):
         """
         ...
 
-    async def reload(self, *, end_links: bool = True) -> "ReloadReply":
+    async def reload(self, *, end_links: bool = True, shown: str = "") -> "ReloadReply":
         """Reload the configuration; if anything is wrong, nothing changes.
 
         Args:
             end_links: whether the reload may end links; if it would and may not, nothing changes either.
+            shown: fingerprint of the rules that the operator has seen; empty: any may apply.
         """
         ...
 

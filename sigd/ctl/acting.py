@@ -124,7 +124,7 @@ def _reload(options: argparse.Namespace) -> int:
 
     reply, frame = ask(options.socket, AskReload(end_links=options.yes), ReloadReply, _RELOAD_PATIENCE)
     if reply.would_end and not options.json and _agreed(reply):
-        reply, frame = ask(options.socket, AskReload(), ReloadReply, _RELOAD_PATIENCE)
+        reply, frame = ask(options.socket, AskReload(shown=reply.shown), ReloadReply, _RELOAD_PATIENCE)
     printed = put_answer(frame) if options.json else put(_reload_lines(reply))
     return printed or (EXIT_REFUSED if reply.faults or reply.would_end else 0)
 

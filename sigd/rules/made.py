@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sigd import metrics
-from sigd.config import Config, ConfigError, Fault, Listener, StartError
+from sigd.config import Config, ConfigError, Fault, Listener, StartError, digest
 from sigd.config.auth import CertificateEntry, Entry, HmacEntry, JwtEntry, TokenEntry, UnixEntry
 from sigd.config.ice import Ice
 from sigd.net.tls import context_for
@@ -191,6 +191,11 @@ class Rules:
     def changed_files(self, other: "Rules") -> list[str]:
         """Return files read by both with different content."""
         return [name for name, digest in other.files.items() if self.files.get(name, digest) != digest]
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the configuration and of the files that it names, hardly ever equal for two different ones."""
+        return hashlib.sha256(f"{digest(self.config)} {sorted(self.files.items())}".encode()).hexdigest()[:16]
 
     def vends_otherwise(self, other: "Rules") -> bool:
         """Return whether peers would get other STUN and TURN servers or credentials."""

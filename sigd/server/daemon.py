@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MOST_NAMED: Final = 10
 """Peers whose links a reload would end that are named: their number is told in any case."""
 
+CHANGED_SINCE: Final = "the configuration has changed since the question: run sigctl reload again"
+
 
 class Server:
     """A running daemon, for its operators, for tests and for who embeds it.
@@ -121,20 +123,21 @@ class Server:
         self._exposition = self._exposition or Exposition(self.reactor)
         return await self._exposition.text()
 
-    async def reload(self, *, end_links: bool = True) -> ReloadReply:
+    async def reload(self, *, end_links: bool = True, shown: str = "") -> ReloadReply:
         """Read the configuration again and have it hold; with any fault in it everything stays as it is.
 
         Args:
             end_links: whether it may end links; where it would and may not, everything stays as it is, too.
+            shown: fingerprint of the rules that the operator has seen; empty: any may apply.
         """
         notifier = self._service.notifier
         async with self._reloading:
             notifier.reloading()
-            report = await self._reloaded(end_links=end_links)
+            report = await self._reloaded(end_links=end_links, shown=shown)
         notifier.ready("reload failed: nothing has changed" if report.faults else status_of(self.reactor))
         return report
 
-    async def _reloaded(self, *, end_links: bool) -> ReloadReply:
+    async def _reloaded(self, *, end_links: bool, shown: str) -> ReloadReply:
         before = self.digest
         try:
             rules = Rules(self._load())
@@ -146,6 +149,8 @@ class Server:
         except Exception as fault:  # a bug in reading: those who are here are none the worse for it
             log.error("reload failed: nothing has changed", fault)
             return ReloadReply(faults=["a bug in the server; its log says more"], before=before, after=before)
+        if shown not in {"", rules.fingerprint}:
+            return ReloadReply(faults=[CHANGED_SINCE], before=before, after=before)
         would_end = [] if end_links else self.router.admission.would_end(rules.access)
         if would_end:
             return ReloadReply(
@@ -155,6 +160,7 @@ class Server:
                 needs_restart=self._for_a_restart(rules),
                 would_end=len(would_end),
                 would_end_peers=would_end[:MOST_NAMED],
+                shown=rules.fingerprint,
             )
         report = self._report(rules, before)
         report.ended = await self._have_hold(rules)

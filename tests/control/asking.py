@@ -72,7 +72,7 @@ class Staged:
             raise ConfigError([Fault("F:1:1", self.fault)])
         return self.changes, self.for_a_restart
 
-    async def reload(self, *, end_links: bool = True) -> ReloadReply:
+    async def reload(self, *, end_links: bool = True, shown: str = "") -> ReloadReply:
         self.reloaded += end_links
         return ReloadReply(before=self.digest, after=self.digest)
 

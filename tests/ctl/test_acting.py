@@ -70,6 +70,7 @@ WOULD_END = {
     "needsRestart": ["listen[1] added"],
     "wouldEnd": 12,
     "wouldEndPeers": ["cam1", "cam2"],
+    "shown": "0123",
 }
 
 
@@ -97,7 +98,7 @@ def test_at_a_terminal_it_asks(daemon: ScriptedDaemon, sigctl: Sigctl, monkeypat
     status, _, err = sigctl("reload")
     assert "would end 12 links" in err
     assert status == (0 if reloads else 1)
-    assert daemon.asked == [messages.AskReload(end_links=False), *[messages.AskReload()] * reloads]
+    assert daemon.asked == [messages.AskReload(end_links=False), *[messages.AskReload(shown="0123")] * reloads]
 
 
 def test_a_reload_that_may_end_links_asks_nobody(daemon: ScriptedDaemon, sigctl: Sigctl):
