@@ -4,6 +4,7 @@ from docs.made.commands import commands
 from docs.made.configuration import configuration
 from docs.made.errors import errors
 from docs.made.picture import picture
+from docs.made.stacks import stacks
 from docs.made.vectors import vectors
 
 
@@ -14,5 +15,6 @@ def pages() -> dict[str, str]:
         "docs/reference/commands.md": commands(),
         "docs/reference/configuration.md": configuration(),
         "docs/reference/errors.md": errors(),
+        "docs/reference/stacks.md": stacks(),
         "docs/vectors.json": vectors(),
     }

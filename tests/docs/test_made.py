@@ -68,3 +68,17 @@ def test_the_picture_is_xml_and_nothing_leaves_its_frame() -> None:
         assert box.y + box.height < HEIGHT
     for arrow in ARROWS:
         assert all(0 < x < WIDTH and 0 < y < HEIGHT for x, y in (arrow.start, arrow.end, arrow.label_at))
+
+
+def test_every_recorded_call_is_in_the_table_of_stacks() -> None:
+    head, _, *rows = [line for line in PAGES["docs/reference/stacks.md"].splitlines() if line[:1] == "|"][:7]
+    callees = [cell.strip() for cell in head.strip("|").split("|")][1:]
+    cells = {
+        (re.sub(r"\*\*([\w-]+)\*\*.*", r"\1", caller.strip()), callee): ways.split(", ")
+        for caller, *all_ways in (row.strip("|").split("|") for row in rows)
+        for callee, ways in zip(callees, map(str.strip, all_ways), strict=True)
+    }
+    for path in (ROOT / "tests/why/calls").glob("*.json"):
+        caller, callee, media, *way = path.stem.split("_")
+        expected = {"relay": "TURN", "restart": "restart"}[way[0]] if way else {"dc": "data", "av": "media"}[media]
+        assert expected in cells[caller, callee], path.name
