@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sigd.config import Limits
-from sigd.net.listeners import Door
+from sigd.net.listeners import StreamListener
 from sigd.net.reactor import Reactor
 from sigd.net.stream import Stream
 from sigd.relay.access import Access
@@ -370,7 +370,7 @@ class _Reactor(Reactor):
 class SocketStage:
     def __init__(self, limits: Limits, credentials: list[Credential]) -> None:
         self.router = router_for(limits, credentials, self)
-        self._door = Door(socket.socket(), ("tcp:", 0))
+        self._door = StreamListener(socket.socket(), ("tcp:", 0))
         self._reactor = _Reactor(self.router, 100)
         self._reactor.now = 1_000.0
         self._links: list[Stream] = []

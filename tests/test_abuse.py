@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 from sigd.config import Limits
-from sigd.net.ports import Port, prepare
+from sigd.net.places import Place
+from sigd.net.ports import DatagramSocket, prepare
 from sigd.net.reactor import Reactor
 from sigd.relay.link import Link
 from sigd.relay.origins import Origins
@@ -530,12 +531,12 @@ def forge_many(count: int) -> None:
         his.connect(ours.getsockname())
         his.settimeout(HANG_SECONDS)
         prepare(ours)
-        port = Port(ours, ("udp://127.0.0.1:0", 0), links)
+        port = DatagramSocket(ours, ("udp://127.0.0.1:0", 0), links)
         for number in range(count):
             now = reactor.now = now + 1 / 30_000  # more than are answered, in all and to the one who sends every eighth
             host = f"127.{number & 0xFF}.{number >> 8 & 0xFF}.{number >> 16 | 1}" if number % 8 else "127.0.0.9"
             forged = b'{"type":"register","id":"peer","nonce":"%016d","pad":"%0110d"}' % (number, 0)
-            datagrams.take_untrusted(forged, ((host, 1_024 + number % 256), port, b""), now)
+            datagrams.take_untrusted(forged, Place((host, 1_024 + number % 256), port, b""), now)
             if (number + 1) % (count // 10) == 0:
                 assert not links
                 assert not world.router.registry.holders

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from sigd.admin.messages import ReloadReply
-    from sigd.net.listeners import Door
-    from sigd.net.ports import Port
+    from sigd.net.listeners import ListeningSocket
     from sigd.net.reactor import Reactor
     from sigd.relay.router import Router
     from sigd.rules.made import Rules
@@ -31,7 +30,7 @@ class Operated(Protocol):
         ...
 
     @property
-    def doors(self) -> "Sequence[Door | Port]":
+    def doors(self) -> "Sequence[ListeningSocket]":
         """The listeners."""
         ...
 

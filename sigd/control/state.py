@@ -13,7 +13,7 @@ from sigd.config import ConfigError
 from sigd.control.findings import Facts, findings
 from sigd.control.samples import Samples
 from sigd.metrics import process
-from sigd.net.listeners import Door
+from sigd.net.listeners import StreamListener
 from sigd.rules.certificates import expiry
 from sigd.rules.memory import memory_max
 
@@ -96,7 +96,8 @@ class State:
         # A DTLS listener shows the certificate of its table, from which a TLS context was made as well.
         contexts = self._server.rules.contexts
         shown = [
-            (door, door.context if isinstance(door, Door) else contexts.get(door.key)) for door in self._server.doors
+            (door, door.context if isinstance(door, StreamListener) else contexts.get(door.key))
+            for door in self._server.doors
         ]
         # Each context is read once, and dropped when a reload replaces it.
         before, self._expiries = self._expiries, {}

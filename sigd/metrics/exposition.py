@@ -19,7 +19,6 @@ from sigd.metrics import process
 from sigd.net import opening
 from sigd.net.histogram import Histogram
 from sigd.net.reactor import Reactor
-from sigd.net.turns import count_links
 from sigd.relay.endings import STOPPING, UNREGISTERED
 from sigd.relay.router import Router
 from sigd.relay.wall import Wall
@@ -56,31 +55,24 @@ class Exposition:
         """Return the figures, at most FRESH_SECONDS old. New ones take two milliseconds of work at once."""
         async with self._making:
             if trio.current_time() >= self._made_at + FRESH_SECONDS:
-                links = await count_links(self._reactor)
-                self._text, self._made_at = exposition(self._reactor, links), trio.current_time()
+                self._text, self._made_at = exposition(self._reactor), trio.current_time()
         return self._text
 
 
-def exposition(reactor: Reactor, links: Mapping[str, int]) -> bytes:
-    """Return the figures as text.
-
-    Args:
-        reactor: whose figures.
-        links: its links by transport (see `turns.count_links`).
-    """
-    return generate_latest(_Figures(reactor, links))
+def exposition(reactor: Reactor) -> bytes:
+    """Return the figures as text."""
+    return generate_latest(_Figures(reactor))
 
 
 class _Figures(Collector):
-    def __init__(self, reactor: Reactor, links: Mapping[str, int]) -> None:
+    def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
-        self._links_by_transport = links
 
     def collect(self) -> Iterator[Metric]:
         """Every figure, as it stands now."""
         reactor, router = self._reactor, self._reactor.router
         yield _labelled("sigd_build_info", "The version that runs.", "version", {__version__: 1})
-        yield from _links(reactor, self._links_by_transport)
+        yield from _links(reactor)
         yield from _messages(router)
         yield _durations(
             "sigd_relay_latency_seconds",
@@ -97,13 +89,13 @@ class _Figures(Collector):
         yield from _process()
 
 
-def _links(reactor: Reactor, links: Mapping[str, int]) -> Iterator[Metric]:
+def _links(reactor: Reactor) -> Iterator[Metric]:
     router = reactor.router
     yield _labelled(
         "sigd_links",
         "Links at this moment, by what carries them.",
         "transport",
-        links,
+        reactor.links,
     )
     yield _gauge("sigd_peers", "Registered peers.", len(router.registry))
     yield _gauge(

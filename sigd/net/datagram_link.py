@@ -4,8 +4,10 @@ import hmac
 from typing import TYPE_CHECKING, Final
 
 from sigd import log
+from sigd.net.exchange import Exchange
 from sigd.net.parcel import DatagramLinkState
-from sigd.net.rounds import Rounds, ServedLink
+from sigd.net.places import Place, Recipient
+from sigd.net.rounds import Rounds
 from sigd.relay.buffers import MESSAGE_BYTES
 from sigd.relay.credentials import Caller, Seal
 from sigd.relay.lobby import too_many_datagram_links
@@ -17,8 +19,6 @@ from sigd.wire.sending import MOST_WINDOW
 from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
-    from sigd.net.ports import Place
-    from sigd.net.udp import Datagrams
     from sigd.relay.access import Access
     from sigd.relay.origins import Origin
     from sigd.relay.outbox import Outbox
@@ -86,7 +86,7 @@ class Greeted:
 
     __slots__ = ("answer", "cid", "nonce", "place", "seal", "used", "user")
 
-    def __init__(self, opening: "Opening", cid: bytes, place: "Place", used: bytes) -> None:
+    def __init__(self, opening: "Opening", cid: bytes, place: Place, used: bytes) -> None:
         self.cid = cid
         self.place = place
         self.used = used
@@ -111,7 +111,7 @@ class Greeted:
         return macs.sealed(seal.token, macs.ERROR, text) if seal.token else text
 
 
-class DatagramLink(ServedLink):
+class DatagramLink(Recipient):
     """A link over UDP or DTLS. See `Link` for what is not here.
 
     Attributes:
@@ -120,12 +120,12 @@ class DatagramLink(ServedLink):
         timer_at: when it is looked at next for its channel's sake, as long as it stands in the timers.
     """
 
-    __slots__ = ("_datagrams", "_given", "_listed", "channel", "greeted", "timer_at")
+    __slots__ = ("_exchange", "_given", "_listed", "channel", "greeted")
 
-    def __init__(self, datagrams: "Datagrams", origin: "Origin", known: "Greeted | Channel[Place]") -> None:
-        self._datagrams = datagrams
-        host, port = known.place[0][:2]
-        super().__init__(datagrams.router, origin, host, port, datagrams.reactor.now, _as_it_is)
+    def __init__(self, exchange: Exchange, origin: "Origin", known: Greeted | Channel[Place]) -> None:
+        self._exchange = exchange
+        host, port = known.place.address[:2]
+        super().__init__(exchange.router, origin, host, port, exchange.reactor.now, _as_it_is)
         self._given = 0  # messages of the outbox that the channel has
         self._listed = False  # stands in `router.due`
         self.greeted: Greeted | None = known if isinstance(known, Greeted) else None
@@ -137,7 +137,7 @@ class DatagramLink(ServedLink):
     @property
     def largest_frame(self) -> int:
         """The longest message that may be sent over it at all, in bytes."""
-        return min(self._datagrams.router.limits.max_frame, MAX_MESSAGE)
+        return min(self._exchange.router.limits.max_frame, MAX_MESSAGE)
 
     @property
     def room_for_greeting(self) -> int:
@@ -158,20 +158,20 @@ class DatagramLink(ServedLink):
         """Who the transport says the client is: one that has the token of its `user`, where it shows that."""
         if self.greeted is not None:
             seal = self.greeted.seal
-            return Caller(seal=seal, sealed_only=seal is not None or self.greeted.place[1].sealed_only)
+            return Caller(seal=seal, sealed_only=seal is not None or self.greeted.place.carrier.sealed_only)
         assert self.channel is not None
-        return Caller(seal=RenewalSeal(self.channel.cid), sealed_only=self.channel.place[1].sealed_only)
+        return Caller(seal=RenewalSeal(self.channel.cid), sealed_only=self.channel.place.carrier.sealed_only)
 
     @property
     def reactor(self) -> Rounds:
         """Who serves it."""
-        return self._datagrams.reactor
+        return self._exchange.reactor
 
     @property
     def via(self) -> str:
         """What carries it: `udp` or `dtls`."""
         known = self.channel or self.greeted
-        return "dtls" if known is not None and known.place[1].serial else "udp"
+        return "udp" if known is None else known.place.carrier.via
 
     @property
     def over(self) -> bool:
@@ -191,7 +191,7 @@ class DatagramLink(ServedLink):
             greeted.answer = greeted.refusal(message, self.reactor.router.admission.access)
             self._list()
 
-    def greet_again(self, opening: "Opening", place: "Place", now: float) -> None:
+    def greet_again(self, opening: "Opening", place: Place, now: float) -> None:
         """Answer the same `register` once more: the answer was lost. Nothing changes by it, whoever sent it."""
         channel = self.channel
         if channel is None or self.closing or place != channel.place:
@@ -201,20 +201,20 @@ class DatagramLink(ServedLink):
         if len(answer) > MAX_DATAGRAM:
             registered.ice_servers = None  # as in the first answer
             answer = _greeting(registered, opening.nonce, channel.cid, channel.key)
-        self._datagrams.send(answer, place)
+        self._exchange.send(answer, place)
 
     def admitted(self) -> None:
         """The link has an ID now: there is a channel, and the client is told its name."""
         greeted = self.greeted
         assert greeted is not None
-        self.channel = self._datagrams.channel_for(greeted)
+        self.channel = self._exchange.channel_for(greeted.cid, greeted.place, greeted.key, greeted.used)
         self.greeted = None
-        self._datagrams.send(greeted.answer, greeted.place)
+        self._exchange.send(greeted.answer, greeted.place)
         log.debug("registered", peer=self.id, address=self.address)
 
     # -- what comes
 
-    def take_untrusted(self, datagram: bytes, place: "Place", now: float) -> None:
+    def take_untrusted(self, datagram: bytes, place: Place, now: float) -> None:
         """Act on a datagram that carries this link's cid."""
         channel = self.channel
         if channel is None:
@@ -237,15 +237,15 @@ class DatagramLink(ServedLink):
                 self.reactor.router.admission.sign_of_life(self, now)
         self._schedule(channel, now)
 
-    def _act_on_new(self, channel: "Channel[Place]", now: float) -> None:
+    def _act_on_new(self, channel: Channel[Place], now: float) -> None:
         wait = self.heard(len(channel.whole), sum(map(len, channel.whole)), now)
         self._act_on(channel, now)
         if wait > 0:
             self.pause(now)
 
-    def _act_on(self, channel: "Channel[Place]", now: float) -> None:
+    def _act_on(self, channel: Channel[Place], now: float) -> None:
         """Act on messages that came. They are acknowledged: those that cannot be acted on now wait."""
-        receive = self._datagrams.reactor.receive
+        receive = self._exchange.reactor.receive
         whole = channel.take_whole()
         for number, message in enumerate(whole):
             if self.held:
@@ -260,7 +260,7 @@ class DatagramLink(ServedLink):
             else:
                 receive(self, message, now)
 
-    def _settle_finished(self, channel: "Channel[Place]", now: float) -> None:
+    def _settle_finished(self, channel: Channel[Place], now: float) -> None:
         """Take what was acknowledged out of the outbox."""
         count, channel.finished = channel.finished, 0
         self._given -= count
@@ -270,12 +270,12 @@ class DatagramLink(ServedLink):
         if self.outbox or self.closing:
             self._list()
 
-    def _move(self, place: "Place") -> None:
+    def _move(self, place: Place) -> None:
         """It has shown that it receives elsewhere now."""
         before = self.address
         origins = self.reactor.router.admission.origins
         origins.leave_by_datagram(self.origin)
-        self.host, self.port = place[0][:2]
+        self.host, self.port = place.address[:2]
         self.origin = origins.of(self.host)
         origins.join_by_datagram(self.origin)
         log.debug("moved", peer=self.id, before=before, address=self.address)
@@ -337,7 +337,7 @@ class DatagramLink(ServedLink):
         channel = self.channel
         if channel is None:
             return
-        outbox, now = self.outbox, self._datagrams.reactor.now
+        outbox, now = self.outbox, self._exchange.reactor.now
         while True:
             if self._given < len(outbox) and channel.room:
                 channel.give(outbox[self._given])
@@ -357,7 +357,7 @@ class DatagramLink(ServedLink):
         if channel is not None:
             when = channel.next_deadline()
             if when > now:
-                self._datagrams.timers.watch(self, when)
+                self._exchange.timers.watch(self, when)
             else:
                 self._list()
 
@@ -366,12 +366,12 @@ class DatagramLink(ServedLink):
             self._listed = True
             self.router.due.append(self)
 
-    def _schedule(self, channel: "Channel[Place]", now: float) -> None:
+    def _schedule(self, channel: Channel[Place], now: float) -> None:
         when = channel.next_deadline()
         if when <= now:
             self._list()
         elif when < self.timer_at:
-            self._datagrams.timers.watch(self, when)
+            self._exchange.timers.watch(self, when)
 
     # -- the end
 
@@ -403,14 +403,14 @@ class DatagramLink(ServedLink):
         if greeted is None:
             return
         if greeted.answer:
-            self._datagrams.send(greeted.answer, greeted.place)
+            self._exchange.send(greeted.answer, greeted.place)
             self.abort("not registered")
         elif self.closing:
             self._finish()  # the daemon stops, while its claim waits
 
     def _wind_up(self, now: float) -> None:
         if self.ends_at == NEVER:
-            self.ends_at = now + self._datagrams.reactor.linger_seconds
+            self.ends_at = now + self._exchange.reactor.linger_seconds
             self.router.deadlines.forget(self)
             self.watch()
         if not self.queued:
@@ -423,11 +423,11 @@ class DatagramLink(ServedLink):
             return
         self.channel = self.greeted = None
         self.router.deadlines.forget(self)
-        self._datagrams.remove(self, known.cid, known.place)
+        self._exchange.remove(self, known.cid, known.place)
         if channel is not None:
             channel.leave(self.reason)
-            for datagram, place in channel.datagrams_to_send(self._datagrams.reactor.now):  # X, unless it has left
-                self._datagrams.send(datagram, place)
+            for datagram, place in channel.datagrams_to_send(self._exchange.reactor.now):  # X, unless it has left
+                self._exchange.send(datagram, place)
             channel.discard()
         self.router.buffers.hold(self, 0)
 

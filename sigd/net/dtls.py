@@ -1,5 +1,6 @@
 """DTLS listeners: the certificate that each shows, and the socket that trio's DTLS is given instead of its own."""
 
+import math
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
@@ -7,11 +8,11 @@ import trio
 from OpenSSL import SSL
 
 from sigd.config import StartError
-from sigd.net.ports import Address, Port
+from sigd.net.places import Address
+from sigd.net.ports import DatagramSocket
 
 if TYPE_CHECKING:
-    from sigd.net.dtls_session import Session, Sessions
-    from sigd.net.udp import Datagrams
+    from collections.abc import Awaitable, Callable
 
 CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AESCCM"
 """Those of TLS 1.2 with forward secrecy that add little: of the 1200 bytes of a datagram they leave at least 1163."""
@@ -40,7 +41,7 @@ _EPOCH: Final = slice(3, 5)
 _UNENCRYPTED: Final = b"\0\0"
 
 Way = tuple[Address, bytes]
-"""Where a client is, and which of our addresses it has sent to (see `ports.Place`): what trio takes for its address."""
+"""A client's address and ours that it has sent to (see `places.Place`): trio takes both for the client's address."""
 
 
 def certificate_context(url: str, certificate: str, key: str) -> SSL.Context:
@@ -76,15 +77,24 @@ def _plain_context() -> SSL.Context:
     return context
 
 
-class DTLSPort(Port):
+class Resends:
+    """The time from which on trio may repeat the end of a session's handshake."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = -math.inf
+
+
+class DTLSSocket(DatagramSocket):
     """A bound datagram socket on which DTLS alone is spoken.
 
     Attributes:
         context: with the certificate for those who come from now on.
-        established: the sessions whose handshake is done.
+        resends: by the client's place, for sessions whose handshake is done.
     """
 
-    __slots__ = ("_front", "context", "established")
+    __slots__ = ("_front", "context", "resends")
 
     def __init__(self, sock: socket.socket, key: tuple[str, int], context: SSL.Context) -> None:
         """Take a socket and the certificate to show.
@@ -94,7 +104,7 @@ class DTLSPort(Port):
         """
         super().__init__(sock, key, {})
         self.context = context
-        self.established: dict[Way, Session] = {}
+        self.resends: dict[Way, Resends] = {}
         # What every handshake begins with, before the certificate is chosen: trio keeps one for as long as it serves.
         # OpenSSL asks for the certificate whether or not the client has named a server.
         self._front = _plain_context()
@@ -103,26 +113,40 @@ class DTLSPort(Port):
         except MemoryError as fault:
             raise StartError(key[0], NO_CALLBACKS) from fault
 
-    async def serve(self, sessions: "Sessions") -> None:
-        """Take in who comes, until cancelled; then the socket is closed."""
-        endpoint_socket = _Socket(self, sessions.datagrams)
+    @property
+    def via(self) -> str:
+        """The name of the transport."""
+        return "dtls"
+
+    async def serve(
+        self,
+        serve: "Callable[[trio.DTLSChannel, DTLSSocket], Awaitable[None]]",
+        may_answer: "Callable[[str, float], bool]",
+    ) -> None:
+        """Take clients in, until cancelled; then the socket is closed.
+
+        Args:
+            serve: serves one client, which has shown that it receives where it sends from.
+            may_answer: tells whether a host that has shown nothing yet is answered now.
+        """
+        endpoint_socket = _Socket(self, may_answer)
         with trio.DTLSEndpoint(endpoint_socket, incoming_packets_buffer=WAITING_DATAGRAMS) as endpoint:
-            await endpoint.serve(self._front, sessions.serve, self)
+            await endpoint.serve(self._front, serve, self)
 
     def _show_certificate(self, connection: SSL.Connection) -> None:
         connection.set_context(self.context)
 
 
 class _Socket(trio.socket.SocketType):
-    """A `DTLSPort` as trio's DTLS takes it.
+    """A `DTLSSocket` as trio's DTLS takes it.
 
     It never waits to send, and raises nothing but that it is closed: trio reads it in a task of its own, where any
     other fault would end the daemon, and holds a lock for all sessions while it sends.
     """
 
-    def __init__(self, port: DTLSPort, datagrams: "Datagrams") -> None:
+    def __init__(self, port: DTLSSocket, may_answer: "Callable[[str, float], bool]") -> None:
         self._port = port
-        self._datagrams = datagrams
+        self._may_answer = may_answer
         self._taken = 0  # since trio's other tasks had a turn
 
     @property
@@ -175,13 +199,13 @@ class _Socket(trio.socket.SocketType):
         """Whether trio is to see it: anybody may forge what belongs to the beginning of a handshake that is done."""
         if datagram[_EPOCH] != _UNENCRYPTED or _kind_of(datagram) == _CLIENT_HELLO:
             return True
-        session = self._port.established.get(way)
+        resends = self._port.resends.get(way)
         now = trio.current_time()
-        if session is None:
+        if resends is None:
             return True
-        if now < session.resends_at:
+        if now < resends.at:
             return False
-        session.resends_at = now + RESEND_SECONDS
+        resends.at = now + RESEND_SECONDS
         return True
 
     async def sendto(self, *args: Any) -> int:  # noqa: ANN401 - bytes and a `Way`, where a trio socket takes flags too
@@ -190,7 +214,7 @@ class _Socket(trio.socket.SocketType):
         way: Way
         datagram, way = args
         address, source = way
-        if _kind_of(datagram) != _HELLO_VERIFY_REQUEST or self._datagrams.may_answer(address[0], trio.current_time()):
+        if _kind_of(datagram) != _HELLO_VERIFY_REQUEST or self._may_answer(address[0], trio.current_time()):
             self._port.send(datagram, address, source)
         return len(datagram)
 

@@ -14,14 +14,13 @@ import trio
 from OpenSSL import SSL
 
 from sigd import log
+from sigd.net.dtls import DTLSSocket, Resends
 from sigd.net.opening import FAILED, TIMED_OUT
+from sigd.net.places import Address, Place, Recipient
 from sigd.wire import greeting
 from sigd.wire.datagram import MAX_DATAGRAM
 
 if TYPE_CHECKING:
-    from sigd.net.datagram_link import DatagramLink
-    from sigd.net.dtls import DTLSPort
-    from sigd.net.ports import Address
     from sigd.net.udp import Datagrams
     from sigd.relay.origins import Origin
 
@@ -58,7 +57,7 @@ class Sessions:
     def __init__(self, datagrams: "Datagrams") -> None:
         self.datagrams = datagrams
         self.reactor = datagrams.reactor
-        self.ports: list[DTLSPort] = []
+        self.ports: list[DTLSSocket] = []
         self.turn = trio.Lock()
         self._all: set[Session] = set()
         self._young: dict[Session, None] = {}  # those that had no ID when they were looked at last, the oldest first
@@ -71,14 +70,14 @@ class Sessions:
         """Serve all who come, until cancelled."""
         async with trio.open_nursery() as nursery:
             for port in self.ports:
-                nursery.start_soon(port.serve, self)
+                nursery.start_soon(port.serve, self.serve, self.datagrams.may_answer)
 
     def change(self, contexts: "dict[tuple[str, int], SSL.Context]") -> None:
         """Show these certificates from now on, by the listener's key."""
         for port in self.ports:
             port.context = contexts.get(port.key, port.context)
 
-    async def serve(self, channel: trio.DTLSChannel, port: "DTLSPort") -> None:
+    async def serve(self, channel: trio.DTLSChannel, port: DTLSSocket) -> None:
         """Serve one client, which has shown that it receives where it sends from, until it has left."""
         try:
             session = Session(self, channel, port)
@@ -90,7 +89,7 @@ class Sessions:
         except Exception as fault:
             self.reactor.say_bug(fault, address=channel.peer_address[0][0])
 
-    def all_links(self) -> "list[DatagramLink]":
+    def all_links(self) -> list[Recipient]:
         """All links over DTLS, also while they are judged or closing."""
         return [link for session in self._all for link in session.links.values()]
 
@@ -153,7 +152,6 @@ class Session:
         origin: the same as far as per-address caps go.
         began: when it was taken in, in seconds on trio's clock.
         links: those that are reached here, by cid.
-        resends_at: from when on trio may repeat the end of the handshake.
         serial: no other has the same.
     """
 
@@ -164,6 +162,7 @@ class Session:
         "_port",
         "_reactor",
         "_registers_by",
+        "_resends",
         "_room",
         "_scope",
         "_source",
@@ -173,11 +172,10 @@ class Session:
         "began",
         "links",
         "origin",
-        "resends_at",
         "serial",
     )
 
-    def __init__(self, sessions: Sessions, channel: trio.DTLSChannel, port: "DTLSPort") -> None:
+    def __init__(self, sessions: Sessions, channel: trio.DTLSChannel, port: DTLSSocket) -> None:
         self._datagrams = sessions.datagrams
         self._reactor = sessions.reactor
         self._turn = sessions.turn
@@ -187,8 +185,8 @@ class Session:
         self.address, self._source = channel.peer_address
         self.origin: Origin = self._reactor.router.admission.origins.of(self.address[0])
         self.began = trio.current_time()
-        self.links: dict[bytes, DatagramLink] = _Links(self)
-        self.resends_at = -math.inf
+        self.links: dict[bytes, Recipient] = {}
+        self._resends = Resends()
         self.serial = next(_serials)
         self._room = 0  # bytes that a datagram may have; 0: the handshake is not done
         self._registers_by = math.inf
@@ -196,6 +194,11 @@ class Session:
         self._due, self._to_write = trio.open_memory_channel[bytes](QUEUE)
 
     # -- as a carrier
+
+    @property
+    def via(self) -> str:
+        """The name of the transport."""
+        return "dtls"
 
     @property
     def moves(self) -> bool:
@@ -207,11 +210,21 @@ class Session:
         """All datagrams are authenticated, by DTLS itself."""
         return False
 
-    def send(self, data: bytes, address: "Address", source: bytes) -> None:
+    def send(self, data: bytes, address: Address, source: bytes) -> None:
         """Send a datagram. What is too long, or too much, is lost: OpenSSL would fragment it, and nobody waits here."""
         if len(data) <= self._room:
             with contextlib.suppress(trio.WouldBlock, trio.ClosedResourceError, trio.BrokenResourceError):
                 self._due.send_nowait(data)
+
+    def forget(self, cid: bytes) -> None:
+        """Forget a link that has ended; with it the session ends, unless it has others, or may still register."""
+        link = self.links.pop(cid)
+        if self.links:
+            return
+        if link.id is not None:
+            self.end()
+        else:
+            self._scope.deadline = self._registers_by
 
     # -- its life
 
@@ -224,15 +237,6 @@ class Session:
         """Have it end, once all that is due has been written."""
         self._scope.cancel()
 
-    def note_end_of(self, link: "DatagramLink") -> None:
-        """A link has ended, with which the session ends, unless it has others, or may still register."""
-        if self.links:
-            return
-        if link.id is not None:
-            self.end()
-        else:
-            self._scope.deadline = self._registers_by
-
     async def run(self) -> None:
         """Shake hands, and then do what the client says, until it leaves."""
         limits = self._reactor.router.limits
@@ -242,7 +246,7 @@ class Session:
             with self._scope:
                 self._scope.deadline = self.began + limits.tls_handshake_timeout_ms / 1000
                 if await self._shake_hands():
-                    self._port.established[self._channel.peer_address] = self
+                    self._port.resends[self._channel.peer_address] = self._resends
                     self._registers_by = trio.current_time() + limits.register_timeout_ms / 1000
                     self._scope.deadline = self._registers_by
                     reason = await self._read()
@@ -250,9 +254,9 @@ class Session:
             self._due.close()
         if self._scope.cancelled_caught and trio.current_time() >= self._scope.deadline:
             self._note_time_out()
-        established = self._port.established
-        if established.get(self._channel.peer_address) is self:
-            del established[self._channel.peer_address]
+        resends = self._port.resends
+        if resends.get(self._channel.peer_address) is self._resends:
+            del resends[self._channel.peer_address]
 
     def _note_time_out(self) -> None:
         router = self._reactor.router
@@ -295,7 +299,7 @@ class Session:
 
     def _take_untrusted(self, datagram: bytes, now: float) -> None:
         # A new tuple each time: a link that finds its own one again takes that for a move.
-        place = (self.address, self, self._source)
+        place = Place(self.address, self, self._source)
         datagrams = self._datagrams
         self._reactor.router.bytes_received += len(datagram)
         if not datagram.startswith(b"{"):
@@ -332,16 +336,3 @@ class Session:
         with contextlib.suppress(SSL.Error):
             connection.shutdown()
             self._port.send(connection.bio_read(MAX_DATAGRAM), self.address, self._source)
-
-
-class _Links(dict[bytes, "DatagramLink"]):
-    """The links of a session, which hears when one of them ends."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self._session = session
-
-    def __delitem__(self, cid: bytes) -> None:
-        link = self[cid]
-        super().__delitem__(cid)
-        self._session.note_end_of(link)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from sigd import log
-from sigd.net.listeners import Door, close_listener
+from sigd.net.listeners import StreamListener, close_listener
 from sigd.net.opening import Opening
 from sigd.net.rounds import REFUSALS, Rounds
 from sigd.net.stream import IN, Stream
@@ -20,7 +20,7 @@ from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Lines
 
 if TYPE_CHECKING:
-    from sigd.net.listeners import Address
+    from sigd.net.places import Address
     from sigd.relay.origins import Origin
 
 ACCEPTS_PER_ROUND: Final = 16
@@ -45,7 +45,7 @@ class Entrance:
     """
 
     def __init__(self, rounds: Rounds, streams: dict[int, Stream], max_connections: int) -> None:
-        self.doors: dict[int, Door] = {}
+        self.doors: dict[int, StreamListener] = {}
         self._rounds = rounds
         self._router = rounds.router
         self._epoll = rounds.epoll
@@ -56,7 +56,7 @@ class Entrance:
         self._exhausted = log.Damper()
         self._begun = log.Budget()
 
-    def open(self, door: Door) -> None:
+    def open(self, door: StreamListener) -> None:
         """Take in who connects to a listening, non-blocking socket."""
         self.doors[door.sock.fileno()] = door
         self._epoll.register(door.sock.fileno(), IN)
@@ -73,12 +73,12 @@ class Entrance:
         if self._spare is not None:
             os.close(self._spare)
 
-    def accept(self, doors: list[Door]) -> None:
+    def accept(self, doors: list[StreamListener]) -> None:
         """Take in those who wait, a few per round and door."""
         for door in doors:
             self._accept(door, max(1, ACCEPTS_PER_ROUND // len(doors)))
 
-    def _accept(self, door: Door, most: int) -> None:
+    def _accept(self, door: StreamListener, most: int) -> None:
         if door.context is not None and not self._rounds.may_shake_hands:
             return  # those who come wait outside: inside they would push out those who are still shaking hands
         for _ in range(most):
@@ -93,7 +93,7 @@ class Entrance:
                 return
             self._welcome(sock, address, door)
 
-    def _welcome(self, sock: socket.socket, address: "Address", door: Door) -> None:
+    def _welcome(self, sock: socket.socket, address: "Address | str", door: StreamListener) -> None:
         rounds, admission = self._rounds, self._router.admission
         host, port = ("unix", None) if isinstance(address, str) else (address[0], address[1])
         origin = admission.origins.local if port is None else admission.origins.of(host)
@@ -122,7 +122,7 @@ class Entrance:
         except Exception as fault:
             rounds.fail(link, fault)
 
-    def add(self, sock: socket.socket, origin: "Origin", host: str, port: int | None, door: Door) -> Stream:
+    def add(self, sock: socket.socket, origin: "Origin", host: str, port: int | None, door: StreamListener) -> Stream:
         """Take a connected, non-blocking socket in."""
         opening = None
         if door.context is not None or origin.trusted:
@@ -131,6 +131,7 @@ class Entrance:
         link = Stream(self._rounds, sock, origin, origin.key if origin.key == host else host, port, opening)
         self._epoll.register(link.fd, IN)
         self._streams[link.fd] = link
+        self._rounds.note_link(link)
         self._router.welcome(link)
         if log.says(logging.DEBUG) and (count := self._begun.lets_through(self._rounds.now)):
             log.debug("connected", address=link.address, to=door.url, count=count)
@@ -138,10 +139,12 @@ class Entrance:
 
     def _abandon(self, sock: socket.socket) -> None:
         """Give up a connection that could not be taken in."""
-        self._streams.pop(sock.fileno(), None)
+        link = self._streams.pop(sock.fileno(), None)
+        if link is not None:
+            self._rounds.note_end(link.via)
         sock.close()
 
-    def _refuse_exhausted(self, door: Door, fault: OSError) -> None:
+    def _refuse_exhausted(self, door: StreamListener, fault: OSError) -> None:
         """Out of descriptors: give one up to tell the client so, instead of leaving it to wait for ever."""
         self._say_full(self._exhausted, "descriptors", os.strerror(fault.errno or 0))
         if self._spare is not None:
@@ -155,7 +158,7 @@ class Entrance:
             self._epoll.modify(door.sock.fileno(), 0)
             self._rounds.start_soon(self._listen_again, door.sock)
 
-    def _refuse_at_once(self, sock: socket.socket, door: Door, fault: ProtocolError) -> None:
+    def _refuse_at_once(self, sock: socket.socket, door: StreamListener, fault: ProtocolError) -> None:
         """Say why as far as it goes in one call, if it can be said: nobody waits for this client to read it."""
         self._router.count(fault)
         with sock, contextlib.suppress(OSError):

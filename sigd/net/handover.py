@@ -15,7 +15,8 @@ import trio
 
 from sigd.net import bag
 from sigd.net.datagram_link import DatagramLink
-from sigd.net.listeners import Door
+from sigd.net.farewell import say_goodbye
+from sigd.net.listeners import ListeningSocket, StreamListener
 from sigd.net.opening import Opening
 from sigd.net.parcel import (
     DatagramLinkState,
@@ -29,11 +30,12 @@ from sigd.net.parcel import (
     stream_state,
     unseal,
 )
-from sigd.net.ports import Port
+from sigd.net.places import Place
+from sigd.net.ports import DatagramSocket
+from sigd.net.rounds import ServedLink
 from sigd.net.stream import Stream
 from sigd.net.turns import do_chores
 from sigd.relay import snapshot as links
-from sigd.wire import said
 from sigd.wire.times import moved
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
     from msgspec import Raw
 
-    from sigd.net.ports import Address, Place
+    from sigd.net.places import Address
     from sigd.net.reactor import Reactor
     from sigd.relay.link import Link
     from sigd.relay.origins import Origin
@@ -139,7 +141,7 @@ async def send_away(reactor: "Reactor") -> int:
     return len(told)
 
 
-def pack(reactor: "Reactor", doors: Sequence[Door | Port], inherited: Container[int] = ()) -> Packed:
+def pack(reactor: "Reactor", doors: Sequence[ListeningSocket], inherited: Container[int] = ()) -> Packed:
     """Take all links out of a reactor, which serves nobody from then on.
 
     Nothing is read or written on their sockets afterwards, and the log says nothing of them. `send_away` comes before:
@@ -172,24 +174,18 @@ def pack(reactor: "Reactor", doors: Sequence[Door | Port], inherited: Container[
     return Packed(memfds, bags, count, len(behind))
 
 
-def _bound(reactor: "Reactor") -> list[Stream | DatagramLink]:
+def _bound(reactor: "Reactor") -> list[ServedLink]:
     """The links that cannot be handed over: what encrypts them stays here."""
     in_sessions = [] if reactor.sessions is None else reactor.sessions.all_links()
     return [*(link for link in reactor.all_streams() if _is_bound(link)), *in_sessions]
 
 
+def _say_goodbye(reactor: "Reactor", told: Sequence[ServedLink]) -> None:
+    say_goodbye(reactor, told, 0, "the server restarts", RESTARTING)
+
+
 def _is_bound(link: Stream) -> bool:
     return link.tls is not None or (link.opening is not None and link.opening.shaking is not None)
-
-
-def _say_goodbye(reactor: "Reactor", told: Sequence[Stream | DatagramLink]) -> None:
-    for link in told:
-        try:
-            if link.overhead or link.id is not None:  # else it has said nothing: nobody knows in which framing
-                link.reply(said.GoingAway(reconnect_after_ms=0, reason="the server restarts"))
-            link.close(RESTARTING)
-        except Exception as fault:
-            reactor.fail(link, fault)
 
 
 def _settle(reactor: "Reactor", now: float) -> None:
@@ -208,20 +204,27 @@ def _leave_behind(reactor: "Reactor", behind: Sequence[Stream], now: float) -> N
 
 
 def _seal(
-    reactor: "Reactor", doors: Sequence[Door | Port], own: Sequence[Door | Port], streams: Sequence[Stream]
+    reactor: "Reactor",
+    doors: Sequence[ListeningSocket],
+    own: Sequence[ListeningSocket],
+    streams: Sequence[Stream],
 ) -> tuple[list[int], int]:
     """Write all down; return the descriptors of it, and the number of links in it.
 
     The buffers of each link are freed as soon as they are written: else they would be in memory twice.
     """
     datagrams = reactor.datagrams
-    in_datagrams = [(link, link.channel) for link in datagrams.links.values() if link.channel is not None]
+    in_datagrams = [
+        (link, link.channel)
+        for link in datagrams.links.values()
+        if isinstance(link, DatagramLink) and link.channel is not None
+    ]
     numbers: dict[Link, int] = {link: at for at, link in enumerate((*streams, *(link for link, _ in in_datagrams)), 1)}
-    ports = {door: at for at, door in enumerate(door for door in doors if isinstance(door, Port))}
+    ports = {door: at for at, door in enumerate(door for door in doors if isinstance(door, DatagramSocket))}
 
-    def where(place: "Place") -> "Where":
+    def where(place: Place) -> "Where":
         address, port, source = place
-        assert isinstance(port, Port)
+        assert isinstance(port, DatagramSocket)
         return address, ports[port], source
 
     def stream(link: Stream) -> StreamState | None:
@@ -231,9 +234,9 @@ def _seal(
     def in_datagram(link: DatagramLink, channel: "Channel[Place]") -> DatagramLinkState:
         return link.snapshot(links.state_of(link, numbers), channel.state(where))
 
-    freed: list[Stream | DatagramLink] = []
+    freed: list[ServedLink] = []
 
-    def free(link: Stream | DatagramLink) -> None:
+    def free(link: ServedLink) -> None:
         freed.append(link)
         if link.queued:
             link.outbox = []
@@ -261,7 +264,7 @@ def _seal(
     return memfds, sum(not link.over for link in streams) + len(in_datagrams)
 
 
-def _take_back(freed: "Sequence[Stream | DatagramLink]", written: "Iterator[Raw]") -> None:
+def _take_back(freed: "Sequence[ServedLink]", written: "Iterator[Raw]") -> None:
     """Give links their buffers again, out of what was written."""
     for link, each in zip(freed, written, strict=False):
         state = stream_state(each) if isinstance(link, Stream) else datagram_state(each)
@@ -311,7 +314,7 @@ def unpack(memfds: Sequence[int], bags: Sequence[socket.socket]) -> Parcel:
     return Parcel(left, socks)
 
 
-def take_up(reactor: "Reactor", parcel: Parcel, doors: Sequence[Door | Port]) -> Taken:
+def take_up(reactor: "Reactor", parcel: Parcel, doors: Sequence[ListeningSocket]) -> Taken:
     """Serve all links in a parcel from where they were, by the rules that hold here; its connections are taken out.
 
     Args:
@@ -334,7 +337,7 @@ def take_up(reactor: "Reactor", parcel: Parcel, doors: Sequence[Door | Port]) ->
 class _Arrival:
     """The moment at which links are taken up."""
 
-    def __init__(self, reactor: "Reactor", snapshot: Snapshot, doors: Sequence[Door | Port], now: float) -> None:
+    def __init__(self, reactor: "Reactor", snapshot: Snapshot, doors: Sequence[ListeningSocket], now: float) -> None:
         self._reactor = reactor
         self._origins = reactor.router.admission.origins
         self._snapshot = snapshot
@@ -343,8 +346,8 @@ class _Arrival:
         # What Unix time has advanced while the clock stood still, between the processes or in a sleep before.
         unix_ahead = reactor.router.wall.unix_time() - now
         self._passed = unix_ahead - moved(snapshot.unix_ahead, -self._shift)
-        self._doors = [door for door in doors if isinstance(door, Door)]
-        by_key = {door.key: door for door in doors if isinstance(door, Port)}
+        self._doors = [door for door in doors if isinstance(door, StreamListener)]
+        by_key = {door.key: door for door in doors if isinstance(door, DatagramSocket)}
         self._ports = [by_key.get(key) for key in snapshot.datagrams.ports]
         self._lost = self._refused = 0
 
@@ -371,8 +374,8 @@ class _Arrival:
     def _fill(
         self,
         part: "list[Raw]",
-        going_on: "Iterator[Stream | DatagramLink | None]",
-        everybody: "Sequence[Stream | DatagramLink | None]",
+        going_on: "Iterator[ServedLink | None]",
+        everybody: "Sequence[ServedLink | None]",
     ) -> None:
         """Give the next links what waited in their buffers; the part is freed with the last reference to it."""
         for each, link in zip(part, going_on, strict=False):
@@ -415,7 +418,7 @@ class _Arrival:
         datagrams, state = self._reactor.datagrams, datagram_state(raw)
         try:
             channel = datagrams.channel_again(state.channel, self._place, self._shift)
-            link = DatagramLink(datagrams, self._origins.of(channel.place[0][0]), channel)
+            link = DatagramLink(datagrams, self._origins.of(channel.place.address[0]), channel)
             links.restore(link, state.link, self._shift, self._passed)
             datagrams.take_up(link)
         except Exception as fault:
@@ -423,18 +426,18 @@ class _Arrival:
             return None
         return link
 
-    def _place(self, where: "Where") -> "Place":
+    def _place(self, where: "Where") -> Place:
         address, number, source = where
         port = self._ports[number] if number < len(self._ports) else None
         if port is None:
             raise ValueError("nobody listens any more where it sends to")
-        return _address(address, self._origins.of), port, source
+        return Place(_address(address, self._origins.of), port, source)
 
     def _go_on(
         self,
-        link: Stream | DatagramLink,
+        link: ServedLink,
         state: StreamState | DatagramLinkState,
-        everybody: Sequence[Stream | DatagramLink | None],
+        everybody: Sequence[ServedLink | None],
     ) -> None:
         reactor = self._reactor
         try:
@@ -445,6 +448,7 @@ class _Arrival:
                 link.go_on_here(busy=state.busy, now=self._now)
             else:
                 assert isinstance(state, DatagramLinkState)
+                assert isinstance(link, DatagramLink)
                 link.go_on_here(given=state.given)
             if not reactor.router.admission.take_up(link, self._now):
                 self._refused += 1
@@ -457,7 +461,7 @@ class _Arrival:
         self._reactor.say_bug(fault, peer=state.link.id, address=state.link.host)
 
 
-def _came_by(sock: socket.socket, door: Door) -> bool:
+def _came_by(sock: socket.socket, door: StreamListener) -> bool:
     """Whether this listener has accepted it, over TCP: on Unix sockets nothing comes before the first message."""
     if sock.family != door.sock.family or sock.family == socket.AF_UNIX:
         return False

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from sigd.config import DATAGRAM_SCHEMES, Listen, StartError, is_loopback
 from sigd.net.inheriting import ADVICE, in_the_way, take_inherited
-from sigd.net.ports import open_ports
+from sigd.net.ports import DatagramSocket, open_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sigd.config.addresses import Key
+    from sigd.net.places import Address
 
 BACKLOG: Final = 4_096
 """Connections that wait to be taken in; the kernel's own limit (net.core.somaxconn) is the same since Linux 5.4."""
@@ -41,11 +42,7 @@ _ADVICE: Final = {
 }
 
 
-Address = tuple[str, int] | tuple[str, int, int, int] | str
-"""Of a client on IPv4, on IPv6, and on a Unix socket."""
-
-
-class Door:
+class StreamListener:
     """A listening socket, and how those who come through it may speak.
 
     Attributes:
@@ -77,6 +74,10 @@ class Door:
         host, port = name[:2]
         scheme = "tls" if self.tls_only else "tcp"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+ListeningSocket = StreamListener | DatagramSocket
+"""A socket at which clients arrive."""
 
 
 def open_listeners(
@@ -135,10 +136,10 @@ class _Listener(socket.socket):
         super().__init__(family, socket.SOCK_STREAM, 0, descriptor)
         self._kind = family
 
-    def accept(self) -> tuple[socket.socket, Address]:
+    def accept(self) -> tuple[socket.socket, "Address | str"]:
         """A connection that waits, and where it comes from."""
         undocumented: Any = self
-        accept = cast("Callable[[], tuple[int, Address]]", undocumented._accept)
+        accept = cast("Callable[[], tuple[int, Address | str]]", undocumented._accept)
         descriptor, address = accept()
         return socket.socket(self._kind, socket.SOCK_STREAM, 0, fileno=descriptor), address
 

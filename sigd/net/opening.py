@@ -125,7 +125,10 @@ async def shake_hands(
     with scope:
         scope.deadline = trio.current_time() + seconds
         try:
+            before = link.via
             link.sock = link.tls = sock = TLSSocket(link.sock, context)
+            link.reactor.note_link(link)
+            link.reactor.note_end(before)
             while True:
                 if not steps.value:
                     link.router.limits_hit["tls_handshakes"] += 1

@@ -2,14 +2,14 @@
 
 import socket
 import struct
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from sigd.config import StartError, is_loopback
 from sigd.net.inheriting import take_inherited
+from sigd.net.places import Address, Place, Recipient
 
 if TYPE_CHECKING:
     from sigd.config.addresses import Key
-    from sigd.net.datagram_link import DatagramLink
 
 RECEIVE_BYTES: Final = 1_203
 """What is read of a datagram: the longest there may be, a line end, and one byte that shows that it was longer."""
@@ -33,42 +33,8 @@ _MOST_CONTROL_BYTES: Final = 64
 _in_pktinfo: Final = struct.Struct("=i4s4s")
 """Of ip(7): interface, the address that answers leave from, the address that it came to."""
 
-Address = tuple[str, int] | tuple[str, int, int, int]
 
-
-class Carrier(Protocol):
-    """What brings datagrams and takes them: a socket, or one conversation in DTLS. See `Port`."""
-
-    @property
-    def links(self) -> "dict[bytes, DatagramLink]":
-        """Those that are reached here, by cid."""
-        ...
-
-    @property
-    def serial(self) -> int:
-        """Which conversation it is: no other has the same. Sockets, which share their links, all have 0."""
-        ...
-
-    @property
-    def moves(self) -> bool:
-        """Whether a client may go on from another address."""
-        ...
-
-    @property
-    def sealed_only(self) -> bool:
-        """Whether datagrams count only when they are authenticated."""
-        ...
-
-    def send(self, data: bytes, address: Address, source: bytes) -> None:
-        """Send a datagram, which may be lost."""
-
-
-Place = tuple[Address, Carrier, bytes]
-"""Where a client is: its address, our socket, and the address of ours that it has sent to, as the kernel wants it back;
-nothing where the socket has only one."""
-
-
-class Port:
+class DatagramSocket:
     """A bound, non-blocking datagram socket.
 
     Attributes:
@@ -85,7 +51,7 @@ class Port:
         self,
         sock: socket.socket,
         key: tuple[str, int],
-        links: "dict[bytes, DatagramLink]",
+        links: dict[bytes, Recipient],
         *,
         sealed_only: bool = False,
     ) -> None:
@@ -105,6 +71,11 @@ class Port:
     def serial(self) -> int:
         """It is no conversation, and shares its links with all others."""
         return 0
+
+    @property
+    def via(self) -> str:
+        """The name of the transport."""
+        return "udp"
 
     @property
     def moves(self) -> bool:
@@ -127,13 +98,17 @@ class Port:
         """
         if not self._wild:
             data, address = self.sock.recvfrom(RECEIVE_BYTES)
-            return data, (address, self, b"")
+            return data, Place(address, self, b"")
         data, control, _, address = self.sock.recvmsg(RECEIVE_BYTES, _MOST_CONTROL_BYTES)
         source = b""
         for level, kind, value in control:
             if (level, kind) == self._option:
                 source = value if level == socket.IPPROTO_IPV6 else _answering(value)
-        return data, (address, self, source)
+        return data, Place(address, self, source)
+
+    def forget(self, cid: bytes) -> None:
+        """Forget a link that has ended."""
+        del self.links[cid]
 
     def send(self, data: bytes, address: Address, source: bytes) -> None:
         """Send a datagram. What the kernel does not take is lost, as on any other way."""

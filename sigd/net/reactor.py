@@ -16,12 +16,11 @@ import trio
 from sigd import log
 from sigd.net import turns
 from sigd.net.entrance import Entrance
-from sigd.net.farewell import send_all_away
 from sigd.net.histogram import Histogram, observe_round
-from sigd.net.listeners import Door
+from sigd.net.listeners import ListeningSocket, StreamListener
 from sigd.net.opening import TIMED_OUT, shake_hands
-from sigd.net.ports import Port
-from sigd.net.rounds import PolledLink, Rounds
+from sigd.net.ports import DatagramSocket
+from sigd.net.rounds import PolledLink, Rounds, ServedLink
 from sigd.net.stream import IN, OUT, Stream
 from sigd.net.turns import DUE_PER_ROUND, LINKS_AT_ONCE, READ_SECONDS
 from sigd.net.udp import Datagrams
@@ -35,7 +34,6 @@ from sigd.relay.shedding import is_crowded
 from sigd.wire import framing
 
 if TYPE_CHECKING:
-    from sigd.net.datagram_link import DatagramLink
     from sigd.net.dtls_session import Sessions
 
 
@@ -53,15 +51,13 @@ TURN_SECONDS: Final = 0.0005
 LATEST_SECONDS: Final = 1.0
 """How late deadlines may be kept while every round has as many sockets to look at as it may."""
 
-STOP_SECONDS: Final = 1.8
-"""How long a stop takes at most, `drain_ms` aside: of the 2 s that are promised the process needs some to end."""
-
 
 class Reactor(Rounds):
     """All stream links, and the listeners that they come from.
 
     Attributes:
         entrance: the listeners of streams.
+        cut: a stop took too long, and links end without a word.
         datagrams: all links over UDP and DTLS.
         sessions: conversations in DTLS, where a listener speaks that.
         round_seconds: how long rounds take.
@@ -71,7 +67,7 @@ class Reactor(Rounds):
     def __init__(self, router: Router, max_connections: int) -> None:
         super().__init__(router)
         self._links: dict[int, Stream] = {}
-        self._ports: dict[int, Port] = {}
+        self._ports: dict[int, DatagramSocket] = {}
         self._pressing = False  # something waits for the next round that no event will tell of
         self.entrance = Entrance(self, self._links, max_connections)
         self.datagrams = Datagrams(self)
@@ -82,10 +78,7 @@ class Reactor(Rounds):
         self._alarm = trio.CancelScope()
         self._turn: trio.Event | None = None
         self._empty = trio.Event()
-        self._cut = False  # a stop took too long: nobody is told any more
-
-    def __len__(self) -> int:
-        return self.streams + self.router.admission.origins.udp_links
+        self.cut = False
 
     @property
     def streams(self) -> int:
@@ -139,7 +132,7 @@ class Reactor(Rounds):
         began = self.clock() if busy or self.unread else 0.0
         self.most = turns.share(len(events) + len(self.unread))
         # New input comes first: it is mostly from links that have been silent.
-        doors, more_due = list[Door](), False
+        doors, more_due = list[StreamListener](), False
         all_read = self._read(events, doors, now) and len(events) < EVENTS_PER_ROUND
         if self.unread or busy:
             turns.serve_waiting(self, busy, began)
@@ -157,7 +150,7 @@ class Reactor(Rounds):
         self._attend()
         self._pressing |= more_due
 
-    def _read(self, events: list[tuple[int, int]], doors: list[Door], now: float) -> bool:
+    def _read(self, events: list[tuple[int, int]], doors: list[StreamListener], now: float) -> bool:
         """Act on what is new, within the budget; links beyond it wait for their turn.
 
         Args:
@@ -224,21 +217,22 @@ class Reactor(Rounds):
 
     def remove(self, fd: int, interest: int) -> None:
         """Forget a link, whose descriptor is watched for `interest`."""
-        del self._links[fd]
+        link = self._links.pop(fd)
         if interest:
             self.epoll.unregister(fd)
-        self.note_end()
+        self.note_end(link.via)
 
-    def note_end(self) -> None:
-        """A link has ended."""
+    def note_end(self, via: str) -> None:
+        """Note that a link over this transport has ended."""
+        super().note_end(via)
         if not len(self):
             self._empty.set()
 
-    def listen(self, door: Door | Port) -> None:
+    def listen(self, door: ListeningSocket) -> None:
         """Take in who comes to a non-blocking socket: a listening one, or one for datagrams."""
         if door.key[0].startswith("dtls:"):
             return  # `sessions` reads it
-        if isinstance(door, Port):
+        if isinstance(door, DatagramSocket):
             self._ports[door.sock.fileno()] = door
             self.epoll.register(door.sock.fileno(), IN)
         else:
@@ -303,33 +297,20 @@ class Reactor(Rounds):
 
     # -- the end
 
-    async def stop(self) -> None:
-        """Take nobody in any more, tell everybody to come back later, and wait until all links have ended.
+    async def ended(self) -> None:
+        """Wait until there is no link."""
+        if len(self):
+            self._empty = trio.Event()
+            await self._empty.wait()
 
-        It takes `drain_ms`, over which the ends are spread, and STOP_SECONDS at most: who is left then is not told.
-        """
-        self.stopping = True
-        self.entrance.close()
-        drain_seconds = self.router.limits.drain_ms / 1000
-        with trio.move_on_after(drain_seconds + STOP_SECONDS):
-            await send_all_away(self, drain_seconds)
-            if len(self):
-                self._empty = trio.Event()
-                await self._empty.wait()
-            if self.sessions is not None:
-                await self.sessions.stop()
-            return
-        self._cut = True
-        log.warning("stopped with links left", links=len(self))
-
-    def all_links(self) -> "list[Stream | DatagramLink]":
-        """Every link, whatever carries it."""
+    def all_links(self) -> list[ServedLink]:
+        """Return every link, of all transports."""
         in_sessions = [] if self.sessions is None else self.sessions.all_links()
         return [*self._links.values(), *self.datagrams.links.values(), *in_sessions]
 
     def _close(self) -> None:
         for link in self.all_links():
-            if not self._cut:
+            if not self.cut:
                 link.abort(STOPPING)
             elif isinstance(link, Stream):
                 link.sever()
@@ -345,6 +326,7 @@ class Reactor(Rounds):
     def take_up(self, link: Stream) -> None:
         """Have a link here that another process has served; it says itself later what it is to be watched for."""
         self._links[link.fd] = link
+        self.note_link(link)
         self.router.admission.origins.join(link.origin)
 
     def let_go(self) -> None:
@@ -359,6 +341,7 @@ class Reactor(Rounds):
                 self.epoll.unregister(link.fd)
             link.let_go()
         self._links.clear()
+        self.links.clear()
         self.datagrams.let_go()
         self.busy.clear()
         self.unread.clear()

@@ -6,7 +6,7 @@
 import select
 import ssl
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -49,6 +49,7 @@ class Rounds:
         unread: links with short input that no round had time to read, the oldest first.
         busy: links with more input than was acted on, or with much at once, in the order in which they began to wait.
         most: maximum number of messages of one link per turn.
+        links: the number of links by transport: over `tcp`, `tls`, `unix`, `udp` and `dtls`.
         stopping: no client is taken in any more.
         receive, receive_line: the router's methods for a message, and for a line.
         epoll: it watches every socket but those for DTLS.
@@ -63,6 +64,7 @@ class Rounds:
         self.unread: deque[PolledLink] = deque()
         self.busy: deque[PolledLink] = deque()
         self.most = MESSAGES_PER_ROUND
+        self.links = Counter(dict.fromkeys(("tcp", "tls", "unix", "udp", "dtls"), 0))
         self.stopping = False
         self.receive: Callable[[Link, bytes, float], None] = router.receive
         self.receive_line: Callable[[Link, bytes, float], None] = router.receive_line
@@ -72,6 +74,9 @@ class Rounds:
         self._nursery: trio.Nursery | None = None
         self._bugs = log.Damper()
         self._failures = log.Damper()
+
+    def __len__(self) -> int:
+        return self.links.total()
 
     @property
     def may_shake_hands(self) -> bool:
@@ -108,9 +113,13 @@ class Rounds:
         """Forget the link with a descriptor that is watched for `interest`."""
         raise NotImplementedError
 
-    def note_end(self) -> None:
-        """Note that a link has ended."""
-        raise NotImplementedError
+    def note_link(self, link: Link) -> None:
+        """Count a link that is served from now on."""
+        self.links[link.via] += 1
+
+    def note_end(self, via: str) -> None:
+        """Note that a link over this transport has ended."""
+        self.links[via] -= 1
 
     # -- between rounds
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
-    from sigd.net.datagram_link import DatagramLink
+    from sigd.net.places import Recipient
 
 TICK: Final = 1 / 128
 """Seconds: how late anything is done. A third of the shortest wait, which is that of an acknowledgement."""
@@ -20,7 +20,7 @@ class Timers:
     __slots__ = ("_links", "_ticks")
 
     def __init__(self) -> None:
-        self._links: dict[int, list[DatagramLink]] = {}
+        self._links: dict[int, list[Recipient]] = {}
         self._ticks: list[int] = []
 
     @property
@@ -28,7 +28,7 @@ class Timers:
         """When the first one comes due."""
         return self._ticks[0] * TICK if self._ticks else NEVER
 
-    def watch(self, link: "DatagramLink", when: float) -> None:
+    def watch(self, link: "Recipient", when: float) -> None:
         """Look at a link at `when`, if it is not looked at earlier anyway."""
         if when >= link.timer_at:
             return
@@ -40,9 +40,9 @@ class Timers:
             self._links[tick] = [link]
             heapq.heappush(self._ticks, tick)
 
-    def due(self, now: float, most: int = sys.maxsize) -> "list[DatagramLink]":
+    def due(self, now: float, most: int = sys.maxsize) -> "list[Recipient]":
         """Return the links to look at now, about so many at most; each is to be watched again."""
-        found: list[DatagramLink] = []
+        found: list[Recipient] = []
         while self._ticks and self._ticks[0] * TICK <= now and len(found) < most:
             links = self._links[self._ticks[0]]
             for link in links[-most:]:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Iterator
 
-    from sigd.net.reactor import Reactor
     from sigd.net.rounds import PolledLink, Rounds
 
 READ_SECONDS: Final = 0.001
@@ -46,9 +45,6 @@ TURNS_AT_ONCE: Final = 4
 
 JUDGED_AT_ONCE: Final = 64
 """Links that are judged by new rules before others have their turn: 0.3 ms of work."""
-
-COUNTED_AT_ONCE: Final = 10_000
-"""Links that are counted before others have their turn: 0.3 ms of work."""
 
 MESSAGES_WAITING: Final = 2_048
 """Messages that are acted on until every link that waits has had a turn: 10 ms or less. The more links wait, the fewer
@@ -150,18 +146,6 @@ async def judge_all(reactor: "Rounds", ends: "Iterator[bool]") -> int:
         if len(judged) < before + JUDGED_AT_ONCE:
             return sum(judged)
         await trio.lowlevel.checkpoint()
-
-
-async def count_links(reactor: "Reactor") -> dict[str, int]:
-    """Count the links over `tcp`, `tls`, `unix`, `udp` and `dtls`, some at a time between rounds."""
-    streams, tls = reactor.all_streams(), 0
-    for start in range(0, len(streams), COUNTED_AT_ONCE):
-        await trio.lowlevel.checkpoint()
-        tls += sum(link.tls is not None for link in streams[start : start + COUNTED_AT_ONCE])
-    unix = reactor.router.admission.origins.local.links
-    in_sessions = 0 if reactor.sessions is None else len(reactor.sessions.all_links())
-    tcp = max(0, reactor.streams - tls - unix)
-    return {"tcp": tcp, "tls": tls, "unix": unix, "udp": len(reactor.datagrams.links), "dtls": in_sessions}
 
 
 def share(waiting: int) -> int:

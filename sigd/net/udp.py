@@ -6,22 +6,21 @@ import sys
 from typing import TYPE_CHECKING, Final, cast
 
 from sigd.net.datagram_link import DatagramLink, Greeted
+from sigd.net.exchange import Exchange
 from sigd.net.parcel import DatagramsState
+from sigd.net.places import Place, Recipient
+from sigd.net.ports import DatagramSocket
+from sigd.net.rounds import Rounds
 from sigd.net.timers import Timers
-from sigd.net.used_cookies import KEY_BYTES, UsedCookies
+from sigd.net.used_cookies import KEY_BYTES
 from sigd.relay.origins import Meter, origin_key
 from sigd.wire import greeting, messages
 from sigd.wire.cookies import Cookies
-from sigd.wire.datagram import MAX_DATAGRAM, Channel, Reassembly
+from sigd.wire.datagram import MAX_DATAGRAM
 from sigd.wire.errors import ErrorCode, ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sigd.net.ports import Address, Place, Port
-    from sigd.net.rounds import Rounds
-    from sigd.relay.router import Router
-    from sigd.wire.datagram_state import ChannelState, Where
+    from sigd.net.places import Address
 
 DATAGRAMS_PER_ROUND: Final = 32
 """Datagrams of one socket that are acted on before the others have their turn: 0.7 ms of work."""
@@ -38,27 +37,20 @@ _CID: Final = slice(2, 18)
 _SHORTEST: Final = 18
 
 
-class Datagrams:
+class Datagrams(Exchange):
     """All links in datagrams.
 
     Attributes:
-        reactor: whose rounds they are part of.
-        router: the rules.
-        links: by cid, those over UDP.
-        timers: when which of all has something to do.
+        links: those over UDP, by cid.
     """
 
-    def __init__(self, reactor: "Rounds") -> None:
-        self.reactor = reactor
-        self.router = reactor.router
-        self.links: dict[bytes, DatagramLink] = {}
-        self.timers = Timers()
+    def __init__(self, reactor: Rounds) -> None:
+        super().__init__(reactor)
+        self.links: dict[bytes, Recipient] = {}
         self._cookies = Cookies()
-        self._used = UsedCookies()
         self._secret = secrets.token_bytes(SECRET_BYTES)
         self._meter = Meter()
         self._proven = Meter()
-        self._reassembly = CountedReassembly(self.router)
 
     def change(self) -> None:
         """Have new limits hold."""
@@ -66,7 +58,7 @@ class Datagrams:
 
     # -- what comes
 
-    def readable(self, port: "Port", now: float) -> bool:
+    def readable(self, port: DatagramSocket, now: float) -> bool:
         """Act on what has come to a socket; whether there may be more."""
         for _ in range(DATAGRAMS_PER_ROUND):
             try:
@@ -79,9 +71,9 @@ class Datagrams:
             self.take_untrusted(datagram, place, now)
         return True
 
-    def take_untrusted(self, datagram: bytes, place: "Place", now: float) -> None:
+    def take_untrusted(self, datagram: bytes, place: Place, now: float) -> None:
         """Act on one datagram, from anybody."""
-        link = place[1].links.get(datagram[_CID])
+        link = place.carrier.links.get(datagram[_CID])
         try:
             if link is not None:
                 link.take_untrusted(datagram, place, now)
@@ -93,13 +85,13 @@ class Datagrams:
             if link is not None:
                 self.reactor.fail(link, fault)
             else:
-                self.reactor.say_bug(fault, address=place[0][0])
+                self.reactor.say_bug(fault, address=place.address[0])
 
-    def _greet_untrusted(self, datagram: bytes, place: "Place", now: float) -> None:
+    def _greet_untrusted(self, datagram: bytes, place: Place, now: float) -> None:
         opening = greeting.open_untrusted(datagram) if len(datagram) <= MAX_DATAGRAM + 2 else None
         if opening is None:
             return
-        host, port = place[0][:2]
+        host, port = place.address[:2]
         where = f"{host} {port}"
         if opening.cookie is not None and self._cookies.fits_untrusted(opening.cookie, where, opening.nonce, now):
             if self._may_ask(host, now):
@@ -110,10 +102,10 @@ class Datagrams:
         if challenge and self.may_answer(host, now):
             self.send(challenge, place)
 
-    def _deny_untrusted(self, datagram: bytes, place: "Place", now: float) -> None:
+    def _deny_untrusted(self, datagram: bytes, place: Place, now: float) -> None:
         """Tell who speaks on a link that there is none: the daemon may have been restarted."""
         cid = datagram[_CID]
-        if len(datagram) > _SHORTEST and _is_cid(cid) and self.may_answer(place[0][0], now):
+        if len(datagram) > _SHORTEST and _is_cid(cid) and self.may_answer(place.address[0], now):
             self.send(b"Z " + cid, place)
 
     def may_answer(self, host: str, now: float) -> bool:
@@ -135,40 +127,40 @@ class Datagrams:
 
     # -- registering
 
-    def greet(self, opening: greeting.Opening, place: "Place", now: float) -> None:
+    def greet(self, opening: greeting.Opening, place: Place, now: float) -> None:
         """Act on a `register` from who has shown that it receives there."""
-        if opening.cookie is not None and place[1].serial:
+        if opening.cookie is not None and place.carrier.serial:
             return  # recorded elsewhere: in DTLS there are no cookies
         cid = self._cid_for(opening, place)
-        known = place[1].links.get(cid)
+        known = place.carrier.links.get(cid)
         if known is not None:
             known.greet_again(opening, place, now)
         elif not self.reactor.stopping:  # else it asks again, and finds the next process
             used = self._key_for(opening, place)
-            if not self._used.has(used, origin_key(place[0][0]), now):
+            if not self._used.has(used, origin_key(place.address[0]), now):
                 self._greet_new(opening, cid, used, place, now)
 
-    def _cid_for(self, opening: greeting.Opening, place: "Place") -> bytes:
+    def _cid_for(self, opening: greeting.Opening, place: Place) -> bytes:
         """The name of the link that a `register` asks for: the same for the same one, so that none counts twice.
 
         With a mac, which nobody else could have made, it stands for all of it: who saw it gains nothing by changing the
         rest. Without one the place does too.
         """
-        what = opening.mac or f"{place[0]} {place[1].serial} ".encode() + opening.text
+        what = opening.mac or f"{place.address} {place.carrier.serial} ".encode() + opening.text
         return hashlib.blake2b(what, digest_size=CID_BYTES, key=self._secret).hexdigest().encode()
 
-    def _key_for(self, opening: greeting.Opening, place: "Place") -> bytes:
+    def _key_for(self, opening: greeting.Opening, place: Place) -> bytes:
         """Return what stands for a cookie, and the place that it was made for: each opens one link."""
-        what = f"{place[0]} {place[1].serial} {opening.nonce} {opening.cookie}".encode("utf-8", "replace")
+        what = f"{place.address} {place.carrier.serial} {opening.nonce} {opening.cookie}".encode("utf-8", "replace")
         return hashlib.blake2b(what, digest_size=KEY_BYTES, key=self._secret).digest()
 
-    def _greet_new(self, opening: greeting.Opening, cid: bytes, used: bytes, place: "Place", now: float) -> None:
+    def _greet_new(self, opening: greeting.Opening, cid: bytes, used: bytes, place: Place, now: float) -> None:
         admission = self.router.admission
-        host, *others = place[0]
+        host, *others = place.address
         origin = admission.origins.of(host)
         if origin.key == host:
             # One string is enough for all who come from there.
-            place = cast("Address", (origin.key, *others)), place[1], place[2]
+            place = place._replace(address=cast("Address", (origin.key, *others)))
         greeted = Greeted(opening, cid, place, used)
         try:
             self._check(opening)
@@ -178,7 +170,8 @@ class Datagrams:
             self.send(greeted.refusal(messages.error_of(fault), admission.access), place)
             return
         link = DatagramLink(self, origin, greeted)
-        place[1].links[cid] = link
+        place.carrier.links[cid] = link
+        self.reactor.note_link(link)
         try:
             self.reactor.receive(link, opening.text, now)
         except Exception as fault:
@@ -189,26 +182,7 @@ class Datagrams:
             text = "this server knows no credentials, and so cannot authenticate anything"
             raise ProtocolError(ErrorCode.AUTH_FAILED, text)
 
-    def channel_for(self, greeted: Greeted) -> "Channel[Place]":
-        """Return the channel of a link that has an ID from now on, and use its cookie up."""
-        place = greeted.place
-        self._used.note(greeted.used, origin_key(place[0][0]), self.reactor.now)
-        moves = place[1].moves
-        return Channel(greeted.cid, place, server=True, key=greeted.key, reassembly=self._reassembly, moves=moves)
-
-    def remove(self, link: DatagramLink, cid: bytes, place: "Place") -> None:
-        """Forget a link that has ended."""
-        del place[1].links[cid]
-        self.router.admission.origins.leave_by_datagram(link.origin)
-        self.reactor.note_end()
-
-    # -- what goes
-
-    def send(self, datagram: bytes, place: "Place") -> None:
-        """Send a datagram, which may be lost."""
-        address, port, source = place
-        self.router.bytes_sent += len(datagram)
-        port.send(datagram, address, source)
+    # -- what is due
 
     def expire(self, now: float, most: int = sys.maxsize) -> bool:
         """Do what is due by now, for about so many links at most; return whether there are more."""
@@ -235,19 +209,6 @@ class Datagrams:
         self._used.restore(state.used, shift)
         self._secret = state.secret
 
-    def channel_again(self, state: "ChannelState", place: "Callable[[Where], Place]", shift: float) -> "Channel[Place]":
-        """What carries the messages of a link that another process has served.
-
-        Raises:
-            ValueError: there is no such channel.
-        """
-        where = place(state.where)
-        channel = Channel(
-            state.cid, where, server=True, key=state.key, reassembly=self._reassembly, moves=where[1].moves
-        )
-        channel.restore(state, place, shift)
-        return channel
-
     def let_go(self) -> None:
         """Serve nobody from now on, and tell nobody: another process does."""
         for link in self.links.values():
@@ -262,35 +223,12 @@ class Datagrams:
             ValueError: there is one with its name.
         """
         assert link.channel is not None
-        links, cid = link.channel.place[1].links, link.channel.cid
+        links, cid = link.channel.place.carrier.links, link.channel.cid
         if cid in links:
             raise ValueError("a name has one link")
         links[cid] = link
+        self.reactor.note_link(link)
         self.router.admission.origins.join_by_datagram(link.origin)
-
-
-class CountedReassembly(Reassembly):
-    """What all links share, and how often there was no room."""
-
-    __slots__ = ("_router",)
-
-    def __init__(self, router: "Router") -> None:
-        super().__init__(router.limits.udp_reassembly_bytes)
-        self._router = router
-
-    def take(self, size: int) -> bool:
-        """Whether there is room for so many bytes more; if so, they are counted."""
-        taken = super().take(size)
-        if taken:
-            self._router.buffers.reserve(self, self.taken)
-        else:
-            self._router.limits_hit["udp_reassembly_bytes"] += 1
-        return taken
-
-    def give_back(self, size: int) -> None:
-        """So many of the bytes taken are free again."""
-        super().give_back(size)
-        self._router.buffers.reserve(self, self.taken)
 
 
 def _is_cid(cid: bytes) -> bool:

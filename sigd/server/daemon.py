@@ -12,8 +12,7 @@ from sigd import log, metrics
 from sigd.admin.messages import ReloadReply
 from sigd.config import Config, ConfigError, Fault, StartError, digest
 from sigd.net.inheriting import Unnamed, as_read, narrowed
-from sigd.net.listeners import Door
-from sigd.net.ports import Port
+from sigd.net.listeners import ListeningSocket, StreamListener
 from sigd.net.reactor import Reactor
 from sigd.relay.router import Router
 from sigd.rules.made import Rules, listeners_of
@@ -51,7 +50,7 @@ class Server:
         rules: Rules,
         router: Router,
         reactor: Reactor,
-        doors: list[Door | Port],
+        doors: list[ListeningSocket],
         load: Callable[[], Config],
         service: Service,
         *,
@@ -189,7 +188,7 @@ class Server:
         self.router.limits = rules.config.limits
         listeners_now = dict(listeners_of(rules.config))
         for door in self.doors:
-            if isinstance(door, Door):
+            if isinstance(door, StreamListener):
                 door.context = rules.contexts.get(door.key, door.context)
             elif door.key in listeners_now:
                 door.sealed_only = rules.config.needs_seal(listeners_now[door.key]) and not door.is_local

@@ -11,8 +11,8 @@ import msgspec
 
 from sigd.config import Admin, StartError, parse_listen
 from sigd.net import listeners
-from sigd.net.listeners import Door
-from sigd.net.ports import Port
+from sigd.net.listeners import ListeningSocket, StreamListener
+from sigd.net.ports import DatagramSocket
 from sigd.rules.made import ListenerKey, Rules, listeners_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ ADMIN_MODE: Final = 0o660
 
 
 @contextlib.contextmanager
-def listening(rules: Rules, reactor: "Reactor", inherited: "dict[Key, socket.socket]") -> Generator[list[Door | Port]]:
+def listening(
+    rules: Rules, reactor: "Reactor", inherited: "dict[Key, socket.socket]"
+) -> Generator[list[ListeningSocket]]:
     """Listen as the rules say, for as long as the block lasts.
 
     Args:
@@ -36,7 +38,7 @@ def listening(rules: Rules, reactor: "Reactor", inherited: "dict[Key, socket.soc
     Raises:
         StartError: an address cannot be listened on.
     """
-    doors: list[Door | Port] = []
+    doors: list[ListeningSocket] = []
     config = rules.config
     try:
         for key, listener in listeners_of(config):
@@ -44,9 +46,11 @@ def listening(rules: Rules, reactor: "Reactor", inherited: "dict[Key, socket.soc
                 if listener.address.scheme == "dtls":
                     doors.append(_dtls_port(sock, key, rules, reactor))
                 elif sock.type == socket.SOCK_DGRAM:
-                    doors.append(Port(sock, key, reactor.datagrams.links, sealed_only=config.needs_seal(listener)))
+                    doors.append(
+                        DatagramSocket(sock, key, reactor.datagrams.links, sealed_only=config.needs_seal(listener))
+                    )
                 else:
-                    doors.append(Door(sock, key, rules.contexts[key]))
+                    doors.append(StreamListener(sock, key, rules.contexts[key]))
         yield doors
     finally:
         for door in doors:
@@ -79,13 +83,13 @@ def _give_to_group(path: str, group: str) -> None:
         os.chown(path, -1, grp.getgrnam(group).gr_gid)
 
 
-def _dtls_port(sock: socket.socket, key: ListenerKey, rules: Rules, reactor: "Reactor") -> Port:
+def _dtls_port(sock: socket.socket, key: ListenerKey, rules: Rules, reactor: "Reactor") -> DatagramSocket:
     # What they know is in an extra, which `Rules` has found installed.
-    from sigd.net.dtls import DTLSPort
+    from sigd.net.dtls import DTLSSocket
     from sigd.net.dtls_session import Sessions
 
     try:
-        port = DTLSPort(sock, key, rules.dtls_contexts[key])
+        port = DTLSSocket(sock, key, rules.dtls_contexts[key])
     except StartError:
         sock.close()
         raise

@@ -15,6 +15,7 @@ import trio
 
 from sigd import __version__, log
 from sigd.config import Config, ConfigError, StartError
+from sigd.net import farewell
 from sigd.net.clock import AwakeClock
 from sigd.net.entrance import RESERVED_DESCRIPTORS
 from sigd.net.inheriting import ADVICE, Unnamed, narrowed, with_inherited
@@ -219,7 +220,7 @@ async def _serve_metrics(nursery: trio.Nursery, server: Server, url: str) -> Non
 
 
 async def _stop(reactor: Reactor, service: Service, scope: trio.CancelScope) -> None:
-    await reactor.stop()
+    await farewell.stop(reactor)
     service.exit_status = 0
     scope.cancel()
 

@@ -12,8 +12,7 @@ from sigd.admin.messages import ReloadReply
 from sigd.config import ConfigError, Fault, parse_listen
 from sigd.control.desk import Desk
 from sigd.net import listeners
-from sigd.net.listeners import Door
-from sigd.net.ports import Port
+from sigd.net.listeners import ListeningSocket
 from sigd.net.reactor import Reactor
 from sigd.relay.router import Router
 from sigd.rules.made import Rules
@@ -61,7 +60,7 @@ class Staged:
         return self._daemon.reactor
 
     @property
-    def doors(self) -> Sequence[Door | Port]:
+    def doors(self) -> Sequence[ListeningSocket]:
         return self._daemon.server.doors
 
     def differences(self) -> tuple[Sequence[str], Sequence[str]]:

@@ -8,7 +8,6 @@ import trio
 
 from sigd.metrics import listener
 from sigd.metrics.exposition import FRESH_SECONDS, exposition
-from sigd.net.turns import count_links
 from tests.in_process import PATIENCE, Daemon
 
 
@@ -73,7 +72,7 @@ class Asker:
 
 async def exposed(daemon: Daemon) -> bytes:
     """The figures as they are now, whenever they were made last."""
-    return exposition(daemon.reactor, await count_links(daemon.reactor))
+    return exposition(daemon.reactor)
 
 
 class Watched:

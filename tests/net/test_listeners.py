@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sigd.config import StartError, load, parse_listen
-from sigd.net.listeners import Door, close_listener, open_listeners
+from sigd.net.listeners import StreamListener, close_listener, open_listeners
 from tests.conftest import Serving
 from tests.in_process import PLAIN, need_ipv6
 
@@ -63,13 +63,13 @@ async def test_several_at_once(serving: Serving, tmp_path: Path) -> None:
 class TestTCP:
     def test_the_system_picks_a_port(self) -> None:
         with listening("tcp://127.0.0.1:0") as [sock]:
-            assert Door(sock, ("tcp:", 0)).url == f"tcp://127.0.0.1:{sock.getsockname()[1]}"
+            assert StreamListener(sock, ("tcp:", 0)).url == f"tcp://127.0.0.1:{sock.getsockname()[1]}"
             assert sock.getsockname()[1] > 0
 
     def test_ipv6(self) -> None:
         need_ipv6()
         with listening("tcp://[::1]:0") as [sock]:
-            assert Door(sock, ("tcp:", 0)).url == f"tcp://[::1]:{sock.getsockname()[1]}"
+            assert StreamListener(sock, ("tcp:", 0)).url == f"tcp://[::1]:{sock.getsockname()[1]}"
 
     def test_a_name_with_several_addresses(self, monkeypatch: pytest.MonkeyPatch) -> None:
         need_ipv6()
@@ -84,7 +84,7 @@ class TestTCP:
 
     def test_in_use(self) -> None:
         with listening("tcp://127.0.0.1:0") as [sock]:
-            url = Door(sock, ("tcp:", 0)).url
+            url = StreamListener(sock, ("tcp:", 0)).url
             assert fault(url) == f"{url}: the address is in use: stop what listens there, or choose another port"
 
     def test_no_address_of_this_machine(self) -> None:
@@ -100,11 +100,11 @@ class TestTCP:
 
     def test_a_port_is_free_again_at_once(self) -> None:
         with listening("tcp://127.0.0.1:0") as [sock]:
-            url = Door(sock, ("tcp:", 0)).url
+            url = StreamListener(sock, ("tcp:", 0)).url
             with socket.create_connection(sock.getsockname()), sock.accept()[0]:
                 pass
         with listening(url) as [sock]:
-            assert Door(sock, ("tcp:", 0)).url == url
+            assert StreamListener(sock, ("tcp:", 0)).url == url
 
     async def test_fact_12_connections_have_the_kernels_own_timeouts(self, serving: Serving) -> None:
         """Keepalive finds idle dead clients, TCP_USER_TIMEOUT those to whom data is on its way."""
@@ -127,7 +127,7 @@ class TestUnix:
 
     def test_file_comes_and_goes(self, path: Path) -> None:
         with listening(f"unix:{path}") as [sock]:
-            assert Door(sock, ("tcp:", 0)).url == f"unix:{path}"
+            assert StreamListener(sock, ("tcp:", 0)).url == f"unix:{path}"
             assert stat.S_ISSOCK(path.stat().st_mode)
         assert not path.exists()
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sigd.net import bag, handover, parcel
 from sigd.net.handover import HandoverError
 from sigd.net.parcel import Snapshot
-from sigd.net.ports import Port
+from sigd.net.ports import DatagramSocket
 from tests import at_rest
 from tests.in_process import as_json
 from tests.net.datagrams import ByHand, data
@@ -305,8 +305,8 @@ async def _taken_up(tree: Tree) -> tuple[handover.Taken | None, list[str]]:
             try:
                 taken = handover.unpack(memfds, bags)
                 port = relay.doors[0]
-                assert isinstance(port, Port)
-                ports = [Port(port.sock, key, port.links) for key in taken.snapshot.datagrams.ports]
+                assert isinstance(port, DatagramSocket)
+                ports = [DatagramSocket(port.sock, key, port.links) for key in taken.snapshot.datagrams.ports]
                 try:
                     found = handover.take_up(relay.reactor, taken, [*relay.doors, *ports])
                 finally:

@@ -647,7 +647,7 @@ class TestStop:
     async def test_nobody_has_it_take_longer_than_it_may(
         self, serving: Serving, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr("sigd.net.reactor.STOP_SECONDS", 0.5)
+        monkeypatch.setattr("sigd.net.farewell.STOP_SECONDS", 0.5)
         async with serving(drain_ms=1_000) as daemon:
             crowd = [await daemon.peer(f"peer-{number}", FRAMINGS[number % 3]) for number in range(6)]
             daemon.is_told_to_stop()

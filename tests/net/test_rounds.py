@@ -8,6 +8,7 @@ import trio
 
 from sigd.config import Auth
 from sigd.config.auth import HmacEntry
+from tests import certificates
 from tests.conftest import Serving
 from tests.in_process import error
 from tests.relay.issued import NORTH, signed
@@ -70,3 +71,17 @@ async def test_a_refused_credential_is_logged_with_its_fault_once_in_a_while(
         assert f'credential="hmac {file}"' in line
         assert shown["token"] not in line
         assert NORTH.decode() not in line
+
+
+async def test_links_are_counted_by_transport(serving: Serving, tmp_path: Path) -> None:
+    async with serving(certificates.listener("tcp://127.0.0.1:0"), f"unix:{tmp_path}/s") as daemon:
+        links = daemon.reactor.links
+        assert dict(links) == {"tcp": 0, "tls": 0, "unix": 0, "udp": 0, "dtls": 0}
+        peers = [await daemon.peer("a", "tls"), await daemon.peer("b"), await daemon.peer("c", url=daemon.urls[1])]
+        await daemon.settles()
+        assert dict(links) == {"tcp": 1, "tls": 1, "unix": 1, "udp": 0, "dtls": 0}
+        assert len(daemon.reactor) == len(peers)
+        for peer in peers:
+            peer.leaves()
+        await daemon.until(lambda: not len(daemon.reactor))
+        assert set(links.values()) == {0}

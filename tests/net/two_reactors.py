@@ -15,8 +15,8 @@ import trio
 
 from sigd.config import Limits, parse_listen
 from sigd.net import handover, listeners
-from sigd.net.listeners import Door
-from sigd.net.ports import Port
+from sigd.net.listeners import ListeningSocket, StreamListener
+from sigd.net.ports import DatagramSocket
 from sigd.net.reactor import Reactor
 from sigd.net.stream import Stream
 from sigd.relay.access import Access
@@ -46,7 +46,7 @@ class Relay:
         self.nursery = nursery
         self._scope = trio.CancelScope()
         self._clients: list[Client] = []
-        self.doors: list[Door | Port] = []
+        self.doors: list[ListeningSocket] = []
         self.urls: list[str] = []
         self.unix_ahead = 1_700_000_000.0
         self.packed: handover.Packed
@@ -68,9 +68,9 @@ class Relay:
             for number, sock in enumerate(listeners.open_listeners(listen)):
                 key = (url, number)
                 if listen.scheme == "udp":
-                    self.doors.append(Port(sock, key, self.reactor.datagrams.links))
+                    self.doors.append(DatagramSocket(sock, key, self.reactor.datagrams.links))
                 else:
-                    self.doors.append(Door(sock, key, _context() if speaks_tls else None))
+                    self.doors.append(StreamListener(sock, key, _context() if speaks_tls else None))
                 self.urls.append(self.doors[-1].url)
 
     def opens(self, url: str, *, speaks_tls: bool = False) -> None:
@@ -119,10 +119,10 @@ class Relay:
             sock = parcel.doors.pop(door.key)
             if door.key[0] in closed:
                 sock.close()
-            elif isinstance(door, Port):
-                self.doors.append(Port(sock, door.key, self.reactor.datagrams.links))
+            elif isinstance(door, DatagramSocket):
+                self.doors.append(DatagramSocket(sock, door.key, self.reactor.datagrams.links))
             else:
-                self.doors.append(Door(listeners.adopt(sock), door.key, door.context))
+                self.doors.append(StreamListener(listeners.adopt(sock), door.key, door.context))
         self.taken = handover.take_up(self.reactor, parcel, self.doors)
         parcel.close()
         self.serves()
