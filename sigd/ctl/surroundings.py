@@ -15,6 +15,7 @@ from typing import Final
 
 from sigd.admin.messages import Finding
 from sigd.config import DATAGRAM_SCHEMES, Config, Listen
+from sigd.ctl.commands import DEFAULT_SOCKET
 
 RESERVED_DESCRIPTORS: Final = 64
 """Descriptors that the daemon reserves: as in sigd.net.entrance, which a test compares; importing it would load
@@ -112,25 +113,27 @@ def admin_findings(config: Config, path: str) -> Iterator[Finding]:
         config: the configuration.
         path: path of the admin socket.
     """
-    gid = None
+    try:
+        status = os.stat(path)
+    except OSError:
+        status = None  # nothing listens there, which is reported elsewhere
+    if status is not None and not stat.S_ISSOCK(status.st_mode):
+        text, advice = f"{path} is no socket", "remove it, and restart sigd-admin.socket or sigd"
+        yield Finding(code="admin-socket", severity="fail", text=text, advice=advice)
+    elif status is not None and status.st_mode & _OTHERS:
+        text = f"anybody may connect to {path} (mode {stat.S_IMODE(status.st_mode):04o}), though sigd answers only some"
+        advice = "SocketMode=0660 in sigd-admin.socket, or chmod o= it"
+        yield Finding(code="admin-socket", severity="warn", text=text, advice=advice)
+    if status is not None and status.st_uid == os.geteuid() and path != DEFAULT_SOCKET:
+        return  # started by hand by the user who asks, as `make run` does: no group is needed
     try:
         gid = grp.getgrnam(config.admin.group).gr_gid
     except KeyError:
         text = f"there is no group {config.admin.group} (admin.group): only root may use sigctl"
         advice = f"sudo groupadd --system {config.admin.group}, then sudo usermod -aG {config.admin.group} YOU"
         yield Finding(code="no-group", severity="warn", text=text, advice=advice)
-    try:
-        status = os.stat(path)
-    except OSError:
-        return  # nothing listens there, which is reported elsewhere
-    if not stat.S_ISSOCK(status.st_mode):
-        text, advice = f"{path} is no socket", "remove it, and restart sigd-admin.socket or sigd"
-        yield Finding(code="admin-socket", severity="fail", text=text, advice=advice)
-    elif status.st_mode & _OTHERS:
-        text = f"anybody may connect to {path} (mode {stat.S_IMODE(status.st_mode):04o}), though sigd answers only some"
-        advice = "SocketMode=0660 in sigd-admin.socket, or chmod o= it"
-        yield Finding(code="admin-socket", severity="warn", text=text, advice=advice)
-    elif gid is not None and status.st_gid != gid:
+        return
+    if status is not None and stat.S_ISSOCK(status.st_mode) and status.st_gid != gid and not status.st_mode & _OTHERS:
         text = f"{path} is not of group {config.admin.group}: its members cannot connect"
         advice = f"SocketGroup={config.admin.group} in sigd-admin.socket, then restart that"
         yield Finding(code="admin-socket", severity="warn", text=text, advice=advice)

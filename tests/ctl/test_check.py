@@ -170,9 +170,20 @@ def test_what_is_not_installed(monkeypatch):
     assert codes(surroundings.extra_findings(Config())) == []
 
 
-def test_the_admin_socket(tmp_path: Path):
+def test_a_daemon_that_the_user_has_started_needs_no_group(tmp_path: Path):
+    path = str(tmp_path / "admin.sock")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        os.chmod(path, 0o660)
+        assert codes(surroundings.admin_findings(Config(admin=Admin(group="no-such-group")), path)) == []
+        os.chmod(path, 0o666)
+        assert codes(surroundings.admin_findings(Config(admin=Admin(group="no-such-group")), path)) == ["admin-socket"]
+
+
+def test_the_admin_socket_of_the_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     config = Config(admin=Admin(group=GROUP))
     path = str(tmp_path / "admin.sock")
+    monkeypatch.setattr(surroundings, "DEFAULT_SOCKET", path)
     assert codes(surroundings.admin_findings(config, path)) == []
     assert codes(surroundings.admin_findings(Config(admin=Admin(group="no-such-group")), path)) == ["no-group"]
     with socket.socket(socket.AF_UNIX) as sock:
