@@ -92,7 +92,7 @@ wheels:
 	  wheel --wheel-dir wheels hatchling '.$(if $(EXTRAS),[$(EXTRAS)])'
 	rm -rf wheels.new wheels/sigd-*.whl
 
-# All that install has put there, but /etc/sigd, which is the operator's.
+# All that install and `sigctl setup` have put there, but /etc/sigd, which is the operator's.
 uninstall:
 	@$(ONTO) sh systemd/install.sh uninstall
 

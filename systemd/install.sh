@@ -114,6 +114,11 @@ uninstall)
   for shell in bash zsh fish; do rm -f "$to/$(completion $shell)"; done
   for unit in $units; do rm -f "$to/lib/systemd/system/$unit"; done
   for page in $pages; do rm -f "$to/share/man/$page"; done
+  # What sigctl setup has written for these units; drop-ins of the operator's own stay.
+  for unit in $units; do
+    rm -f "$DESTDIR/etc/systemd/system/$unit.d/50-sigctl-setup.conf"
+    rmdir "$DESTDIR/etc/systemd/system/$unit.d" 2>/dev/null || :
+  done
   if live; then systemctl daemon-reload; fi
   ;;
 esac

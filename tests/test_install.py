@@ -108,6 +108,11 @@ def test_again_and_away(installed: Path, interpreter: str) -> None:
     secret = (etc / "secret").read_text()
     (etc / "sigd.toml").write_text("# mine\n")
     (old := installed / "opt/x/lib/sigd/sigd/no_longer.py").touch()
+    for unit in ("sigd.socket", "sigd.service"):
+        drop_ins = installed / f"etc/systemd/system/{unit}.d"
+        drop_ins.mkdir(parents=True)
+        (drop_ins / "50-sigctl-setup.conf").touch()
+    (drop_ins / "mine.conf").touch()
     done = make("install", installed, interpreter)
     assert done.returncode == 0, done.stderr
     assert not old.exists()
@@ -118,7 +123,9 @@ def test_again_and_away(installed: Path, interpreter: str) -> None:
     assert {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()} == {
         "etc/sigd/secret",
         "etc/sigd/sigd.toml",
+        "etc/systemd/system/sigd.service.d/mine.conf",
     }
+    assert not (installed / "etc/systemd/system/sigd.socket.d").exists()
 
 
 @pytest.mark.parametrize(
