@@ -16,7 +16,7 @@ Reading order, after wire/errors, wire/messages and wire/said (the map of the pr
 7. The daemon: server (puts it together), cli; toml (a library), config, rules (the configuration with its files). As a
    service: server/systemd, server/service, server/restarting with net/handover.
 8. Failed calls: relay/record with relay/refusals and relay/noting; why (sdp, candidates and addresses read; flaws,
-   rules, described and trickling judge; ladder draws).
+   detectors, described and trickling judge; ladder draws).
 9. Questions: admin (the language of the admin socket), control (answers there), ctl (sigctl; setup, check and units
    for servers), metrics, log.
 10. client, for programs in Python.

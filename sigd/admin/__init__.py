@@ -1,1 +1,1 @@
-"""The language of the admin socket, which `sigctl` and the daemon share: `messages`."""
+"""The language of the admin socket, which `sigctl` and the daemon share: `questions` and `replies`."""

@@ -7,17 +7,18 @@
 
 `connect` and `Peer` need the extra `client` (anyio), and are loaded when they are asked for; all else needs nothing.
 
-Reading order: errors, conversation (the rules, without I/O) with pending, renewal and backoff; credentials; greeting
-and datagram_link (the same over UDP); dial, stream, datagrams and carrier (sockets and tasks); peer (the face). Without
-tasks: sockets and blocking (the face). aiortc, for programs written for its own signaling classes, is imported only by
+Reading order: errors, conversation (the rules, without I/O) with pending, renewal and backoff; wallet; hello and
+datagram_conversation (the same over UDP); dial, over_stream, over_datagrams and reconnector (sockets and tasks); peer
+(the face). Without tasks: sockets and blocking (the face). aiortc, for programs written for its own signaling classes,
+is imported only by
 who wants it.
 """
 
 from typing import TYPE_CHECKING
 
 from sigd.client.conversation import Received
-from sigd.client.credentials import Credentials, CredentialsSource
 from sigd.client.errors import Disconnected, NoCredentials, SignalingError
+from sigd.client.wallet import Credentials, CredentialsSource
 from sigd.wire.errors import ErrorCode
 from sigd.wire.said import AnswerFrom, ByeFrom, CandidateFrom, Error, MessageFrom, OfferFrom, Registered
 

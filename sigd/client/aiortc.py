@@ -25,9 +25,9 @@ from aiortc.sdp import candidate_from_sdp, candidate_to_sdp
 from sigd.client import candidates
 from sigd.client.backoff import Backoff
 from sigd.client.conversation import Received
-from sigd.client.credentials import CredentialsSource
 from sigd.client.errors import SignalingError
 from sigd.client.peer import Peer, connect
+from sigd.client.wallet import CredentialsSource
 from sigd.wire.errors import ErrorCode
 from sigd.wire.said import AnswerFrom, ByeFrom, CandidateFrom, Error, OfferFrom
 

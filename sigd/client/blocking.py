@@ -27,11 +27,11 @@ from msgspec import UNSET, Raw
 from sigd.client import address
 from sigd.client.address import Udp
 from sigd.client.conversation import Asking, Conversation, Received
-from sigd.client.credentials import NONE, Credentials, checked
 from sigd.client.errors import Disconnected, NoCredentials, SignalingError
 from sigd.client.sockets import Connection, Turns, Wait, connect_socket, why
 from sigd.client.suspended import Suspensions
 from sigd.client.trust import context_for
+from sigd.client.wallet import NONE, Credentials, checked
 from sigd.wire import messages
 from sigd.wire.framing import Framing
 from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid, Registered

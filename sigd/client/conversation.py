@@ -15,10 +15,10 @@ from typing import Any, Final, assert_never
 from msgspec import structs
 
 from sigd.client.backoff import Backoff
-from sigd.client.credentials import NONE, Credentials
 from sigd.client.errors import Disconnected, SignalingError
 from sigd.client.pending import Answer, Pending
 from sigd.client.renewal import Renewal
+from sigd.client.wallet import NONE, Credentials
 from sigd.wire import messages
 from sigd.wire.awake import SLACK_SECONDS
 from sigd.wire.datagram import MAX_MESSAGE

@@ -13,13 +13,13 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from sigd.client import address
-from sigd.client.carrier import Carrier, Connection
 from sigd.client.conversation import Asking, Conversation, Received
-from sigd.client.credentials import CredentialsSource, Wallet
-from sigd.client.datagrams import connect_datagrams
 from sigd.client.errors import Disconnected, SignalingError
-from sigd.client.stream import connect_stream
+from sigd.client.over_datagrams import connect_datagrams
+from sigd.client.over_stream import connect_stream
+from sigd.client.reconnector import Connection, Reconnector
 from sigd.client.trust import context_for
+from sigd.client.wallet import CredentialsSource, Wallet
 from sigd.wire import messages
 from sigd.wire.framing import Framing
 from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid, Registered, Said
@@ -104,7 +104,7 @@ async def connect(
         keepalive_ms=keepalive_ms,
         max_frame=max_frame,
     )
-    dial: Callable[[Carrier], Awaitable[Connection]]
+    dial: Callable[[Reconnector], Awaitable[Connection]]
     if isinstance(where, address.Udp):
         dial, frames = partial(connect_datagrams, where, chance), None
     else:
@@ -119,12 +119,12 @@ async def connect(
         max_frame=max_frame,
         renewable=wallet.renewable,
     )
-    carrier = Carrier(conversation, dial, wallet, connect_timeout, where.url)
-    connection = await (carrier.establish_or_wait() if wait else carrier.establish())
+    reconnector = Reconnector(conversation, dial, wallet, connect_timeout, where.url)
+    connection = await (reconnector.establish_or_wait() if wait else reconnector.establish())
     fault: Exception | None = None
     async with anyio.create_task_group() as group:
-        group.start_soon(carrier.run, connection)
-        peer = Peer(carrier)
+        group.start_soon(reconnector.run, connection)
+        peer = Peer(reconnector)
         try:
             yield peer
         except Exception as raised:
@@ -148,9 +148,9 @@ class Peer:
     more is read: a program that makes requests has to take what comes, too.
     """
 
-    def __init__(self, carrier: Carrier) -> None:
-        self._carrier = carrier
-        self._conversation = carrier.conversation
+    def __init__(self, reconnector: Reconnector) -> None:
+        self._reconnector = reconnector
+        self._conversation = reconnector.conversation
 
     @property
     def id(self) -> str:
@@ -247,7 +247,7 @@ class Peer:
         if self._conversation.ready:
             with suppress(SignalingError, TimeoutError):
                 await self._ask(messages.Unregister(), Ok, LEAVE_SECONDS)
-        self._carrier.stop()
+        self._reconnector.stop()
 
     async def _ask(self, message: Asking, expected: type[Answer], within: float) -> Answer:
         conversation = self._conversation
@@ -255,11 +255,11 @@ class Peer:
         pending: Pending[Answer] | None = None
         try:
             with anyio.move_on_after(within):
-                await self._carrier.wait_for(lambda: conversation.ready or conversation.ended is not None)
+                await self._reconnector.wait_for(lambda: conversation.ready or conversation.ended is not None)
                 if conversation.ended is not None:
                     raise _unsent(conversation.ended, within)
                 pending = conversation.ask(message, expected, settled.set)
-                self._carrier.tell()
+                self._reconnector.tell()
                 await settled.wait()
         finally:
             if pending is not None:
@@ -279,10 +279,10 @@ class Peer:
         conversation = self._conversation
         await anyio.lowlevel.checkpoint()
         while True:
-            await self._carrier.wait_for(lambda: conversation.has_messages or conversation.ended is not None)
+            await self._reconnector.wait_for(lambda: conversation.has_messages or conversation.ended is not None)
             message = conversation.take()
             if message is not None:
-                self._carrier.tell()  # there is room again
+                self._reconnector.tell()  # there is room again
                 return message
             if conversation.ended is not None:  # else somebody else who iterates was faster
                 break

@@ -18,11 +18,11 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from sigd.client.address import Address, Udp, Unix
 from sigd.client.conversation import Conversation
-from sigd.client.credentials import Credentials
-from sigd.client.datagram_link import DatagramLink
+from sigd.client.datagram_conversation import DatagramLink
 from sigd.client.errors import Disconnected
-from sigd.client.greeting import Greeting
+from sigd.client.hello import Greeting
 from sigd.client.trust import unreachable, why_refused
+from sigd.client.wallet import Credentials
 from sigd.wire import macs
 
 RECEIVE_BYTES: Final = 65_536

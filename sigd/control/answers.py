@@ -10,8 +10,9 @@ import trio
 from msgspec import Raw
 
 from sigd import log
-from sigd.admin import messages
-from sigd.admin.messages import Asked, RefusalCode, Refused, Reply
+from sigd.admin import questions, replies
+from sigd.admin.questions import Asked
+from sigd.admin.replies import RefusalCode, Refused, Reply
 from sigd.config import StartError
 from sigd.control import rows
 from sigd.control.state import State
@@ -53,10 +54,10 @@ _SLOWEST_POLL_SECONDS: Final = 0.25
 class WhyReply(Verdict, kw_only=True, rename="camel", tag="why"):
     """A verdict as an answer, with the members of `Reply`."""
 
-    schema: int = messages.SCHEMA
+    schema: int = replies.SCHEMA
 
 
-class ListedReply(messages.Reply, kw_only=True, tag="peers"):
+class ListedReply(replies.Reply, kw_only=True, tag="peers"):
     """`PeersReply` with rows encoded one by one: ten thousand at once would block for 10 ms."""
 
     now: float
@@ -64,7 +65,7 @@ class ListedReply(messages.Reply, kw_only=True, tag="peers"):
     more: bool = False
 
 
-class EndsReply(messages.Reply, kw_only=True, tag="closed"):
+class EndsReply(replies.Reply, kw_only=True, tag="closed"):
     """`ClosedReply` with rows that were encoded some at a time."""
 
     now: float
@@ -104,28 +105,28 @@ class Answers:
             Refusal: the request is refused.
         """
         match asked:
-            case messages.AskStatus():
+            case questions.AskStatus():
                 return await self.state.status()
-            case messages.AskPeers():
+            case questions.AskPeers():
                 return await self._peers(asked.glob)
-            case messages.AskShow():
+            case questions.AskShow():
                 return self._show(asked.peer)
-            case messages.AskClosed():
+            case questions.AskClosed():
                 return await self._closed(asked.glob)
-            case messages.AskKick():
+            case questions.AskKick():
                 return self._kick(asked, asker)
-            case messages.AskPing():
+            case questions.AskPing():
                 return await self._ping(asked)
-            case messages.AskReload():
+            case questions.AskReload():
                 log.info("admin", command="reload", uid=asker.uid, pid=asker.pid)
                 return await self._server.reload(end_links=asked.end_links, shown=asked.shown)
-            case messages.AskDrain():
+            case questions.AskDrain():
                 return self._drain(asker)
-            case messages.AskMetrics():
+            case questions.AskMetrics():
                 return await self._metrics()
-            case messages.AskWhy():
+            case questions.AskWhy():
                 return await self._why(asked)
-            case messages.AskTap():
+            case questions.AskTap():
                 raise AssertionError("a tap is more than an answer")
             case _:
                 assert_never(asked)
@@ -156,13 +157,13 @@ class Answers:
             for entry in listed:
                 link = registry.find(entry.id)
                 if link is not None and glob_matches(glob, entry.id):
-                    encoded.append(messages.encode(rows.row_of(link, now, unix_ahead)))
+                    encoded.append(replies.encode(rows.row_of(link, now, unix_ahead)))
                 after = entry.id
             await trio.lowlevel.checkpoint()
         peers = Raw(b"[" + b",".join(encoded[:MOST_ROWS]) + b"]")
         return ListedReply(now=asked_at, peers=peers, more=len(encoded) > MOST_ROWS)
 
-    def _show(self, peer: str) -> messages.ShowReply:
+    def _show(self, peer: str) -> replies.ShowReply:
         return rows.details_of(self._found(peer), trio.current_time())
 
     async def _closed(self, glob: str) -> EndsReply:
@@ -173,24 +174,24 @@ class Answers:
         encoded: list[bytes] = []
         for start in range(0, len(ends), ENDS_AT_ONCE):
             some = rows.rows_of_ends(ends[start : start + ENDS_AT_ONCE], unix_ahead)
-            encoded += [messages.encode(row) for row in some if glob_matches(glob, row.id)]
+            encoded += [replies.encode(row) for row in some if glob_matches(glob, row.id)]
             await trio.lowlevel.checkpoint()
         return EndsReply(now=asked_at, closed=Raw(b"[" + b",".join(encoded) + b"]"))
 
     # -- actions
 
-    def _kick(self, asked: messages.AskKick, asker: "Process") -> messages.KickReply:
+    def _kick(self, asked: questions.AskKick, asker: "Process") -> replies.KickReply:
         reason = asked.reason
         if not (0 < len(reason) <= LONGEST_REASON and reason.isascii() and reason.isprintable()):
             raise Refusal("bad-question", f"a reason is 1 to {LONGEST_REASON} characters of printable ASCII")
         link = self._found(asked.peer)
-        reply = messages.KickReply(peer=asked.peer, address=link.address)
+        reply = replies.KickReply(peer=asked.peer, address=link.address)
         log.info("admin", command="kick", peer=asked.peer, uid=asker.uid, pid=asker.pid)
         fault = ProtocolError(ErrorCode.KICKED, reason, by=f"uid {asker.uid}")
         self._server.reactor.intervene(lambda now: link.refuse(fault))
         return reply
 
-    async def _ping(self, asked: messages.AskPing) -> messages.PingReply:
+    async def _ping(self, asked: questions.AskPing) -> replies.PingReply:
         link = self._found(asked.peer)
         seconds = min(max(asked.timeout, 0.0), LONGEST_PING_SECONDS)
         before = link.received, link.last_seen
@@ -212,29 +213,29 @@ class Answers:
         if link.closing:
             raise Refusal("no-answer", f"its link ended meanwhile: {link.reason}")
         if (link.received, link.last_seen) != before:
-            return messages.PingReply(peer=asked.peer, rtt=max(0.0, link.last_seen - sent))
+            return replies.PingReply(peer=asked.peer, rtt=max(0.0, link.last_seen - sent))
         if link.pinged_at == sent:
             self._server.reactor.intervene(lambda now: _forget_ping(link))
         raise Refusal("no-answer", _why_silent(link, seconds))
 
-    def _drain(self, asker: "Process") -> messages.DrainReply:
+    def _drain(self, asker: "Process") -> replies.DrainReply:
         reactor = self._server.reactor
         if not self._drains and not reactor.stopping:
             # Only once: a second call, like a second SIGTERM, ends the daemon at once.
             self._drains = True
             log.info("admin", command="drain", uid=asker.uid, pid=asker.pid)
             self._server.drain()
-        return messages.DrainReply(links=len(reactor), drain=self._server.router.limits.drain_ms / 1000)
+        return replies.DrainReply(links=len(reactor), drain=self._server.router.limits.drain_ms / 1000)
 
     # -- answers from other modules
 
-    async def _metrics(self) -> messages.MetricsReply:
+    async def _metrics(self) -> replies.MetricsReply:
         try:
-            return messages.MetricsReply(text=(await self._server.exposition()).decode())
+            return replies.MetricsReply(text=(await self._server.exposition()).decode())
         except StartError as fault:
             raise Refusal("not-here", fault.what) from None
 
-    async def _why(self, asked: messages.AskWhy) -> WhyReply:
+    async def _why(self, asked: questions.AskWhy) -> WhyReply:
         router = self._server.router
         unix_now, unix_ahead = self._unix_now, router.wall.ahead(trio.current_time())
         pair = (asked.first, asked.second)

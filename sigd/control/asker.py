@@ -7,8 +7,8 @@ from typing import Final
 import trio
 from msgspec import Struct
 
-from sigd.admin import messages
-from sigd.admin.messages import MAX_QUESTION
+from sigd.admin import replies
+from sigd.admin.questions import MAX_QUESTION
 from sigd.net.callers import Process
 from sigd.wire import framing
 from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, TooLong
@@ -110,7 +110,7 @@ class Asker:
         Raises:
             Gone: the client did not read it.
         """
-        await self.send(self.framed(messages.encode(reply)))
+        await self.send(self.framed(replies.encode(reply)))
 
     def framed(self, answer: bytes) -> bytes:
         """Frame an answer; as a line if the client has sent nothing yet."""

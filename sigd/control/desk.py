@@ -11,9 +11,10 @@ import trio
 from msgspec import Struct
 
 from sigd import log
-from sigd.admin.messages import MAX_TAPPED, Asked, AskTap, Refused, UnknownQuestion, decode_question
+from sigd.admin.questions import MAX_TAPPED, Asked, AskTap, UnknownQuestion, decode_question
+from sigd.admin.replies import Refused
 from sigd.config.auth import OVERFLOW_ID
-from sigd.control import commands
+from sigd.control import typed
 from sigd.control.answers import Answers, Refusal
 from sigd.control.asker import FRAME_SECONDS, Asker, Gone
 from sigd.control.samples import SAMPLE_SECONDS
@@ -216,10 +217,10 @@ def _read(frame: bytes, *, lines: bool) -> Asked | bytes:
     elif frame.lstrip().startswith(b"#"):
         return b""
     else:
-        asked = commands.parse(frame.strip())
+        asked = typed.parse(frame.strip())
     if isinstance(asked, AskTap) and len(asked.peers) > MAX_TAPPED:
         raise ValueError(f"a tap names {MAX_TAPPED} peers at most; without any it tells of all")
-    return commands.HELP if asked is None else asked
+    return typed.HELP if asked is None else asked
 
 
 async def _refuse(asker: Asker, refused: Refused) -> None:

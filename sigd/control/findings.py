@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sigd.admin.messages import Finding, StatusReply
+from sigd.admin.replies import Finding, StatusReply
 from sigd.rules.memory import shortage
 from sigd.wire.errors import ErrorCode
 

@@ -4,7 +4,7 @@ from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from sigd.admin.messages import ReloadReply
+    from sigd.admin.replies import ReloadReply
     from sigd.net.listeners import ListeningSocket
     from sigd.net.reactor import Reactor
     from sigd.relay.router import Router

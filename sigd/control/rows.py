@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import UNSET
 
-from sigd.admin.messages import ClosedRow, PeerRow, ShowReply
+from sigd.admin.replies import ClosedRow, PeerRow, ShowReply
 from sigd.relay.endings import Ending
 from sigd.relay.globs import Globs
 from sigd.relay.link import Link

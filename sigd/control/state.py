@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from sigd import __version__, metrics
-from sigd.admin.messages import ListenerEntry, Spread, StatusReply
+from sigd.admin.replies import ListenerEntry, Spread, StatusReply
 from sigd.config import ConfigError
 from sigd.control.findings import Facts, findings
 from sigd.control.samples import Samples

@@ -12,8 +12,9 @@ import trio
 from msgspec import UNSET, Raw, Struct
 
 from sigd import log
-from sigd.admin import messages
-from sigd.admin.messages import AskTap, TappedReply
+from sigd.admin import replies
+from sigd.admin.questions import AskTap
+from sigd.admin.replies import TappedReply
 from sigd.control.asker import Asker, Gone
 from sigd.relay.record import Passed
 from sigd.why import spans
@@ -100,7 +101,7 @@ class Tap:
                 ways, since = self._earlier(trio.current_time())
                 router.taps.append(self.take)
                 try:
-                    await self._asker.say(messages.TapReply(now=router.admission.unix_time()))
+                    await self._asker.say(replies.TapReply(now=router.admission.unix_time()))
                     await self._tell(await recorded(ways, since))
                 except Gone as gone:
                     why = str(gone)
@@ -148,7 +149,7 @@ class Tap:
         framed, full = self._asker.framed, self._asked.full
 
         def made() -> bytes:
-            return b"".join(framed(messages.encode(tapped(passed, unix_ahead, full=full))) for passed in some)
+            return b"".join(framed(replies.encode(tapped(passed, unix_ahead, full=full))) for passed in some)
 
         is_long = any(len(passed.body) > _LONG_BYTES for passed in some)
         await self._asker.send(await trio.to_thread.run_sync(made) if is_long else made())

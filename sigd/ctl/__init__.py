@@ -11,7 +11,7 @@ from typing import Final
 
 import sigd
 from sigd.ctl import acting, check, codes, completion, looking, setup, talk, tapping, token, top
-from sigd.ctl.commands import PROGRAM, Commands, EndedError, new_parser
+from sigd.ctl.command_line import PROGRAM, Commands, EndedError, new_parser
 from sigd.ctl.token import LONGEST_TTL, token_of, user_name
 from sigd.terminal import EXIT_INTERRUPTED, complain, finish_output
 

@@ -4,14 +4,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Final
 
-from sigd.ctl.commands import EXIT_REFUSED, Commands
+from sigd.ctl.command_line import EXIT_REFUSED, Commands
 from sigd.ctl.printing import put, put_answer
 from sigd.ctl.quantities import milliseconds, plural, seconds_within
 from sigd.terminal import say
 from sigd.text import escaped
 
 if TYPE_CHECKING:
-    from sigd.admin.messages import ReloadReply
+    from sigd.admin.replies import ReloadReply
 
 KICK_TEXT = """\
 Ends a peer's link. The peer receives the error `kicked` with the reason; a
@@ -97,7 +97,8 @@ def _wait(written: str) -> float:
 
 
 def _kick(options: argparse.Namespace) -> int:
-    from sigd.admin.messages import AskKick, KickReply
+    from sigd.admin.questions import AskKick
+    from sigd.admin.replies import KickReply
     from sigd.ctl.ask import ask
 
     question = AskKick(peer=options.peer)
@@ -108,7 +109,8 @@ def _kick(options: argparse.Namespace) -> int:
 
 
 def _ping(options: argparse.Namespace) -> int:
-    from sigd.admin.messages import AskPing, PingReply
+    from sigd.admin.questions import AskPing
+    from sigd.admin.replies import PingReply
     from sigd.ctl.ask import ask
 
     question = AskPing(peer=options.peer, timeout=options.timeout)
@@ -119,7 +121,8 @@ def _ping(options: argparse.Namespace) -> int:
 
 
 def _reload(options: argparse.Namespace) -> int:
-    from sigd.admin.messages import AskReload, ReloadReply
+    from sigd.admin.questions import AskReload
+    from sigd.admin.replies import ReloadReply
     from sigd.ctl.ask import ask
 
     reply, frame = ask(options.socket, AskReload(end_links=options.yes), ReloadReply, _RELOAD_PATIENCE)
@@ -175,7 +178,8 @@ def _reload_lines(reply: "ReloadReply") -> list[str]:
 
 
 def _drain(options: argparse.Namespace) -> int:
-    from sigd.admin.messages import AskDrain, DrainReply
+    from sigd.admin.questions import AskDrain
+    from sigd.admin.replies import DrainReply
     from sigd.ctl.ask import ask
 
     reply, frame = ask(options.socket, AskDrain(), DrainReply)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from sigd.ctl.commands import DEFAULT_SOCKET, EXIT_NO_DAEMON, EXIT_REFUSED, EXIT_TIMED_OUT, EndedError
+from sigd.ctl.command_line import DEFAULT_SOCKET, EXIT_NO_DAEMON, EXIT_REFUSED, EXIT_TIMED_OUT, EndedError
 from sigd.ctl.printing import SCHEMA
 
 if TYPE_CHECKING:
-    from sigd.admin.messages import Question
+    from sigd.admin.questions import Question
 
 Answered = TypeVar("Answered")
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from sigd.ctl.commands import EXIT_NO_DAEMON, EXIT_REFUSED, EXIT_TIMED_OUT, EndedError
+from sigd.ctl.command_line import EXIT_NO_DAEMON, EXIT_REFUSED, EXIT_TIMED_OUT, EndedError
 from sigd.ctl.token import token_of, user_name
 from sigd.terminal import EXIT_FAULT
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import ssl
 
     from sigd.client.blocking import BlockingPeer
-    from sigd.client.credentials import Credentials
+    from sigd.client.wallet import Credentials
 
 TOKEN_SECONDS: Final = 3_600
 """Lifetime in seconds of a token made from a secret: `listen` renews it while it runs, and a leaked one soon

@@ -5,14 +5,14 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from sigd.ctl.commands import DEFAULT_CONFIG, EXIT_NO_DAEMON, EXIT_REFUSED, Commands, EndedError
+from sigd.ctl.command_line import DEFAULT_CONFIG, EXIT_NO_DAEMON, EXIT_REFUSED, Commands, EndedError
 from sigd.ctl.printing import finding, put, put_json
 from sigd.ctl.quantities import plural
 from sigd.terminal import EXIT_FAULT
 from sigd.text import escaped
 
 if TYPE_CHECKING:
-    from sigd.admin.messages import Finding, StatusReply
+    from sigd.admin.replies import Finding, StatusReply
     from sigd.config import Config, Fault
 
 TEXT = """\
@@ -73,7 +73,8 @@ def _check(options: argparse.Namespace) -> int:
 
 def _running(path: str) -> "tuple[StatusReply | None, list[Finding]]":
     """Return the status of the running daemon, and a finding if it runs but does not answer."""
-    from sigd.admin.messages import AskStatus, Finding, StatusReply
+    from sigd.admin.questions import AskStatus
+    from sigd.admin.replies import Finding, StatusReply
     from sigd.ctl.ask import ask, running_daemons
 
     try:
@@ -156,7 +157,7 @@ def is_credential(where: str) -> bool:
 
 
 def _unseen(name: str) -> "Finding":
-    from sigd.admin.messages import Finding
+    from sigd.admin.replies import Finding
 
     text = f"{name} is a credential that systemd passes to the daemon alone (LoadCredential=): not checked"
     advice = "`systemctl cat sigd` shows its file; sigd reports its faults at start"

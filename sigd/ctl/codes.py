@@ -4,7 +4,7 @@ import argparse
 import textwrap
 from typing import TYPE_CHECKING
 
-from sigd.ctl.commands import Commands
+from sigd.ctl.command_line import Commands
 from sigd.ctl.printing import put, put_json, row, table, width
 
 if TYPE_CHECKING:

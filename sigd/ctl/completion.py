@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from sigd.ctl.commands import PROGRAM, Commands, EndedError
+from sigd.ctl.command_line import PROGRAM, Commands, EndedError
 from sigd.terminal import put_out
 
 TEXT = """\
@@ -163,9 +163,10 @@ def _peers(before: Sequence[str], last: str) -> list[str]:
     """Return registered peers whose IDs begin like this; none if no daemon answers."""
     import os
 
-    from sigd.admin.messages import AskPeers, PeersReply
+    from sigd.admin.questions import AskPeers
+    from sigd.admin.replies import PeersReply
     from sigd.ctl.ask import ask
-    from sigd.ctl.commands import DEFAULT_SOCKET, SOCKET_VARIABLE
+    from sigd.ctl.command_line import DEFAULT_SOCKET, SOCKET_VARIABLE
 
     named = [path for option, path in itertools.pairwise(before) if option == "--socket"]
     path = named[-1] if named else os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET

@@ -5,14 +5,14 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from sigd.ctl.commands import EXIT_REFUSED, PROGRAM, Commands
+from sigd.ctl.command_line import EXIT_REFUSED, PROGRAM, Commands
 from sigd.ctl.printing import coloured, counts, dumped, finding, put, put_answer, row, table
 from sigd.ctl.quantities import brief, count, day, milliseconds, moment, plural, rate, size, span
 from sigd.terminal import put_out
 from sigd.text import escaped
 
 if TYPE_CHECKING:
-    from sigd.admin.messages import ClosedRow, ListenerEntry, PeerRow, ShowReply, Spread, StatusReply
+    from sigd.admin.replies import ClosedRow, ListenerEntry, PeerRow, ShowReply, Spread, StatusReply
 
 STATUS_TEXT = """\
 Shows the state of the daemon on one screen: listeners, links, counters of
@@ -115,7 +115,8 @@ def _limit(written: str) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from sigd.admin.messages import AskStatus, StatusReply
+    from sigd.admin.questions import AskStatus
+    from sigd.admin.replies import StatusReply
     from sigd.ctl.ask import ask
 
     status, frame = ask(options.socket, AskStatus(), StatusReply)
@@ -196,7 +197,8 @@ def _spread(times: "Spread") -> str:
 
 
 def _peers(options: argparse.Namespace) -> int:
-    from sigd.admin.messages import AskPeers, PeersReply
+    from sigd.admin.questions import AskPeers
+    from sigd.admin.replies import PeersReply
     from sigd.ctl.ask import ask, fields
 
     reply, frame = ask(options.socket, AskPeers(glob=options.glob), PeersReply)
@@ -237,7 +239,8 @@ def _peer_row(peer: "PeerRow", now: float) -> list[str]:
 
 
 def _closed(options: argparse.Namespace) -> int:
-    from sigd.admin.messages import AskClosed, ClosedReply
+    from sigd.admin.questions import AskClosed
+    from sigd.admin.replies import ClosedReply
     from sigd.ctl.ask import ask, fields
 
     reply, frame = ask(options.socket, AskClosed(glob=options.glob), ClosedReply)
@@ -268,7 +271,8 @@ def _closed_row(link: "ClosedRow") -> list[str]:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from sigd.admin.messages import AskShow, ShowReply
+    from sigd.admin.questions import AskShow
+    from sigd.admin.replies import ShowReply
     from sigd.ctl.ask import ask, fields
 
     reply, frame = ask(options.socket, AskShow(peer=options.peer), ShowReply)
@@ -306,7 +310,8 @@ def _show_rows(reply: "ShowReply") -> Iterator[tuple[str, str]]:
 
 
 def _metrics(options: argparse.Namespace) -> int:
-    from sigd.admin.messages import AskMetrics, MetricsReply
+    from sigd.admin.questions import AskMetrics
+    from sigd.admin.replies import MetricsReply
     from sigd.ctl.ask import ask
 
     reply, frame = ask(options.socket, AskMetrics(), MetricsReply)

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from sigd.admin.messages import Finding
+from sigd.admin.replies import Finding
 from sigd.config import Config, StartError
 from sigd.ctl.quantities import DAY, day, plural
 from sigd.rules.secret_files import locate, read_public

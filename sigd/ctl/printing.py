@@ -8,12 +8,12 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from sigd.ctl.commands import PROGRAM
+from sigd.ctl.command_line import PROGRAM
 from sigd.terminal import put_out
 from sigd.text import escaped
 
 SCHEMA = 1
-"""Of everything that `--json` prints; that of sigd.admin.messages, which a test compares."""
+"""Of everything that `--json` prints; that of sigd.admin.replies, which a test compares."""
 
 _COLOURS = {"fail": "31", "warn": "33", "ok": "32", "head": "1"}
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING, Final
 
-from sigd.ctl.commands import DEFAULT_CONFIG, DEFAULT_SOCKET, EXIT_REFUSED, Commands, EndedError
+from sigd.ctl.command_line import DEFAULT_CONFIG, DEFAULT_SOCKET, EXIT_REFUSED, Commands, EndedError
 from sigd.ctl.printing import put, put_json
 from sigd.ctl.quantities import plural
 from sigd.terminal import EXIT_FAULT
@@ -15,7 +15,7 @@ from sigd.text import escaped
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sigd.admin.messages import StatusReply
+    from sigd.admin.replies import StatusReply
     from sigd.config import Config, Listener
     from sigd.ctl.setup_files import File, Folder
     from sigd.ctl.units import Units
@@ -403,7 +403,7 @@ class _Setup:
         import socket
         import ssl
 
-        from sigd.config.addresses import addresses_of
+        from sigd.config.endpoints import addresses_of
 
         name = self._options.tls
         if name is None:
@@ -462,7 +462,8 @@ def _urls(port: int, *, udp: bool) -> list[str]:
 
 def _status() -> "StatusReply | None":
     """Return the daemon's status; None without an answer."""
-    from sigd.admin.messages import AskStatus, StatusReply
+    from sigd.admin.questions import AskStatus
+    from sigd.admin.replies import StatusReply
     from sigd.ctl.ask import ask
 
     try:

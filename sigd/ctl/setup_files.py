@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
-from sigd.config.addresses import Key, addresses_of
+from sigd.config.endpoints import Endpoint, addresses_of
 from sigd.config.listen import Listener, parse_listen
-from sigd.ctl.commands import EXIT_REFUSED, EndedError
+from sigd.ctl.command_line import EXIT_REFUSED, EndedError
 
 GROUP: Final = "sigd"
 """The group that can read secrets; the service is a member (SupplementaryGroups=)."""
@@ -185,7 +185,7 @@ def configuration(urls: Iterable[str], certificate: str, key: str, secret: str) 
     return marked(text + CREDENTIALS.format(secret=secret))
 
 
-def keys_of(listeners: Iterable[Listener]) -> set[Key]:
+def keys_of(listeners: Iterable[Listener]) -> set[Endpoint]:
     """Return the addresses that sigd.socket needs for these listeners."""
     keys = {key for each in listeners for key in addresses_of(each.address)}
     return {key for key in keys if key[2] or key[3]}  # the system assigns port 0, so a unit cannot name it

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from sigd.admin.messages import Finding
+from sigd.admin.replies import Finding
 from sigd.config import DATAGRAM_SCHEMES, Config, Listen
 from sigd.ctl.commands import DEFAULT_SOCKET
 

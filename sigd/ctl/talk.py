@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from sigd.ctl.calling import add_caller, call, ended, meaning, peer_id
-from sigd.ctl.commands import EXIT_REFUSED, EXIT_TIMED_OUT, Commands, EndedError
+from sigd.ctl.command_line import EXIT_REFUSED, EXIT_TIMED_OUT, Commands, EndedError
 from sigd.ctl.printing import SCHEMA, dumped, put, put_json
 from sigd.ctl.quantities import plural, seconds_within, size
 from sigd.terminal import EXIT_FAULT, EXIT_INTERRUPTED, LONGEST_LINE, say

@@ -5,7 +5,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Final
 
-from sigd.ctl.commands import Commands
+from sigd.ctl.command_line import Commands
 from sigd.ctl.printing import dumped, put, put_answer
 from sigd.ctl.quantities import parse_seconds
 from sigd.text import escaped
@@ -64,7 +64,8 @@ def _since(written: str) -> int:
 
 
 def _tap(options: argparse.Namespace) -> int:
-    from sigd.admin.messages import AskTap, TapReply
+    from sigd.admin.questions import AskTap
+    from sigd.admin.replies import TapReply
     from sigd.ctl.ask import conversation
 
     question = AskTap(peers=options.peers, since=float(options.since), full=options.full)
@@ -84,7 +85,7 @@ def _print_objects(talk: "Conversation") -> int:
 
 
 def _print_ladder(talk: "Conversation", peers: list[str]) -> int:
-    from sigd.admin.messages import TappedReply
+    from sigd.admin.replies import TappedReply
     from sigd.ctl.ask import fields, read
     from sigd.why.ladder import Ladder
 
@@ -103,7 +104,7 @@ def _shows_unicode() -> bool:
 
 
 def _why(options: argparse.Namespace) -> int:
-    from sigd.admin.messages import AskWhy
+    from sigd.admin.questions import AskWhy
     from sigd.ctl.ask import ask
     from sigd.why.ladder import verdict_lines
     from sigd.why.verdict import Verdict

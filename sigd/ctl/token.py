@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sigd.ctl.commands import DEFAULT_CONFIG, PROGRAM, Commands, EndedError
+from sigd.ctl.command_line import DEFAULT_CONFIG, PROGRAM, Commands, EndedError
 from sigd.ctl.printing import put_json
 from sigd.ctl.quantities import parse_seconds
 from sigd.terminal import EXIT_FAULT, put_out, say

@@ -8,13 +8,13 @@ import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Final
 
-from sigd.ctl.commands import Commands
+from sigd.ctl.command_line import Commands
 from sigd.ctl.printing import coloured, counts, put, put_json, row, table
 from sigd.ctl.quantities import brief, milliseconds, plural, rate, size
 from sigd.terminal import EXIT_FAULT
 
 if TYPE_CHECKING:
-    from sigd.admin.messages import PeerRow, StatusReply
+    from sigd.admin.replies import PeerRow, StatusReply
     from sigd.ctl.ask import Conversation
 
 TEXT = """\
@@ -53,7 +53,8 @@ class Look:
     """One sample of the daemon."""
 
     def __init__(self, talk: "Conversation") -> None:
-        from sigd.admin.messages import AskPeers, AskStatus, PeersReply, StatusReply
+        from sigd.admin.questions import AskPeers, AskStatus
+        from sigd.admin.replies import PeersReply, StatusReply
 
         self.status: StatusReply = talk.ask(AskStatus(), StatusReply)[0]
         self.peers: PeersReply = talk.ask(AskPeers(), PeersReply)[0]
@@ -132,7 +133,7 @@ def _top(options: argparse.Namespace) -> int:
 
     live = not (options.once or options.json)
     if live and not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
-        from sigd.ctl.commands import EndedError
+        from sigd.ctl.command_line import EndedError
 
         raise EndedError(EXIT_FAULT, "standard output is not a terminal: use --once to print one table")
     with conversation(options.socket) as talk:

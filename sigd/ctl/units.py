@@ -7,13 +7,13 @@ import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sigd.admin.messages import Finding
-from sigd.config.addresses import Key, fit, url_of_key
+from sigd.admin.replies import Finding
+from sigd.config.endpoints import Endpoint, fit, url_of_key
 from sigd.config.listen import LOWEST_UNPRIVILEGED_PORT, is_loopback, parse_listen
 from sigd.rules.memory import shortage
 
 if TYPE_CHECKING:
-    from sigd.admin.messages import StatusReply
+    from sigd.admin.replies import StatusReply
     from sigd.config import Config
 
 SERVICE: Final = "sigd.service"
@@ -54,7 +54,7 @@ class Units(NamedTuple):
         memory_max: memory limit of the service in bytes; None: no limit.
     """
 
-    sockets: frozenset[Key] | None
+    sockets: frozenset[Endpoint] | None
     config: str | None
     socket_state: str = ""
     state: str = ""
@@ -112,7 +112,7 @@ def read(said: str) -> Units:
     )
 
 
-def _keys(listens: list[str]) -> Iterator[Key]:
+def _keys(listens: list[str]) -> Iterator[Endpoint]:
     for line in listens:
         if (found := _LISTEN.fullmatch(line)) is None:
             continue
@@ -131,7 +131,7 @@ def belongs(path: str | None, found: Units | None) -> bool:
     return os.path.realpath(path) == os.path.realpath(found.config)
 
 
-def handed_over(status: "StatusReply") -> frozenset[Key]:
+def handed_over(status: "StatusReply") -> frozenset[Endpoint]:
     """Return the sockets that a running daemon has from systemd."""
     urls = [listener.url for listener in status.listeners if listener.inherited]
     return frozenset(parse_listen(url).socket_key for url in urls)

@@ -1,6 +1,6 @@
 """Figures for Prometheus, and whether the daemon is well, over HTTP on loopback. Needs the extra `metrics`.
 
-Reading order: `process` (what the kernel counts), `exposition` (all figures as text), `answers` (what is asked for),
+Reading order: `process` (what the kernel counts), `exposition` (all figures as text), `pages` (what is asked for),
 `listener` (HTTP). What counts is where things happen: the router, the reactor.
 """
 

@@ -9,7 +9,7 @@ import h11
 import trio
 
 from sigd.config import parse_listen
-from sigd.metrics.answers import Answer, Answers
+from sigd.metrics.pages import Answer, Answers
 from sigd.net.listeners import open_listeners
 from sigd.net.reactor import Reactor
 

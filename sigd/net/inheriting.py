@@ -16,7 +16,7 @@ from sigd.config import (
     is_loopback,
     parse_listen,
 )
-from sigd.config.addresses import Key, addresses_of, fit, is_part_of, url_of_key
+from sigd.config.endpoints import Endpoint, addresses_of, fit, is_part_of, url_of_key
 
 ADVICE: Final = "`sudo sigctl setup` has sigd.socket open what the configuration names"
 
@@ -54,7 +54,7 @@ def _scheme(sock: socket.socket) -> str:
     return "tcp" if sock.type == socket.SOCK_STREAM else "udp"
 
 
-def by_address(socks: Iterable[socket.socket]) -> dict[Key, socket.socket]:
+def by_address(socks: Iterable[socket.socket]) -> dict[Endpoint, socket.socket]:
     """Inherited sockets by where they listen, for `open_listeners`.
 
     Raises:
@@ -67,7 +67,7 @@ class Unnamed(Listener, frozen=True):
     """A plain listener for an inherited socket that the configuration does not name."""
 
 
-def with_inherited(config: Config, inherited: Iterable[Key]) -> Config:
+def with_inherited(config: Config, inherited: Iterable[Endpoint]) -> Config:
     """The configuration, and a plain listener for each inherited socket that none of its own is on the address of.
 
     So a socket that only its unit knows is served, by the same rules as if the configuration had it. A socket on one
@@ -103,20 +103,20 @@ def _is_local(at: Listen) -> bool:
     return at.scheme == "unix" or is_loopback(at.host)
 
 
-def take_inherited(key: Key, inherited: dict[Key, socket.socket]) -> list[socket.socket]:
+def take_inherited(key: Endpoint, inherited: dict[Endpoint, socket.socket]) -> list[socket.socket]:
     """Take the sockets out that were handed over for an address: itself, or those on a part of it."""
     if (ours := inherited.pop(key, None)) is not None:
         return [ours]
     return [inherited.pop(each) for each in sorted(inherited) if is_part_of(each, key)]
 
 
-def in_the_way(listen: Listen, inherited: Iterable[Key]) -> str:
+def in_the_way(listen: Listen, inherited: Iterable[Endpoint]) -> str:
     """Return the inherited socket that keeps this listener from being opened, as text; empty if none does."""
     wholes = [key for key in inherited for address in addresses_of(listen) if is_part_of(address, key)]
     return url_of_key(wholes[0]) if wholes else ""
 
 
-def narrowed(config: Config, inherited: Iterable[Key]) -> list[str]:
+def narrowed(config: Config, inherited: Iterable[Endpoint]) -> list[str]:
     """Return the listeners on all addresses that have only some, since systemd has opened no more."""
     return [
         f"{listener.url} is open on {', '.join(url_of_key(key).partition('//')[2] for key in keys)} alone,"

@@ -15,7 +15,7 @@ from sigd.net.ports import DatagramSocket, open_ports
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sigd.config.addresses import Key
+    from sigd.config.endpoints import Endpoint
     from sigd.net.places import Address
 
 BACKLOG: Final = 4_096
@@ -81,7 +81,7 @@ ListeningSocket = StreamListener | DatagramSocket
 
 
 def open_listeners(
-    listen: Listen, loopback_only: str = "", inherited: "dict[Key, socket.socket] | None" = None
+    listen: Listen, loopback_only: str = "", inherited: "dict[Endpoint, socket.socket] | None" = None
 ) -> list[socket.socket]:
     """The sockets that a listen URL stands for: one, or one for each address that its host name has.
 
@@ -165,7 +165,7 @@ class _UnixListener(_Listener):
         return found.st_dev, found.st_ino
 
 
-def _tcp(listen: Listen, loopback_only: str, inherited: "dict[Key, socket.socket]") -> list[socket.socket]:
+def _tcp(listen: Listen, loopback_only: str, inherited: "dict[Endpoint, socket.socket]") -> list[socket.socket]:
     found = socket.getaddrinfo(listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     listeners: list[socket.socket] = []
     with contextlib.ExitStack() as on_fault:

@@ -9,7 +9,7 @@ from sigd.net.inheriting import take_inherited
 from sigd.net.places import Address, Place, Recipient
 
 if TYPE_CHECKING:
-    from sigd.config.addresses import Key
+    from sigd.config.endpoints import Endpoint
 
 RECEIVE_BYTES: Final = 1_203
 """What is read of a datagram: the longest there may be, a line end, and one byte that shows that it was longer."""
@@ -128,7 +128,7 @@ def _answering(pktinfo: bytes) -> bytes:
 
 
 def open_ports(
-    url: str, host: str, port: int, loopback_only: str, inherited: "dict[Key, socket.socket]"
+    url: str, host: str, port: int, loopback_only: str, inherited: "dict[Endpoint, socket.socket]"
 ) -> list[socket.socket]:
     """Datagram sockets on an address, or on each that a host name has.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from sigd import log, metrics
-from sigd.admin.messages import ReloadReply
+from sigd.admin.replies import ReloadReply
 from sigd.config import Config, ConfigError, Fault, StartError, digest
 from sigd.net.inheriting import Unnamed, as_read, narrowed
 from sigd.net.listeners import ListeningSocket, StreamListener

@@ -16,7 +16,7 @@ from sigd.net.ports import DatagramSocket
 from sigd.rules.made import ListenerKey, Rules, listeners_of
 
 if TYPE_CHECKING:
-    from sigd.config.addresses import Key
+    from sigd.config.endpoints import Endpoint
     from sigd.net.reactor import Reactor
 
 
@@ -26,7 +26,7 @@ ADMIN_MODE: Final = 0o660
 
 @contextlib.contextmanager
 def listening(
-    rules: Rules, reactor: "Reactor", inherited: "dict[Key, socket.socket]"
+    rules: Rules, reactor: "Reactor", inherited: "dict[Endpoint, socket.socket]"
 ) -> Generator[list[ListeningSocket]]:
     """Listen as the rules say, for as long as the block lasts.
 

@@ -11,7 +11,7 @@ from sigd.net.inheriting import by_address
 from sigd.server.systemd import Notifier, inherited, watchdog_seconds
 
 if TYPE_CHECKING:
-    from sigd.config.addresses import Key
+    from sigd.config.endpoints import Endpoint
     from sigd.net.reactor import Reactor
 
 ADMIN: Final = "admin"
@@ -70,7 +70,7 @@ class Service:
             else:
                 listeners.append(socket.socket(fileno=descriptor))
         self.listeners = by_address(listeners)
-        self.keys: list[Key] = list(self.listeners)
+        self.keys: list[Endpoint] = list(self.listeners)
         self.descriptors = frozenset(sock.fileno() for sock in listeners)
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ from sigd.server.timekeeping import watch_clocks
 from sigd.terminal import has_terminal
 
 if TYPE_CHECKING:
-    from sigd.config.addresses import Key
+    from sigd.config.endpoints import Endpoint
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
@@ -183,7 +183,7 @@ async def serve(
     return handed_over
 
 
-def _say_misfits(config: Config, inherited: "Sequence[Key]") -> None:
+def _say_misfits(config: Config, inherited: "Sequence[Endpoint]") -> None:
     """Log in what the sockets that systemd has opened do not fit the configuration."""
     for what in narrowed(config, inherited):
         log.warning(f"not everywhere: {what}: {ADVICE}")

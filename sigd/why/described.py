@@ -5,8 +5,8 @@ from typing import Final
 
 from sigd.why import flaws
 from sigd.why.calls import Heard, Side
+from sigd.why.detectors import Case, Finding
 from sigd.why.flaws import Flaw
-from sigd.why.rules import Case, Finding
 from sigd.why.sdp import Description, Section, shown, unusable_fingerprint
 
 _MEDIA: Final = frozenset({"audio", "video"})

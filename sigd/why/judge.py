@@ -5,21 +5,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from sigd.relay.record import PairHistory
-from sigd.why import described, reach, rules, trickling
+from sigd.why import described, detectors, reach, trickling
 from sigd.why.calls import Call, Side, calls, heard_in
+from sigd.why.detectors import Case, Detector, Finding
 from sigd.why.facts import IceFacts, PeerFacts
 from sigd.why.flaws import HARMLESS
-from sigd.why.rules import Case, Finding, Rule
 from sigd.why.spans import span
 from sigd.why.verdict import SEEN_SECONDS, Level, Seen, Step, Verdict
 
-RULES: Final[Sequence[Rule]] = (
-    rules.not_registered,
-    rules.no_offer,
-    rules.offer_refused,
+DETECTORS: Final[Sequence[Detector]] = (
+    detectors.not_registered,
+    detectors.no_offer,
+    detectors.offer_refused,
     described.bad_description,
-    rules.no_answer,
-    rules.glare,
+    detectors.no_answer,
+    detectors.glare,
     described.own_offer,
     described.setup,
     described.media,
@@ -30,7 +30,7 @@ RULES: Final[Sequence[Rule]] = (
     trickling.unreadable,
     trickling.early,
     trickling.refused,
-    rules.other_session,
+    detectors.other_session,
     trickling.no_candidates,
     reach.mdns_only,
     reach.relay_hidden,
@@ -39,9 +39,9 @@ RULES: Final[Sequence[Rule]] = (
     reach.no_srflx,
     reach.no_relay,
     reach.one_relay,
-    rules.late_answer,
+    detectors.late_answer,
     described.no_media,
-    rules.ended,
+    detectors.ended,
     reach.gathering,
 )
 """Rules in order of precedence: the first with a finding leads; without any, signaling was complete."""
@@ -109,7 +109,7 @@ def judge(
 
 def lead(case: Case) -> Finding:
     """Return the finding of the first rule that has one."""
-    return next(filter(None, (rule(case) for rule in RULES)), rules.complete(case))
+    return next(filter(None, (rule(case) for rule in DETECTORS)), detectors.complete(case))
 
 
 def _last(meant: list[Call]) -> Call | None:

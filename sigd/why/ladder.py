@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from sigd.admin.messages import TappedReply
+from sigd.admin.replies import TappedReply
 from sigd.text import escaped
 from sigd.why.bodies import Body, read
 from sigd.why.candidates import Candidate

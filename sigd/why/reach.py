@@ -4,7 +4,7 @@ from typing import Final
 
 from sigd.why.addresses import HIDDEN, PUBLIC, network, place
 from sigd.why.calls import Side
-from sigd.why.rules import Case, Finding
+from sigd.why.detectors import Case, Finding
 
 GATHERING_SECONDS: Final = 10.0
 """Seconds during which more candidates may come: a query to a STUN server takes 5 to 40 s, mostly 10."""

@@ -3,9 +3,9 @@
 from collections import Counter
 
 from sigd.why.calls import Side
+from sigd.why.detectors import Case, Finding
 from sigd.why.flaws import HARMLESS, Flaw
 from sigd.why.reach import reachable, same_network
-from sigd.why.rules import Case, Finding
 
 
 def unreadable(case: Case) -> Finding | None:

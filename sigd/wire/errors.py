@@ -12,7 +12,7 @@ class Next(enum.StrEnum):
     NEVER = "never"  # do not come back by yourself: `reconnect` is false
 
 
-class _Rule(NamedTuple):
+class _Fact(NamedTuple):
     closes: bool
     next: Next
     meaning: str
@@ -49,57 +49,57 @@ class ErrorCode(enum.StrEnum):
     @property
     def closes(self) -> bool:
         """Whether the server ends the link after this error."""
-        return _RULES[self].closes
+        return _FACTS[self].closes
 
     @property
     def next(self) -> Next:
         """What a client does next."""
-        return _RULES[self].next
+        return _FACTS[self].next
 
     @property
     def meaning(self) -> str:
         """One sentence for people."""
-        return _RULES[self].meaning
+        return _FACTS[self].meaning
 
 
-_RULES: dict[ErrorCode, _Rule] = {
-    ErrorCode.BAD_MESSAGE: _Rule(
+_FACTS: dict[ErrorCode, _Fact] = {
+    ErrorCode.BAD_MESSAGE: _Fact(
         _GOES_ON, Next.MEND, "It is not JSON, or a member is missing or not as section 6 has it."
     ),
-    ErrorCode.UNKNOWN_TYPE: _Rule(_GOES_ON, Next.MEND, "No message has this `type`, or no command this name."),
-    ErrorCode.NOT_REGISTERED: _Rule(_GOES_ON, Next.MEND, "This needs a registered link: send `register` first."),
-    ErrorCode.ALREADY_REGISTERED: _Rule(_GOES_ON, Next.MEND, "The link has another ID: close it to change."),
-    ErrorCode.ID_TAKEN: _Rule(
+    ErrorCode.UNKNOWN_TYPE: _Fact(_GOES_ON, Next.MEND, "No message has this `type`, or no command this name."),
+    ErrorCode.NOT_REGISTERED: _Fact(_GOES_ON, Next.MEND, "This needs a registered link: send `register` first."),
+    ErrorCode.ALREADY_REGISTERED: _Fact(_GOES_ON, Next.MEND, "The link has another ID: close it to change."),
+    ErrorCode.ID_TAKEN: _Fact(
         _GOES_ON,
         Next.BACK_OFF,
         "Somebody else holds the ID, another claim on it waits, or it has changed hands too often.",
     ),
-    ErrorCode.PEER_UNAVAILABLE: _Rule(_GOES_ON, Next.BACK_OFF, "Nobody holds the ID in `to`, or its link has ended."),
-    ErrorCode.PEER_BUSY: _Rule(_GOES_ON, Next.BACK_OFF, "The recipient's outbox is full."),
-    ErrorCode.TOO_LARGE: _Rule(
+    ErrorCode.PEER_UNAVAILABLE: _Fact(_GOES_ON, Next.BACK_OFF, "Nobody holds the ID in `to`, or its link has ended."),
+    ErrorCode.PEER_BUSY: _Fact(_GOES_ON, Next.BACK_OFF, "The recipient's outbox is full."),
+    ErrorCode.TOO_LARGE: _Fact(
         _GOES_ON, Next.MEND, "Longer than the server takes, or than the `maxFrame` of whom it is for."
     ),
-    ErrorCode.RATE_LIMITED: _Rule(_GOES_ON, Next.BACK_OFF, "Too much in too short a time."),
-    ErrorCode.FORBIDDEN: _Rule(_GOES_ON, Next.MEND, "The credential does not allow this."),
-    ErrorCode.BAD_FRAME: _Rule(
+    ErrorCode.RATE_LIMITED: _Fact(_GOES_ON, Next.BACK_OFF, "Too much in too short a time."),
+    ErrorCode.FORBIDDEN: _Fact(_GOES_ON, Next.MEND, "The credential does not allow this."),
+    ErrorCode.BAD_FRAME: _Fact(
         _CLOSES,
         Next.BACK_OFF,
         "A length of 0 or far above the limit, a frame too long before `register`, one that took too long, or a bad"
         " PROXY header.",
     ),
-    ErrorCode.AUTH_FAILED: _Rule(_CLOSES, Next.NEVER, "The credential is not accepted for this ID, or not any more."),
-    ErrorCode.AUTH_EXPIRED: _Rule(_CLOSES, Next.BACK_OFF, "The credential has expired: come back with a new one."),
-    ErrorCode.REGISTER_TIMEOUT: _Rule(_CLOSES, Next.BACK_OFF, "No `register` came in time."),
-    ErrorCode.REPLACED: _Rule(_CLOSES, Next.NEVER, "Another link with the same credential has taken the ID over."),
-    ErrorCode.KICKED: _Rule(_CLOSES, Next.NEVER, "An operator has ended the link."),
-    ErrorCode.SLOW_CONSUMER: _Rule(_CLOSES, Next.BACK_OFF, "The client did not read what was due to it."),
-    ErrorCode.SERVER_FULL: _Rule(
+    ErrorCode.AUTH_FAILED: _Fact(_CLOSES, Next.NEVER, "The credential is not accepted for this ID, or not any more."),
+    ErrorCode.AUTH_EXPIRED: _Fact(_CLOSES, Next.BACK_OFF, "The credential has expired: come back with a new one."),
+    ErrorCode.REGISTER_TIMEOUT: _Fact(_CLOSES, Next.BACK_OFF, "No `register` came in time."),
+    ErrorCode.REPLACED: _Fact(_CLOSES, Next.NEVER, "Another link with the same credential has taken the ID over."),
+    ErrorCode.KICKED: _Fact(_CLOSES, Next.NEVER, "An operator has ended the link."),
+    ErrorCode.SLOW_CONSUMER: _Fact(_CLOSES, Next.BACK_OFF, "The client did not read what was due to it."),
+    ErrorCode.SERVER_FULL: _Fact(
         _CLOSES,
         Next.BACK_OFF,
         "There are as many links as may be (in all, from one address, or without an ID), or no memory is left.",
     ),
-    ErrorCode.IDLE_TIMEOUT: _Rule(_CLOSES, Next.BACK_OFF, "Nothing came from the client for too long."),
-    ErrorCode.INTERNAL: _Rule(_CLOSES, Next.BACK_OFF, "A bug in the server; its log says more."),
+    ErrorCode.IDLE_TIMEOUT: _Fact(_CLOSES, Next.BACK_OFF, "Nothing came from the client for too long."),
+    ErrorCode.INTERNAL: _Fact(_CLOSES, Next.BACK_OFF, "A bug in the server; its log says more."),
 }
 
 

@@ -4,7 +4,7 @@ import json
 import random
 from typing import Any
 
-from sigd.client.greeting import Greeting
+from sigd.client.hello import Greeting
 from sigd.wire import greeting, macs
 from sigd.wire.cookies import Cookies
 from tests.client.by_hand import TERMS, NoJitter

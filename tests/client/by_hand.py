@@ -9,8 +9,8 @@ from msgspec import Raw
 
 from sigd.client import conversation as rules
 from sigd.client.conversation import Conversation
-from sigd.client.credentials import NONE, Credentials
 from sigd.client.pending import Pending
+from sigd.client.wallet import NONE, Credentials
 from sigd.wire import messages
 from sigd.wire.framing import Framing, Lines, Prefixed
 from sigd.wire.said import Ok

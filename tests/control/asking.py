@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from sigd.admin.messages import ReloadReply
+from sigd.admin.replies import ReloadReply
 from sigd.config import ConfigError, Fault, parse_listen
 from sigd.control.desk import Desk
 from sigd.net import listeners

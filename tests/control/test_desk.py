@@ -10,8 +10,8 @@ import struct
 import pytest
 import trio
 
-from sigd.admin.messages import MAX_QUESTION
-from sigd.control import commands
+from sigd.admin.questions import MAX_QUESTION
+from sigd.control import typed
 from sigd.control.asker import FRAME_SECONDS, IDLE_SECONDS, LINE_SECONDS
 from sigd.control.desk import DEAF_SECONDS, MOST_ASKERS, MOST_OPEN, MOST_REFUSED
 from sigd.wire.framing import NOT_HTTP
@@ -85,7 +85,7 @@ async def test_help_is_lines_that_no_program_reads(desk: Asking, line: bytes) ->
     operator = await desk.operator("lines")
     await operator.sends(line + b"# a comment is not answered\n")
     operator.finishes()
-    assert await operator.hears_bytes() == commands.HELP
+    assert await operator.hears_bytes() == typed.HELP
 
 
 async def test_http_gets_one_line_and_a_close(desk: Asking) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigd.admin.messages import Finding, ListenerEntry, Spread, StatusReply
+from sigd.admin.replies import Finding, ListenerEntry, Spread, StatusReply
 from sigd.config import Config, Limits, Metrics
 from sigd.control.findings import RULES, Facts, findings
 

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 import trio
 
-from sigd.admin import messages
-from sigd.admin.messages import TappedReply
+from sigd.admin import replies
+from sigd.admin.replies import TappedReply
 from sigd.control.tap import OUTBOX_BYTES, recorded, tapped
 from sigd.relay.record import Passed, Record
 from sigd.wire.errors import ErrorCode
@@ -200,7 +200,7 @@ def test_whatever_a_body_is_it_can_be_told(body: bytes) -> None:
     told = tapped(Passed(1.0, "a", "b", body, ErrorCode.PEER_BUSY), 0.0, full=True)
     assert (told.kind, told.refusal) == ("", "peer-busy")
     assert told.body is msgspec.UNSET
-    assert msgspec.json.decode(messages.encode(told))["bytes"] == len(body)
+    assert msgspec.json.decode(replies.encode(told))["bytes"] == len(body)
 
 
 async def test_the_record_is_told_in_the_order_of_time() -> None:
@@ -262,4 +262,4 @@ def test_a_body_stands_in_the_answer_as_it_is() -> None:
     body = b'{"type":"message","from":"a","data":{"b" : [1,2]}}'
     told = tapped(Passed(1.0, "a", "b", body, None), 0.0, full=True)
     assert isinstance(told, TappedReply)
-    assert b'"body":' + body in messages.encode(told)
+    assert b'"body":' + body in replies.encode(told)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sigd.admin import messages
+from sigd.admin import questions
 from tests.daemon import HANG_SECONDS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -35,7 +35,7 @@ class ScriptedDaemon:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.asked: list[messages.Asked] = []
+        self.asked: list[questions.Asked] = []
         self._answers: dict[str, list[bytes]] = {}
         self._stays: set[str] = set()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -83,7 +83,7 @@ class ScriptedDaemon:
     def _converse(self, connection: socket.socket) -> None:
         with connection.makefile("rb") as said:
             while head := said.read(4):
-                question = messages.decode_question(said.read(int.from_bytes(head, "big")))
+                question = questions.decode_question(said.read(int.from_bytes(head, "big")))
                 self.asked.append(question)
                 for answer in self._answers_to(str(question.__struct_config__.tag)):
                     if not answer:

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from sigd.admin import messages
+from sigd.admin import questions
 from tests.ctl.conftest import Sigctl
 from tests.ctl.scripted import ScriptedDaemon, golden
 
@@ -12,7 +12,7 @@ from tests.ctl.scripted import ScriptedDaemon, golden
 def test_a_kick_has_the_reason_that_one_gives(daemon: ScriptedDaemon, sigctl: Sigctl):
     assert sigctl("kick", "cam1", "--reason", "moved to hall 2")[0] == 0
     assert sigctl("kick", "cam1")[0] == 0
-    assert daemon.asked == [messages.AskKick(peer="cam1", reason="moved to hall 2"), messages.AskKick(peer="cam1")]
+    assert daemon.asked == [questions.AskKick(peer="cam1", reason="moved to hall 2"), questions.AskKick(peer="cam1")]
 
 
 @pytest.mark.parametrize("reason", ["", "x" * 129, "\u00e9", "a\nb", "\x1b[2J"])
@@ -26,7 +26,7 @@ def test_what_the_wire_would_not_carry_is_no_reason(sigctl: Sigctl, reason):
 
 def test_a_ping_waits_as_long_as_one_says(daemon: ScriptedDaemon, sigctl: Sigctl):
     assert sigctl("ping", "cam1", "--timeout", "0.5")[0] == 0
-    assert daemon.asked == [messages.AskPing(peer="cam1", timeout=0.5)]
+    assert daemon.asked == [questions.AskPing(peer="cam1", timeout=0.5)]
     daemon.refuses("ping", "no-answer", "nothing came within 5 s")
     assert sigctl("ping", "cam1") == (4, "", "sigctl: nothing came within 5 s\n")
 
@@ -84,7 +84,7 @@ def test_a_reload_that_would_end_links_says_whose_and_changes_nothing(daemon: Sc
         "",
     )
     assert sigctl("reload", "--json")[0] == 1
-    assert daemon.asked == [messages.AskReload(end_links=False)] * 2
+    assert daemon.asked == [questions.AskReload(end_links=False)] * 2
 
 
 @pytest.mark.parametrize(
@@ -98,15 +98,15 @@ def test_at_a_terminal_it_asks(daemon: ScriptedDaemon, sigctl: Sigctl, monkeypat
     status, _, err = sigctl("reload")
     assert "would end 12 links" in err
     assert status == (0 if reloads else 1)
-    assert daemon.asked == [messages.AskReload(end_links=False), *[messages.AskReload(shown="0123")] * reloads]
+    assert daemon.asked == [questions.AskReload(end_links=False), *[questions.AskReload(shown="0123")] * reloads]
 
 
 def test_a_reload_that_may_end_links_asks_nobody(daemon: ScriptedDaemon, sigctl: Sigctl):
     assert sigctl("reload", "--yes")[0] == 0
-    assert daemon.asked == [messages.AskReload()]
+    assert daemon.asked == [questions.AskReload()]
 
 
 def test_a_drain_is_asked_for(daemon: ScriptedDaemon, sigctl: Sigctl):
     daemon.says("drain", golden("drain") | {"links": 1, "drain": 0.5})
     assert sigctl("drain") == (0, "draining: 1 link told to reconnect, over 0.5 s; then sigd exits\n", "")
-    assert daemon.asked == [messages.AskDrain()]
+    assert daemon.asked == [questions.AskDrain()]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sigd.admin.messages import AskStatus, AskTap, StatusReply
+from sigd.admin.questions import AskStatus, AskTap
+from sigd.admin.replies import StatusReply
 from sigd.ctl import ask
-from sigd.ctl.commands import EndedError
+from sigd.ctl.command_line import EndedError
 from tests.ctl.conftest import Sigctl
 from tests.ctl.scripted import ScriptedDaemon, frame, golden
 from tests.daemon import HANG_SECONDS, running_daemon
@@ -160,7 +161,7 @@ def test_a_start_loads_no_network():
     program = (
         "import sys; from sigd.ctl import main\n"
         "try: main(['--version'])\n"
-        "except SystemExit: print(*{'trio', 'ssl', 'socket', 'asyncio', 'sigd.admin.messages'} & set(sys.modules))"
+        "except SystemExit: print(*{'trio', 'ssl', 'socket', 'asyncio', 'sigd.admin.replies'} & set(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=HANG_SECONDS

@@ -24,7 +24,7 @@ from tests.ctl.conftest import Sigctl
 from tests.ctl.scripted import ScriptedDaemon, golden
 
 if TYPE_CHECKING:
-    from sigd.admin.messages import Finding
+    from sigd.admin.replies import Finding
 
 DAY = 86_400.0
 GROUP = grp.getgrgid(os.getgid()).gr_name

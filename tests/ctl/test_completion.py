@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import sigd
-from sigd.admin import messages
+from sigd.admin import questions
 from sigd.ctl.completion import SCRIPTS
 from sigd.wire.errors import ErrorCode
 from tests.ctl.conftest import Sigctl
@@ -50,8 +50,8 @@ def test_peers_are_those_that_are_here(daemon: ScriptedDaemon, sigctl: Sigctl):
     assert fitting(sigctl, "why", "bob", "ca") == ["cam1"]
     assert fitting(sigctl, "tap", "bob", "cam1", "do") == ["door.7"]
     assert fitting(sigctl, "kick", "--reason", "x", "b") == ["bob"]
-    assert daemon.asked[0] == messages.AskPeers(glob="*")
-    assert daemon.asked[1] == messages.AskPeers(glob="ca*")
+    assert daemon.asked[0] == questions.AskPeers(glob="*")
+    assert daemon.asked[1] == questions.AskPeers(glob="ca*")
     assert fitting(sigctl, "why", "bob", "cam1", "") == []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sigd.admin import messages
+from sigd.admin import questions, replies
 from sigd.ctl import parser, printing
 from sigd.why.verdict import Verdict
 from tests.ctl.conftest import Sigctl
@@ -48,15 +48,15 @@ class TestAnAnswer:
 
 
 REPLIES: dict[str, Any] = {
-    "status": messages.StatusReply,
-    "peers": messages.PeersReply,
-    "show": messages.ShowReply,
-    "closed": messages.ClosedReply,
-    "kick": messages.KickReply,
-    "ping": messages.PingReply,
-    "reload": messages.ReloadReply,
-    "drain": messages.DrainReply,
-    "metrics": messages.MetricsReply,
+    "status": replies.StatusReply,
+    "peers": replies.PeersReply,
+    "show": replies.ShowReply,
+    "closed": replies.ClosedReply,
+    "kick": replies.KickReply,
+    "ping": replies.PingReply,
+    "reload": replies.ReloadReply,
+    "drain": replies.DrainReply,
+    "metrics": replies.MetricsReply,
     "why": Verdict,
 }
 
@@ -69,7 +69,7 @@ def test_the_daemon_answers_what_the_golden_file_has(name):
     again: Document = msgspec.to_builtins(msgspec.convert(document, REPLIES[name]))
     again = {"schema": 1, "type": name, **again} if name == "why" else again
     assert again | meta == document | meta
-    assert document["schema"] == messages.SCHEMA == printing.SCHEMA
+    assert document["schema"] == replies.SCHEMA == printing.SCHEMA
 
 
 def test_every_command_has_both_files():
@@ -91,7 +91,7 @@ def test_tap(daemon: ScriptedDaemon, sigctl: Sigctl):
     daemon.says("tap", {"schema": 1, "type": "tap", "now": 1.0}, *passed)
     assert sigctl("tap", "cam1", "bob") == (0, text_of("tap"), "")
     assert sigctl("tap", "--since", "10m", "--full", "--json") == (0, json_of("tap"), "")
-    assert daemon.asked == [messages.AskTap(peers=["cam1", "bob"]), messages.AskTap(since=600.0, full=True)]
+    assert daemon.asked == [questions.AskTap(peers=["cam1", "bob"]), questions.AskTap(since=600.0, full=True)]
 
 
 @pytest.mark.parametrize(("arguments", "file"), [([], "top.txt"), (["--json"], "top.json")])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sigd.admin import messages
+from sigd.admin import questions
 from tests.ctl.conftest import Sigctl
 from tests.ctl.scripted import ScriptedDaemon, golden
 
@@ -37,7 +37,7 @@ def test_peers_are_sorted_by_what_one_asks_for(daemon: ScriptedDaemon, sigctl: S
 def test_a_list_that_is_cut_says_so(daemon: ScriptedDaemon, sigctl: Sigctl):
     status, out, _ = sigctl("peers", "cam*", "--limit", "1", "--sort", "in")
     assert (status, out.splitlines()[-1]) == (0, "1 peer, and there are more")
-    assert daemon.asked == [messages.AskPeers(glob="cam*")]
+    assert daemon.asked == [questions.AskPeers(glob="cam*")]
     document = json.loads(sigctl("peers", "--limit", "1", "--json")[1])
     assert (len(document["peers"]), document["more"]) == (1, True)
     assert len(json.loads(sigctl("closed", "--limit", "1", "--json")[1])["closed"]) == 1

@@ -188,7 +188,7 @@ def test_a_configuration_with_faults_is_told_and_nothing_follows(image: Path, si
 
 def test_unix_sockets_of_one_unit_have_one_mode() -> None:
     from sigd.config import Listener
-    from sigd.ctl.commands import EndedError
+    from sigd.ctl.command_line import EndedError
 
     with pytest.raises(EndedError, match="different"):
         socket_drop_in([Listener("unix:/a?mode=0600"), Listener("unix:/b")])

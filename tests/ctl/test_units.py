@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sigd.admin.messages import ListenerEntry, StatusReply
+from sigd.admin.replies import ListenerEntry, StatusReply
 from sigd.config import Config, Listener, parse_listen
 from sigd.ctl import units
 from sigd.ctl.units import Units, belongs, read, running_findings, socket_findings

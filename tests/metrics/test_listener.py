@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from sigd.config import StartError
-from sigd.metrics import answers, exposition, listener
+from sigd.metrics import exposition, listener, pages
 from sigd.metrics.listener import IDLE_SECONDS, MOST_CONNECTIONS, MOST_HEADER, REQUEST_SECONDS
 from tests.conftest import Serving
 from tests.in_process import Daemon, within
@@ -52,7 +52,7 @@ class TestAnswers:
         began = trio.current_time()
         heard = await (await watched.connect()).asks("/healthz")
         assert heard.status == 503
-        assert within(trio.current_time() - began, answers.HEALTH_SECONDS)
+        assert within(trio.current_time() - began, pages.HEALTH_SECONDS)
 
     async def test_is_well_under_load(self, watched: Watched) -> None:
         alice, asker = await watched.daemon.peer("alice"), await watched.connect()

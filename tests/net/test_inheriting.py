@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sigd.config import Config, ConfigError, Listener, StartError, parse_listen
-from sigd.config.addresses import addresses_of
 from sigd.config.auth import Auth, HmacEntry, TokenEntry
+from sigd.config.endpoints import addresses_of
 from sigd.net.inheriting import as_read, by_address, narrowed, url_of, with_inherited
 from sigd.net.listeners import BACKLOG, close_listener, open_listeners
 from tests.daemon import HANG_SECONDS

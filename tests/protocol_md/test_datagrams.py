@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 import pytest
 
-from sigd.client import datagram_link as client_link
-from sigd.client import greeting as client_greeting
+from sigd.client import datagram_conversation as client_link
+from sigd.client import hello as client_greeting
 from sigd.net.datagram_link import GREETING_EXTRAS
 from sigd.net.udp import CID_BYTES
 from sigd.wire import cookies, datagram, greeting, macs, receiving, sending

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigd.admin.messages import TappedReply
+from sigd.admin.replies import TappedReply
 from sigd.text import escaped
 from sigd.why.ladder import MOST_COLUMNS, Ladder, summary, verdict_lines
 from tests.why.staged import HOST, MDNS, PASSWORD, RELAY, SRFLX, UFRAG, Stage, answer, sdp

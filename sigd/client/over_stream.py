@@ -12,28 +12,30 @@ from sigd.client.errors import Disconnected
 
 if TYPE_CHECKING:
     from sigd.client.address import Tcp, Unix
-    from sigd.client.carrier import Carrier
-    from sigd.client.credentials import Credentials
+    from sigd.client.reconnector import Reconnector
+    from sigd.client.wallet import Credentials
 
 RECEIVE_BYTES: Final = 65_536
 """What one read takes: a frame of the default size in one go."""
 
 
-async def connect_stream(where: "Tcp | Unix", context: ssl.SSLContext | None, carrier: "Carrier") -> "StreamConnection":
+async def connect_stream(
+    where: "Tcp | Unix", context: ssl.SSLContext | None, reconnector: "Reconnector"
+) -> "StreamConnection":
     """Connect; `context` is that of `context_for`.
 
     Raises:
         OSError: there is no connection.
     """
-    return StreamConnection(carrier, await dial(where, context))
+    return StreamConnection(reconnector, await dial(where, context))
 
 
 class StreamConnection:
     """A connection over a stream. See `Connection` for what is not here."""
 
-    def __init__(self, carrier: "Carrier", stream: ByteStream) -> None:
-        self._carrier = carrier
-        self._conversation = carrier.conversation
+    def __init__(self, reconnector: "Reconnector", stream: ByteStream) -> None:
+        self._reconnector = reconnector
+        self._conversation = reconnector.conversation
         self._stream = stream
 
     async def register(self, credentials: "Credentials") -> None:
@@ -73,7 +75,7 @@ class StreamConnection:
         conversation = self._conversation
         while not conversation.over:
             if not conversation.wants_more:
-                await self._carrier.wait_for(lambda: conversation.wants_more)
+                await self._reconnector.wait_for(lambda: conversation.wants_more)
                 conversation.alive(anyio.current_time())  # the silence was of our own making
             chunk = b""
             with anyio.move_on_after(conversation.deadline - anyio.current_time()):
@@ -84,8 +86,8 @@ class StreamConnection:
             if chunk:
                 conversation.receive(chunk, anyio.current_time())
             else:
-                self._carrier.expire(conversation.expire)
-            self._carrier.tell()
+                self._reconnector.expire(conversation.expire)
+            self._reconnector.tell()
         return ""
 
     async def _write(self) -> None:
@@ -93,6 +95,6 @@ class StreamConnection:
         # The reader finds out by itself that the connection is gone, after all that was still to be read.
         with suppress(*LOST):
             while True:
-                await self._carrier.wait_for(lambda: conversation.has_due)
+                await self._reconnector.wait_for(lambda: conversation.has_due)
                 await self._stream.send(conversation.take_due())
-                self._carrier.tell()
+                self._reconnector.tell()

@@ -114,7 +114,7 @@ class Case(NamedTuple):
         )
 
 
-Rule = Callable[[Case], Finding | None]
+Detector = Callable[[Case], Finding | None]
 
 
 # -- absent peers, missing offers

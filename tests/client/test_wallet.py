@@ -8,8 +8,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from sigd.client.credentials import CredentialsSource, Wallet
 from sigd.client.errors import NoCredentials
+from sigd.client.wallet import CredentialsSource, Wallet
 
 SECRET = "c2VjcmV0"
 

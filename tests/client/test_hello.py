@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sigd.client.errors import SignalingError
-from sigd.client.greeting import AGAIN_SECONDS, DOUBTFUL_SECONDS, Greeting
+from sigd.client.hello import AGAIN_SECONDS, DOUBTFUL_SECONDS, Greeting
 from sigd.wire import macs
 from sigd.wire.datagram import MAX_DATAGRAM
 from sigd.wire.greeting import LEAST_REGISTER

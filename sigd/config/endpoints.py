@@ -6,14 +6,14 @@ from typing import Final, NamedTuple
 
 from sigd.config.listen import DATAGRAM_SCHEMES, Listen, Listener
 
-Key = tuple[bool, str, int, str]
+Endpoint = tuple[bool, str, int, str]
 """A listening address, as in `Listen.socket_key`: datagrams or not, host, port, path."""
 
 EVERYWHERE: Final = {False: "0.0.0.0", True: "::"}
 """All IPv4 addresses, and all IPv6 addresses."""
 
 
-def addresses_of(listen: Listen) -> set[Key]:
+def addresses_of(listen: Listen) -> set[Endpoint]:
     """Return every address of a listen URL; its own key if the host name has none."""
     if listen.scheme == "unix":
         return {listen.socket_key}
@@ -26,7 +26,7 @@ def addresses_of(listen: Listen) -> set[Key]:
     return {(datagrams, str(address[0]), listen.port, "") for *_, address in found}
 
 
-def url_of_key(key: Key) -> str:
+def url_of_key(key: Endpoint) -> str:
     """Return an address as the URL of a plain listener."""
     datagrams, host, port, path = key
     if path:
@@ -34,7 +34,7 @@ def url_of_key(key: Key) -> str:
     return f"{'udp' if datagrams else 'tcp'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def is_part_of(key: Key, whole: Key) -> bool:
+def is_part_of(key: Endpoint, whole: Endpoint) -> bool:
     """Return whether an address is contained in a wildcard address of its family."""
     datagrams, host, port, path = key
     everywhere = EVERYWHERE[":" in host]
@@ -51,18 +51,18 @@ class Fit(NamedTuple):
         unnamed: sockets of the unit without a listener.
     """
 
-    narrowed: Sequence[tuple[Listener, Sequence[Key]]]
+    narrowed: Sequence[tuple[Listener, Sequence[Endpoint]]]
     unopened: Sequence[Listener]
-    blocked: Sequence[tuple[Listener, Key]]
-    unnamed: Sequence[Key]
+    blocked: Sequence[tuple[Listener, Endpoint]]
+    unnamed: Sequence[Endpoint]
 
 
-def fit(listeners: Sequence[Listener], sockets: Collection[Key]) -> Fit:
+def fit(listeners: Sequence[Listener], sockets: Collection[Endpoint]) -> Fit:
     """Compare listeners with the sockets that systemd opens for them."""
-    named: set[Key] = set()
-    narrowed: list[tuple[Listener, Sequence[Key]]] = []
+    named: set[Endpoint] = set()
+    narrowed: list[tuple[Listener, Sequence[Endpoint]]] = []
     unopened: list[Listener] = []
-    blocked: list[tuple[Listener, Key]] = []
+    blocked: list[tuple[Listener, Endpoint]] = []
     for listener in listeners:
         for address in sorted(addresses_of(listener.address)):
             named.add(address)

@@ -4,30 +4,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigd.admin import messages
-from sigd.admin.messages import QUESTIONS, Asked, UnknownQuestion
-from sigd.control.commands import HELP, parse
+from sigd.admin import questions
+from sigd.admin.questions import QUESTIONS, Asked, UnknownQuestion
+from sigd.control.typed import HELP, parse
 
 
 @pytest.mark.parametrize(
     ("line", "asked"),
     [
-        (b"status", messages.AskStatus()),
-        (b"  peers  ", messages.AskPeers()),
-        (b"peers cam*", messages.AskPeers(glob="cam*")),
-        (b"show cam1", messages.AskShow(peer="cam1")),
-        (b"closed", messages.AskClosed()),
-        (b"closed *1", messages.AskClosed(glob="*1")),
-        (b"kick cam1", messages.AskKick(peer="cam1")),
-        (b"kick cam1 too  old", messages.AskKick(peer="cam1", reason="too old")),
-        (b"ping cam1", messages.AskPing(peer="cam1")),
-        (b"reload", messages.AskReload()),
-        (b"drain", messages.AskDrain()),
-        (b"metrics", messages.AskMetrics()),
-        (b"why a b", messages.AskWhy(first="a", second="b")),
-        (b"tap", messages.AskTap()),
-        (b"tap a b c", messages.AskTap(peers=["a", "b", "c"])),
-        (b'{"type":"show","peer":"cam1"}', messages.AskShow(peer="cam1")),
+        (b"status", questions.AskStatus()),
+        (b"  peers  ", questions.AskPeers()),
+        (b"peers cam*", questions.AskPeers(glob="cam*")),
+        (b"show cam1", questions.AskShow(peer="cam1")),
+        (b"closed", questions.AskClosed()),
+        (b"closed *1", questions.AskClosed(glob="*1")),
+        (b"kick cam1", questions.AskKick(peer="cam1")),
+        (b"kick cam1 too  old", questions.AskKick(peer="cam1", reason="too old")),
+        (b"ping cam1", questions.AskPing(peer="cam1")),
+        (b"reload", questions.AskReload()),
+        (b"drain", questions.AskDrain()),
+        (b"metrics", questions.AskMetrics()),
+        (b"why a b", questions.AskWhy(first="a", second="b")),
+        (b"tap", questions.AskTap()),
+        (b"tap a b c", questions.AskTap(peers=["a", "b", "c"])),
+        (b'{"type":"show","peer":"cam1"}', questions.AskShow(peer="cam1")),
         (b"help", None),
         (b"?", None),
         (b"", None),

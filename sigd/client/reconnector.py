@@ -1,6 +1,6 @@
 """Keeps a conversation going: connects, registers, renews, connects again. How bytes travel is its connection's affair.
 
-Over a byte stream that is `stream`, in datagrams `datagrams`.
+Over a byte stream that is `over_stream`, in datagrams `over_datagrams`.
 """
 
 import logging
@@ -11,10 +11,10 @@ from typing import Final, Protocol
 import anyio
 
 from sigd.client.conversation import Conversation
-from sigd.client.credentials import Credentials, Wallet
 from sigd.client.dial import HANG_UP_SECONDS, why
 from sigd.client.errors import NoCredentials, SignalingError
 from sigd.client.suspended import Suspensions
+from sigd.client.wallet import Credentials, Wallet
 
 _log: Final = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Connection(Protocol):
         ...
 
 
-class Carrier:
+class Reconnector:
     """The tasks around a conversation.
 
     Attributes:
@@ -58,7 +58,7 @@ class Carrier:
     def __init__(
         self,
         conversation: Conversation,
-        dial: "Callable[[Carrier], Awaitable[Connection]]",
+        dial: "Callable[[Reconnector], Awaitable[Connection]]",
         wallet: Wallet,
         connect_timeout: float,
         url: str,

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from sigd.admin import messages
-from sigd.admin.messages import Asked
+from sigd.admin import questions
+from sigd.admin.questions import Asked
 
 
 class _Command(NamedTuple):
@@ -28,13 +28,13 @@ def parse(line: bytes) -> Asked | None:
         ValueError: it is no valid request; the text says why, for people.
     """
     if line.startswith(b"{"):
-        return messages.decode_question(line)
+        return questions.decode_question(line)
     name, *words = line.decode().split() or ["help"]
     if name in {"help", "?"}:
         return None
     command = _COMMANDS.get(name)
     if command is None:
-        raise messages.UnknownQuestion("no such command; type help for the list")
+        raise questions.UnknownQuestion("no such command; type help for the list")
     try:
         return command.build(words)
     except _Incomplete:
@@ -58,54 +58,54 @@ def _none(words: Sequence[str]) -> None:
 
 def _status(words: Sequence[str]) -> Asked:
     _none(words)
-    return messages.AskStatus()
+    return questions.AskStatus()
 
 
 def _peers(words: Sequence[str]) -> Asked:
-    return messages.AskPeers(glob=_glob(words))
+    return questions.AskPeers(glob=_glob(words))
 
 
 def _show(words: Sequence[str]) -> Asked:
-    return messages.AskShow(peer=_one(words))
+    return questions.AskShow(peer=_one(words))
 
 
 def _closed(words: Sequence[str]) -> Asked:
-    return messages.AskClosed(glob=_glob(words))
+    return questions.AskClosed(glob=_glob(words))
 
 
 def _kick(words: Sequence[str]) -> Asked:
     if len(words) > 1:
-        return messages.AskKick(peer=words[0], reason=" ".join(words[1:]))
-    return messages.AskKick(peer=_one(words))
+        return questions.AskKick(peer=words[0], reason=" ".join(words[1:]))
+    return questions.AskKick(peer=_one(words))
 
 
 def _ping(words: Sequence[str]) -> Asked:
-    return messages.AskPing(peer=_one(words))
+    return questions.AskPing(peer=_one(words))
 
 
 def _reload(words: Sequence[str]) -> Asked:
     _none(words)
-    return messages.AskReload()
+    return questions.AskReload()
 
 
 def _drain(words: Sequence[str]) -> Asked:
     _none(words)
-    return messages.AskDrain()
+    return questions.AskDrain()
 
 
 def _metrics(words: Sequence[str]) -> Asked:
     _none(words)
-    return messages.AskMetrics()
+    return questions.AskMetrics()
 
 
 def _why(words: Sequence[str]) -> Asked:
     if len(words) != 2:
         raise _Incomplete
-    return messages.AskWhy(first=words[0], second=words[1])
+    return questions.AskWhy(first=words[0], second=words[1])
 
 
 def _tap(words: Sequence[str]) -> Asked:
-    return messages.AskTap(peers=list(words))
+    return questions.AskTap(peers=list(words))
 
 
 _COMMANDS: Final[dict[str, _Command]] = {

@@ -11,17 +11,17 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ConnectedUDPSocket
 
-from sigd.client.datagram_link import DatagramLink
+from sigd.client.datagram_conversation import DatagramLink
 from sigd.client.errors import Disconnected
-from sigd.client.greeting import Greeting
+from sigd.client.hello import Greeting
 from sigd.client.trust import unreachable
 from sigd.wire import macs, messages
 from sigd.wire.said import IceServerList
 
 if TYPE_CHECKING:
     from sigd.client.address import Udp
-    from sigd.client.carrier import Carrier
-    from sigd.client.credentials import Credentials
+    from sigd.client.reconnector import Reconnector
+    from sigd.client.wallet import Credentials
 
 PATIENCE_SECONDS: Final = 2.5
 """For an address to show that a server is there, where the name has others: two datagrams may be lost."""
@@ -59,7 +59,7 @@ class Party(Protocol):
         ...
 
 
-async def connect_datagrams(where: "Udp", jitter: random.Random, carrier: "Carrier") -> "DatagramConnection":
+async def connect_datagrams(where: "Udp", jitter: random.Random, reconnector: "Reconnector") -> "DatagramConnection":
     """Find out where the server is; whether it is there turns out when it is spoken to.
 
     Raises:
@@ -70,15 +70,15 @@ async def connect_datagrams(where: "Udp", jitter: random.Random, carrier: "Carri
     except OSError as fault:
         raise unreachable(where, fault) from None
     addresses = dict.fromkeys((str(place[0]), int(place[1])) for *_, place in found)
-    return DatagramConnection(carrier, [*addresses], jitter)
+    return DatagramConnection(reconnector, [*addresses], jitter)
 
 
 class DatagramConnection:
     """A connection in datagrams. See `Connection` for what is not here."""
 
-    def __init__(self, carrier: "Carrier", addresses: list[tuple[str, int]], jitter: random.Random) -> None:
-        self._carrier = carrier
-        self._conversation = carrier.conversation
+    def __init__(self, reconnector: "Reconnector", addresses: list[tuple[str, int]], jitter: random.Random) -> None:
+        self._reconnector = reconnector
+        self._conversation = reconnector.conversation
         self._addresses = addresses
         self._jitter = jitter
         self._socket: ConnectedUDPSocket | None = None
@@ -174,19 +174,19 @@ class DatagramConnection:
         """Send and receive for somebody, until that is done or the party over."""
         if self._socket is None:
             raise AssertionError("no socket")
-        carrier = self._carrier
+        reconnector = self._reconnector
         async with anyio.create_task_group() as group:
             group.start_soon(self._receive, self._socket, party)
             while True:
                 now = anyio.current_time()
                 if now >= party.deadline:
-                    carrier.expire(party.expire)
-                    carrier.tell()
-                changed = carrier.changed
+                    reconnector.expire(party.expire)
+                    reconnector.tell()
+                changed = reconnector.changed
                 datagrams = party.datagrams_to_send(now)
                 if datagrams:
                     await _send(self._socket, datagrams)
-                    carrier.tell()  # there is room again
+                    reconnector.tell()  # there is room again
                 if party.over or done():
                     break
                 with anyio.move_on_after(party.deadline - anyio.current_time()):
@@ -204,7 +204,7 @@ class DatagramConnection:
                 await anyio.lowlevel.checkpoint()
                 continue
             party.receive_untrusted(datagram, anyio.current_time())
-            self._carrier.tell()
+            self._reconnector.tell()
 
 
 async def _send(socket: ConnectedUDPSocket, datagrams: list[bytes]) -> None:

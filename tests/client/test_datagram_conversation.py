@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from sigd.client import conversation as rules
 from sigd.client.conversation import Conversation
-from sigd.client.datagram_link import DENIED_SECONDS, SILENT_SECONDS, DatagramLink
+from sigd.client.datagram_conversation import DENIED_SECONDS, SILENT_SECONDS, DatagramLink
 from sigd.client.errors import Disconnected, SignalingError
 from sigd.wire import messages
 from sigd.wire.datagram import ACK_SECONDS, MAX_MESSAGE, Channel
