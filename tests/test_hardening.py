@@ -1,8 +1,9 @@
 """The threat model as tests: each row of its table, and each measured fact behind it, with what is to come of it.
 
-The rows are those of section (c) in hardening.md, the facts those of its section 0. Beside each attack two peers who
-behave go on talking, and hear nothing but each other (tests/hardening/scene.py). Attacks meet a daemon in this process,
-on a clock that jumps; trials are about a process of its own, or about a program beside it.
+The rows are those of docs/security.md, "Threats by number"; the facts are measured properties of libraries and of the
+kernel. Beside each attack two peers who behave go on talking, and hear nothing but each other
+(tests/hardening/scene.py). Attacks meet a daemon in this process, on a clock that jumps; trials are about a process of
+its own, or about a program beside it.
 """
 
 import logging

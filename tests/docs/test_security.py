@@ -26,6 +26,7 @@ from sigd.wire.receiving import WHOLE_SECONDS
 from tests.daemon import HANG_SECONDS
 from tests.docs.pages import read
 from tests.needs import needs
+from tests.test_hardening import ROWS
 
 SECURITY = read("docs/security.md")
 
@@ -117,7 +118,7 @@ def test_every_key_exists(key):
 
 
 def test_defaults_are_those_of_the_configuration():
-    protected = SECURITY.partition("## What is not protected")[0]
+    protected = SECURITY.partition("## Threats by number")[0]
     said = dict(re.findall(r"`(limits\.[a-z_]+)` = (\w+)", protected))
     assert len(said) >= 20
     for key, value in said.items():
@@ -175,3 +176,26 @@ def test_what_it_types_makes_a_token(tmp_path):
     options = (*shlex.split(command), "--secret-file", str(tmp_path / "secret"))
     done = subprocess.run([sys.executable, "-m", "sigd.ctl", *options], capture_output=True, text=True, check=True)
     assert set(json.loads(done.stdout)) == {"user", "token"}
+
+
+# -- the table of threats
+
+ROOT = Path(__file__).parents[1]
+
+
+def threats() -> dict[int, str]:
+    """Return the threats by their numbers."""
+    return {
+        int(number): threat
+        for number, threat in re.findall(r"^\| (\d+) \| [^|]+ \| ([^|]+) \|", SECURITY, re.MULTILINE)
+    }
+
+
+def test_the_threats_are_those_that_tests_attack_with():
+    assert threats() == {row.number: row.attack for row in ROWS}
+
+
+def test_every_row_that_a_test_names_is_in_the_table():
+    named = {int(number) for path in ROOT.rglob("*.py") for number in re.findall(r"row_(\d+)", path.read_text())}
+    assert named
+    assert named <= set(threats())
