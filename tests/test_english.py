@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = Path(sigd.__file__).parent
 
 BOUNDS = {
-    "documents": 60,
+    "documents": 5,
     "help": 24,
     "manual": 62,
     "docstrings": 800,
