@@ -43,9 +43,9 @@ def _watch(collections: Longest, lists: Longest, file: Path) -> None:
     gc.callbacks.append(collected)
     peers = Router.peers
 
-    def timed(self: Router, link: Link, message: Peers) -> None:
+    def timed(self: Router, link: Link, message: Peers, now: float) -> None:
         lists.begin()
-        peers(self, link, message)
+        peers(self, link, message, now)
         lists.end()
         file.write_text(json.dumps({"collector_ms": collections.ms, "peers_ms": lists.ms}))
 

@@ -145,6 +145,68 @@ def test_the_arrows_go_one_way() -> None:
         assert start not in reached
 
 
+CIRCULAR: frozenset[str] = frozenset({"net"})
+"""Rooms in which modules may still import each other in a circle: none may be added."""
+
+
+def modules_known(path: Path) -> set[Path]:
+    """The modules of sigd that a module imports from, annotations included."""
+    known: set[Path] = set()
+    for name in imports(path):
+        parts = name.split(".")
+        for end in range(len(parts), 0, -1):
+            at = PACKAGE.parent.joinpath(*parts[:end])
+            found = [each for each in (at.with_suffix(".py"), at / "__init__.py") if each.is_file()]
+            if found and parts[0] == "sigd":
+                known.add(found[0])
+                break
+    return known - {path}
+
+
+def circle_in(known: dict[str, set[str]]) -> list[str]:
+    """A circle of names each of which knows the next; empty if there is none."""
+    free: set[str] = set()  # no way from there leads back
+    for start in known:
+        way: list[str] = []
+        ahead = [iter([start])]
+        while ahead:
+            name = next(ahead[-1], None)
+            if name is None:
+                ahead.pop()
+                if way:
+                    free.add(way.pop())
+            elif name in way:
+                return [*way[way.index(name) :], name]
+            elif name not in free:
+                way.append(name)
+                ahead.append(iter(sorted(known[name])))
+    return []
+
+
+def test_no_circle_of_files() -> None:
+    """Not even for type checkers: a file is understood by those that it imports."""
+    within = [path for path in MODULES if room_of(path) not in CIRCULAR]
+    known = {path: modules_known(path) & set(within) for path in within}
+    found = circle_in({named([path])[0]: set(named(list(of))) for path, of in known.items()})
+    assert not found, " -> ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("known", "circle"),
+    [
+        ({"a": {"b", "c"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, ["b", "c", "b"]),
+        ({"a": {"c"}, "b": {"a"}, "c": {"b"}}, ["a", "c", "b", "a"]),
+    ],
+)
+def test_a_circle_is_found(known: dict[str, set[str]], circle: list[str]) -> None:
+    assert circle_in(known) == circle
+
+
+def test_imports_for_type_checkers_count() -> None:
+    assert PACKAGE / "relay" / "ledger.py" in modules_known(PACKAGE / "relay" / "outbox.py")
+
+
 LOADS = "import sys, {module}; print(*sorted(set({unwanted}) & set(sys.modules)))"
 
 

@@ -17,7 +17,6 @@ from sigd.config import DEFAULT_PORT, Auth, ConfigError, Limits, load
 from sigd.net import listeners, rounds
 from sigd.relay import (
     access,
-    admission,
     credentials,
     deadlines,
     ice,
@@ -38,6 +37,7 @@ from sigd.wire.ids import is_peer_id
 from tests.daemon import Daemon, running_daemon
 from tests.protocol_md import configured, play
 from tests.protocol_md.document import BLOCKS, HOLE, PATH, SECTIONS, Block, code, codes
+from tests.relay.world import World
 
 pytestmark = pytest.mark.slow  # processes, or many inputs: more than a few seconds in all
 
@@ -395,7 +395,7 @@ def test_fixed_numbers():
         "`keepaliveMs` in force, at least": messages.MIN_KEEPALIVE_MS,
         "`keepaliveMs` in force, at most": messages.MAX_KEEPALIVE_MS,
         "silence that ends a link": timeouts.GONE_AFTER,
-        "time for the holder of a claimed ID to give a sign of life": timeouts.PROBE_SECONDS * 1_000,
+        "time for the holder of a claimed ID to give a sign of life": link.PROBE_SECONDS * 1_000,
         "time for a line, from its first byte to its last": link.LINES_FRAME_TIMEOUT_MS,
         "how late a time-out may strike": deadlines.TICK * 1_000,
         "peers in one answer, at most": registry.MAX_LISTED,
@@ -422,7 +422,7 @@ def test_fixed_numbers():
     [
         f"by default **{DEFAULT_PORT}**",
         "array of strings | always | what this server can beyond relaying; "
-        + ", ".join(f"`{feature}`" for feature in admission.FEATURES),
+        + ", ".join(f"`{feature}`" for feature in World().router.features),
         f"JSON object of at most {messages.MAX_META} bytes | optional",
         f"integer, at least {messages.MIN_FRAME} | optional",
         f"below {messages.MIN_KEEPALIVE_MS} it counts as {messages.MIN_KEEPALIVE_MS}, "
@@ -432,7 +432,7 @@ def test_fixed_numbers():
         f"at most {registry.MAX_LISTED} peers",
         f"a string of at most {messages.MAX_REASON} characters",
         f"It is at most {messages.MAX_REASON} characters of printable ASCII",
-        f"within {timeouts.PROBE_SECONDS:g} s",
+        f"within {link.PROBE_SECONDS:g} s",
         f"a line within {link.LINES_FRAME_TIMEOUT_MS / 1_000:g} s",
         f"for {timeouts.GONE_AFTER:g} times `keepaliveMs`",
         f"With the default of {Limits().keepalive_ms} ms that is after "
@@ -534,7 +534,7 @@ def test_commands():
         {4: "its length in four bytes"}[framing.PREFIX_BYTES],
         f"a message has at most {Limits().max_frame_unregistered} bytes",
         f"Allow {Limits().register_timeout_ms // 1000} s for all of this",
-        f"takes {timeouts.PROBE_SECONDS:g} s of them",
+        f"takes {link.PROBE_SECONDS:g} s of them",
         f"Messages have at most {Limits().max_frame} bytes",
         f"`keepaliveMs`, {Limits().keepalive_ms // 1000} s by default",
         f"within {timeouts.ANSWER_WITHIN:g} times `keepaliveMs`",

@@ -99,7 +99,7 @@ class Tap:
                 nursery.start_soon(self._see_it_leave)
                 # No message passes between these two lines, so record and tap together are complete.
                 ways, since = self._earlier(trio.current_time())
-                router.taps.append(self.take)
+                router.taps.add(self.take)
                 try:
                     await self._asker.say(replies.TapReply(now=router.admission.unix_time()))
                     await self._tell(await recorded(ways, since))
@@ -107,8 +107,7 @@ class Tap:
                     why = str(gone)
                 nursery.cancel_scope.cancel()
         finally:
-            if self.take in router.taps:
-                router.taps.remove(self.take)
+            router.taps.drop(self.take)
             router.buffers.reserve(self, 0)
             log.info("tap ended", reason="does not read" if self.is_cut else why, uid=process.uid, pid=process.pid)
 

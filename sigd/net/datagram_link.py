@@ -181,15 +181,21 @@ class DatagramLink(Recipient):
     # -- the opening
 
     def reply(self, message: "ServerMessage") -> None:
-        """Queue an answer to this link itself; the one to its first `register` stands in a datagram of its own."""
+        """Queue an answer to this link itself; an error to its first `register` stands in a datagram of its own."""
         greeted = self.greeted
         if greeted is None:
             super().reply(message)
-        elif isinstance(message, said.Registered):
-            greeted.answer = _greeting(message, greeted.nonce, greeted.cid, greeted.key)
         elif isinstance(message, said.Error):
             greeted.answer = greeted.refusal(message, self.reactor.router.admission.access)
             self._list()
+
+    def welcome(self, registered: said.Registered) -> None:
+        """Tell the client that it is registered: first in a datagram of its own, which also opens the channel."""
+        greeted = self.greeted
+        if greeted is None:
+            super().welcome(registered)
+        else:
+            greeted.answer = _greeting(registered, greeted.nonce, greeted.cid, greeted.key)
 
     def greet_again(self, opening: "Opening", place: Place, now: float) -> None:
         """Answer the same `register` once more: the answer was lost. Nothing changes by it, whoever sent it."""

@@ -18,9 +18,9 @@ from sigd.relay.credentials import (
     Seal,
     StaticToken,
     UnixCaller,
-    WebToken,
 )
 from sigd.relay.globs import allows, glob_matches
+from sigd.relay.web_tokens import WebToken
 from sigd.wire.errors import Objection
 from sigd.wire.ids import is_peer_id
 from sigd.wire.messages import Register

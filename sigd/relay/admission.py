@@ -10,7 +10,7 @@ from sigd import __version__
 from sigd.relay import objections
 from sigd.relay.expiry import Renewals, end_of, expire_with
 from sigd.relay.ice import RENEW_SECONDS, IceServer, Vendor
-from sigd.relay.link import Claim
+from sigd.relay.link import Claim, Holder
 from sigd.relay.lobby import Lobby
 from sigd.relay.noting import note_register
 from sigd.relay.strikes import Strikes, StrikesState
@@ -23,14 +23,12 @@ if TYPE_CHECKING:
 
     from sigd.relay.access import Access
     from sigd.relay.credentials import Caller, Grant
+    from sigd.relay.elsewhere import Elsewhere
     from sigd.relay.ledger import Ledger
     from sigd.relay.link import Link
     from sigd.wire.messages import Register, Request
 
 SERVER: Final = f"sigd/{__version__}"
-
-FEATURES: Final = ["iceServers", "peers"]
-"""What this server can beyond relaying: both may be asked for."""
 
 
 class Admission(Lobby):
@@ -39,6 +37,7 @@ class Admission(Lobby):
     Attributes:
         access: the credentials that are accepted, and for which IDs.
         vendor: of STUN and TURN servers.
+        elsewhere: the hook for peers that are not here, if there is one.
         unix_time: the clock on the wall, which credentials and people go by.
     """
 
@@ -46,6 +45,7 @@ class Admission(Lobby):
         super().__init__(ledger)
         self.access = access
         self.vendor = vendor
+        self.elsewhere: Elsewhere | None = None
         self.unix_time = ledger.wall.unix_time
         self._failures: Strikes[tuple[str, str]] = Strikes()
         self._takeovers: Strikes[str] = Strikes()
@@ -66,13 +66,18 @@ class Admission(Lobby):
         if peer is None:
             text = "this credential leaves no ID to pick: name one"
             raise _auth_failed(message, text, objection=objections.NO_ID)
-        holder = self.ledger.registry.find(peer)
+        holder = self._holder(peer)
         if holder is None:
             self._settle(link, peer, grant, message, now)
         elif self.access.open:
             self._probe(link, holder, message, now)
         else:
             self._take_over(link, holder, grant, message, now)
+
+    def _holder(self, peer: str) -> Holder | None:
+        """Return the holder of an ID, here or elsewhere."""
+        link = self.ledger.registry.find(peer)
+        return link if link is not None or self.elsewhere is None else self.elsewhere.holder(peer)
 
     def _renew(self, link: "Link", message: "Register", now: float) -> None:
         if message.id is not None and message.id != link.id:
@@ -121,7 +126,7 @@ class Admission(Lobby):
             raise ProtocolError(ErrorCode.AUTH_EXPIRED, text, ref=message.ref, objection=objection)
         return self.access.grant(proof, peer)
 
-    def _probe(self, link: "Link", holder: "Link", message: "Register", now: float) -> None:
+    def _probe(self, link: "Link", holder: Holder, message: "Register", now: float) -> None:
         # Who is sent more than it can take would be asked too late: `stall_timeout_ms` finds out whether it lives.
         if holder.patient or holder.asked_late or holder.challenge is not None:
             raise _id_taken(message)
@@ -138,16 +143,16 @@ class Admission(Lobby):
         holder.ping(now)
         link.watch()
 
-    def _take_over(self, link: "Link", holder: "Link", grant: "Grant", message: "Register", now: float) -> None:
+    def _take_over(self, link: "Link", holder: Holder, grant: "Grant", message: "Register", now: float) -> None:
         assert holder.id is not None
-        if holder.grant.fingerprint != grant.fingerprint:
+        if holder.fingerprint != grant.fingerprint:
             raise _id_taken(message)
         self._count_takeover(holder, message, now)
         text = "another link with the same credential has taken the ID over"
         holder.refuse(ProtocolError(ErrorCode.REPLACED, text, by=link.address))
         self._settle(link, holder.id, grant, message, now)
 
-    def _count_takeover(self, holder: "Link", message: "Register", now: float) -> None:
+    def _count_takeover(self, holder: Holder, message: "Register", now: float) -> None:
         assert holder.id is not None
         locked = self._takeovers.locked(holder.id, now)
         if locked:
@@ -177,7 +182,7 @@ class Admission(Lobby):
             link.keepalive = _seconds(self.ledger.limits.keepalive_ms)
         if message.meta is not UNSET:
             link.meta = message.meta.copy()  # else the whole frame would stay in memory
-        link.reply(self.greeting(link, message.ref, now))
+        link.welcome(self.greeting(link, message.ref, now))
 
     def greeting(self, link: "Link", ref: str | None, now: float) -> said.Registered:
         """What a link is told that has registered."""
@@ -187,7 +192,7 @@ class Admission(Lobby):
             id=link.id,
             server=SERVER,
             protocol=messages.PROTOCOL,
-            features=FEATURES,
+            features=self.ledger.features,
             keepalive_ms=round(link.keepalive * 1000),
             max_frame=link.largest_frame,
             expires_ms=None if link.expires_at == NEVER else max(0, round((link.expires_at - now) * 1000)),
@@ -200,7 +205,7 @@ class Admission(Lobby):
 
     # -- claims that wait
 
-    def sign_of_life(self, holder: "Link", now: float) -> None:
+    def sign_of_life(self, holder: Holder, now: float) -> None:
         """Refuse the claim that waits for this link, after all that came from it was acted on."""
         claim = holder.challenge
         if claim is not None:
@@ -224,10 +229,14 @@ class Admission(Lobby):
             self.forget(link)
         if link.claim is not None:
             self._conclude(link.claim)
-        claim = link.challenge
-        if claim is not None and link.id is not None:
+        self.concede(link)
+
+    def concede(self, holder: Holder) -> None:
+        """Give the ID of a holder that is gone to the claim that waits for it, if there is one."""
+        claim = holder.challenge
+        if claim is not None and holder.id is not None:
             self._conclude(claim)
-            self._settle(claim.link, link.id, self.access.stranger, claim.message, claim.asked)
+            self._settle(claim.link, holder.id, self.access.stranger, claim.message, claim.asked)
 
     # -- STUN and TURN servers
 

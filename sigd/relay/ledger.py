@@ -32,6 +32,7 @@ class Ledger(Generic[AnyLink]):
     Attributes:
         limits: the bounds in force.
         stranger: the grant of a link that has shown no credential.
+        features: names of the optional messages that are answered, which a client is told of when it registers.
         registry: the holder of each ID.
         deadlines: the time to look at each link again.
         due: links for the transports to look at: something came into an empty outbox, or the link closes.
@@ -51,6 +52,7 @@ class Ledger(Generic[AnyLink]):
     ) -> None:
         self.limits = limits
         self.stranger = stranger
+        self.features: list[str] = []
         self.registry: Registry[AnyLink] = Registry()
         self.deadlines: Deadlines[AnyLink] = Deadlines()
         self.due: list[AnyLink] = []

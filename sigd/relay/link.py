@@ -6,7 +6,7 @@ No sockets, no clock. A transport subclasses `Link`, writes what the outbox hold
 import enum
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Raw
 from msgspec.structs import astuple
@@ -17,6 +17,7 @@ from sigd.relay.rates import SETTLE_SECONDS, Offences
 from sigd.relay.record import NO_TALKS
 from sigd.wire import framing, messages
 from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.said import Registered
 from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
@@ -34,20 +35,66 @@ NOTICE_SECONDS: Final = 10.0
 LINES_FRAME_TIMEOUT_MS: Final = 60_000
 """How long a line may take from its first byte to its last: a person types it."""
 
+PROBE_SECONDS: Final = 3.0
+"""How long the holder of a contested ID has to give a sign of life: three retransmissions of a ping on a slow path."""
+
 CLAIM_BYTES: Final = 600
 """Of a claim beside the text in its message: the message itself (250), heads of its strings (5 x 50), the claim."""
+
+
+class Holder(Protocol):
+    """The holder of an ID that somebody claims: a link, or a peer elsewhere.
+
+    Attributes:
+        challenge: the claim that waits for a sign of life from it.
+    """
+
+    challenge: "Claim | None"
+
+    @property
+    def id(self) -> str | None:
+        """The ID."""
+        ...
+
+    @property
+    def patient(self) -> bool:
+        """Whether it is never pinged, so that its silence says nothing."""
+        ...
+
+    @property
+    def asked_late(self) -> bool:
+        """Whether a ping would stand behind much else, so that no answer in time would mean nothing."""
+        ...
+
+    @property
+    def fingerprint(self) -> tuple[str, ...]:
+        """The credential by which it has the ID; a client with the same one may take the ID over."""
+        ...
+
+    def ping(self, now: float) -> None:
+        """Ask for a sign of life, which `Admission.sign_of_life` is told of."""
+        ...
+
+    def has_unread(self) -> bool:
+        """Whether something has come from it that was not read yet."""
+        ...
+
+    def refuse(self, fault: ProtocolError) -> None:
+        """End it with an error: it has lost the ID. `Admission.concede` gives that to the claim, then or later."""
+        ...
 
 
 class Claim:
     """A `register` that waits: the ID's holder has been pinged, and keeps it with any sign of life."""
 
-    __slots__ = ("asked", "holder", "link", "message")
+    __slots__ = ("asked", "due", "holder", "link", "message")
 
-    def __init__(self, link: "Link", holder: "Link", message: "Register", asked: float) -> None:
+    def __init__(self, link: "Link", holder: Holder, message: "Register", asked: float) -> None:
         self.link = link
         self.holder = holder
         self.message = message
         self.asked = asked
+        self.due = asked + PROBE_SECONDS
 
     @property
     def size(self) -> int:
@@ -169,6 +216,11 @@ class Link(Outbox):
         return State.NEW if self.claim is None else State.CLAIMING
 
     @property
+    def fingerprint(self) -> tuple[str, ...]:
+        """The credential by which it has its ID."""
+        return self.grant.fingerprint
+
+    @property
     def pinged(self) -> bool:
         """Whether a ping went out since the link was last seen."""
         return self.pinged_at > self.last_seen
@@ -276,6 +328,10 @@ class Link(Outbox):
             self.resume()
 
     # -- its answers
+
+    def welcome(self, registered: Registered) -> None:
+        """Tell the client that it is registered."""
+        self.reply(registered)
 
     def refuse(self, fault: ProtocolError) -> None:
         """Answer with an `error`, and close the link where the code says so."""

@@ -1,7 +1,8 @@
 """The rules: what happens with each message of a client. No I/O, no clock; nothing here ever waits."""
 
 import sys
-from typing import TYPE_CHECKING, Final, assert_never
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
 
@@ -38,8 +39,6 @@ from sigd.wire.messages import (
 from sigd.wire.said import PeerEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sigd.config import Limits
     from sigd.relay.access import Access
     from sigd.relay.ice import Vendor
@@ -60,6 +59,10 @@ GOING_AWAY_SPREAD_MS: Final = 2_000
 """Clients come back at random within this time after a stop: 10 000 of them at 80 us each take 0.8 s of CPU."""
 
 
+Verb = Callable[[Link, Any, float], None]
+"""A method for messages of one type; it raises a `ProtocolError` that the client is to be told."""
+
+
 class Router(Ledger[Link]):
     """The relay: who is here, what each may be sent, and when a link's time is up.
 
@@ -72,22 +75,36 @@ class Router(Ledger[Link]):
         limits: "Limits",
         access: "Access",
         vendor: "Vendor",
-        unix_time: "Callable[[], float]",
+        unix_time: Callable[[], float],
         record: "Record | None" = None,
     ) -> None:
         super().__init__(limits, access.stranger, unix_time, record)
         self.admission = Admission(self, access, vendor)
+        self.verbs: dict[type[ClientMessage], Verb] = {
+            Register: self.register,
+            Unregister: self.unregister,
+            Offer: self.relay,
+            Answer: self.relay,
+            Candidate: self.relay,
+            Bye: self.relay,
+            Message: self.relay,
+            Ping: self.ping,
+            Pong: self.pong,
+            **{kind: self.ignore for kind in self.received if issubclass(kind, Unanswered)},
+        }
+        self.switch_on(IceServers, self.ice_servers)
+        self.switch_on(Peers, self.peers)
 
     # -- what comes from a link
 
-    def receive(self, link: "Link", frame: bytes, now: float) -> None:
+    def receive(self, link: Link, frame: bytes, now: float) -> None:
         """Act on one message as a program sends it."""
         try:
             self.act(link, messages.decode(frame, self.limits.max_depth), now)
         except ProtocolError as fault:
             self.refuse(link, fault, now, frame)
 
-    def receive_line(self, link: "Link", line: bytes, now: float) -> None:
+    def receive_line(self, link: Link, line: bytes, now: float) -> None:
         """Act on one line: a message as a program sends it, or a command that a person typed."""
         if line.startswith(telnet.IAC) and (refusals := telnet.refusals(line)):
             link.reply_text(refusals)
@@ -107,43 +124,67 @@ class Router(Ledger[Link]):
             except ProtocolError as fault:
                 self.refuse(link, fault, now, commands.as_json(line), len(line))
 
-    def refuse(self, link: "Link", fault: ProtocolError, now: float, frame: bytes = b"", length: int = 0) -> None:
+    def refuse(self, link: Link, fault: ProtocolError, now: float, frame: bytes = b"", length: int = 0) -> None:
         """Answer with an `error`, and keep in the record what was refused; see `Ledger.refuse`."""
         if not fault.is_recorded:
             note(self, link, fault, now, frame, length or len(frame))
         link.refuse(fault)
 
-    def act(self, link: "Link", message: ClientMessage, now: float) -> None:
+    def act(self, link: Link, message: ClientMessage, now: float) -> None:
         """Act on one message.
 
         Raises:
             ProtocolError: what the client is to be told.
         """
-        self.received[message.__class__] += 1
-        match message:
-            case Candidate() | Offer() | Answer() | Message() | Bye():
-                self.relay(link, message, now)
-            case Ping():
-                link.reply(said.PongSaid(ref=message.ref))
-            case Pong():
-                _confirm(link, message)
-            case Register():
-                self.admission.register(link, message, now)
-            case Unregister():
-                _confirm(link, message)
-                link.close(UNREGISTERED)
-            case Peers() if message.peers is UNSET:
-                self.peers(link, message)
-            case IceServers() if message.ice_servers is UNSET:
-                _need_registered(link, message)
-                self.admission.ice_servers(link, message, now)
-            case Unanswered() | Peers() | IceServers():
-                # What only a server says: two daemons that were wired together by mistake must fall silent.
-                self.unanswered += 1
-            case _:
-                assert_never(message)
+        kind = message.__class__
+        self.received[kind] += 1
+        self.verbs[kind](link, message, now)
 
-    def relay(self, link: "Link", message: Relayed, now: float) -> None:
+    def switch_on(self, kind: type[ClientMessage], act: "Verb") -> None:
+        """Answer an optional kind of message from now on, and say so to each client that registers."""
+        self.verbs[kind] = act
+        self.features.append(str(kind.__struct_config__.tag))
+
+    # -- verbs, as on the wire
+
+    def ping(self, link: Link, message: Ping, now: float) -> None:
+        """Answer with a `pong`."""
+        link.reply(said.PongSaid(ref=message.ref))
+
+    def pong(self, link: Link, message: Pong, now: float) -> None:
+        """Confirm a sign of life, if asked to."""
+        _confirm(link, message)
+
+    def register(self, link: Link, message: Register, now: float) -> None:
+        """Give the link an ID, or renew its registration.
+
+        Raises:
+            ProtocolError: `already-registered`, `id-taken`, `auth-failed` or `auth-expired`.
+        """
+        self.admission.register(link, message, now)
+
+    def unregister(self, link: Link, message: Unregister, now: float) -> None:
+        """Take leave."""
+        _confirm(link, message)
+        link.close(UNREGISTERED)
+
+    def ice_servers(self, link: Link, message: IceServers, now: float) -> None:
+        """Tell of the STUN and TURN servers.
+
+        Raises:
+            ProtocolError: `not-registered`, or `too-large` for the client's `maxFrame`.
+        """
+        if message.ice_servers is not UNSET:
+            self.ignore(link, message, now)
+            return
+        _need_registered(link, message)
+        self.admission.ice_servers(link, message, now)
+
+    def ignore(self, link: Link, message: ClientMessage, now: float) -> None:
+        """Answer nothing to a message that only servers send: two that were wired together must fall silent."""
+        self.unanswered += 1
+
+    def relay(self, link: Link, message: Relayed, now: float) -> None:
         """Pass a message on to the peer that it names.
 
         Raises:
@@ -165,46 +206,47 @@ class Router(Ledger[Link]):
         recipient = self.registry.holders.get(to)
         if recipient is None:
             self.absent(link, message, now)
-        else:
-            body = message.delivered(sender.encode())
-            refusal = recipient.deliver(body, link)
-            if refusal is not None:
-                raise noted(
-                    self, sender, message, ProtocolError(refusal, _REFUSALS[refusal], ref=message.ref, to=to), now
-                )
-            self.relayed += 1
-            if self.taps:
-                self.taps.tell(Passed(now, sender, to, body, None))
-            # Here and not in a method of the record's: that would cost half as much again.
-            try:
-                ring = link.talks[to]
-            except KeyError:
-                ring = self.record.begin(sender, to, now)
-                link.talks = self.record.rings[sender]
-            ring.append(now)
-            ring.append(body)
-            if len(ring) > ring[0] or len(body) > SMALL_BYTES:
-                self.record.settle(ring)
+            return  # it has been passed on: the answer comes later
+        body = message.delivered(sender.encode())
+        refusal = recipient.deliver(body, link)
+        if refusal is not None:
+            raise noted(self, sender, message, ProtocolError(refusal, _REFUSALS[refusal], ref=message.ref, to=to), now)
+        self.relayed += 1
+        if self.taps.callbacks:
+            self.taps.tell(Passed(now, sender, to, body, None))
+        # Here and not in a method of the record's: that would cost half as much again.
+        try:
+            ring = link.talks[to]
+        except KeyError:
+            ring = self.record.begin(sender, to, now)
+            link.talks = self.record.rings[sender]
+        ring.append(now)
+        ring.append(body)
+        if len(ring) > ring[0] or len(body) > SMALL_BYTES:
+            self.record.settle(ring)
         if message.ref is not None:
             link.reply(said.Ok(ref=message.ref))
 
-    def absent(self, link: "Link", message: Relayed, now: float) -> None:
-        """What happens with a message to an ID that nobody holds here: the one place that could pass it further on.
+    def absent(self, link: Link, message: Relayed, now: float) -> None:
+        """Pass a message to an ID that nobody holds here further on, or refuse it.
 
         Raises:
-            ProtocolError: `peer-unavailable`, `bad-message` where `to` is no ID at all, or `rate-limited` for who tries
-                one ID after the other.
+            ProtocolError: `peer-unavailable`, `bad-message` where `to` is no ID at all, or `rate-limited` for a client
+                that tries one ID after the other.
         """
         if not is_peer_id(message.to):
             message.refuse("`to` must be 1 to 64 characters of A-Z a-z 0-9 _ . ~ -")
         message.delivered(b"")  # what nobody could be sent is refused for that
         assert link.id is not None
+        elsewhere = self.admission.elsewhere
+        if elsewhere is not None and elsewhere.pass_on(link, message, now):
+            return
         if self.limits.misses_per_minute:
             self._count_miss(link, message, now)
         code = ErrorCode.PEER_UNAVAILABLE
         raise noted(self, link.id, message, ProtocolError(code, _REFUSALS[code], ref=message.ref, to=message.to), now)
 
-    def _count_miss(self, link: "Link", message: Relayed, now: float) -> None:
+    def _count_miss(self, link: Link, message: Relayed, now: float) -> None:
         each = STRIKES_SECONDS / self.limits.misses_per_minute
         offences = link.offences = link.offences or Offences()
         until = max(offences.missed_until, now) + each
@@ -227,12 +269,15 @@ class Router(Ledger[Link]):
             )
         offences.missed_until = until
 
-    def peers(self, link: "Link", message: Peers) -> None:
-        """List who is registered, as many as the asker's `maxFrame` takes.
+    def peers(self, link: Link, message: Peers, now: float) -> None:
+        """List the registered peers, as many as the asker's `maxFrame` takes.
 
         Raises:
             ProtocolError: `not-registered` or `forbidden`, where there are credentials.
         """
+        if message.peers is not UNSET:
+            self.ignore(link, message, now)
+            return
         if not link.grant.discover:
             _need_registered(link, message)
             raise ProtocolError(ErrorCode.FORBIDDEN, "your credential does not allow to list peers", ref=message.ref)
@@ -253,22 +298,22 @@ class Router(Ledger[Link]):
 
     # -- time
 
-    def welcome(self, link: "Link") -> None:
+    def welcome(self, link: Link) -> None:
         """Count a new link, and have it looked at before anything is due to it: mostly it has registered by then."""
         self.admission.enter(link)
         limits = self.limits
         first_ms = min(messages.MIN_KEEPALIVE_MS, limits.register_timeout_ms, limits.register_timeout_lines_ms)
         self.deadlines.welcome(link, link.opened + first_ms / 1000)
 
-    def next_deadline(self, link: "Link") -> float:
+    def next_deadline(self, link: Link) -> float:
         """Return the time at which something must happen to a link that stays silent; `NEVER` if nothing must."""
         return timeouts.next_deadline(link)
 
-    def release(self, link: "Link") -> None:
+    def release(self, link: Link) -> None:
         """Free what a link that ends holds: its ID, which a waiting claim gets at once, and a claim of its own."""
         self.admission.release(link)
 
-    def expire(self, now: float, failed: "Callable[[Link, Exception], None]", most: int = sys.maxsize) -> bool:
+    def expire(self, now: float, failed: Callable[[Link, Exception], None], most: int = sys.maxsize) -> bool:
         """Do what is due by now, at most for so many links.
 
         Args:
@@ -286,7 +331,7 @@ class Router(Ledger[Link]):
                 failed(link, fault)
         return self.deadlines.earliest <= now
 
-    def look_at(self, link: "Link", now: float) -> None:
+    def look_at(self, link: Link, now: float) -> None:
         """Do what is due to one link by now, and have it looked at again."""
         timeouts.act_on(self.admission, link, now)
         link.watch()
@@ -299,7 +344,7 @@ _REFUSALS: Final = {
 }
 
 
-def _need_registered(link: "Link", message: Request) -> None:
+def _need_registered(link: Link, message: Request) -> None:
     if link.id is None:
         raise _not_registered(message)
 
@@ -308,6 +353,6 @@ def _not_registered(message: Request) -> ProtocolError:
     return ProtocolError(ErrorCode.NOT_REGISTERED, "register first", ref=message.ref)
 
 
-def _confirm(link: "Link", message: Request) -> None:
+def _confirm(link: Link, message: Request) -> None:
     if message.ref is not None:
         link.reply(said.Ok(ref=message.ref))

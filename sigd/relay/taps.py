@@ -1,30 +1,44 @@
-"""Who is told of each message as it passes. No I/O."""
+"""Taps: callbacks that see every message, relayed or refused. No I/O."""
 
 from collections.abc import Callable
 
 from sigd.relay.record import Passed
 
 Tap = Callable[[Passed], None]
-"""Is told of every message that was relayed or refused. It returns at once, and keeps no more than it can bear."""
+"""A callback for each message. It returns at once, and keeps no more than it has room for."""
 
 
-class Taps(list[Tap]):
-    """All taps; none in the ordinary case, which costs each message one look.
+class Taps:
+    """All taps; none in the ordinary case, which costs each message one look at `callbacks`.
 
     Attributes:
-        fault: the bug of the last tap that had one; that tap is told nothing more.
+        callbacks: the taps, in the order in which they are called.
+        fault: the bug of the last tap that had one; that tap is called no more.
     """
 
+    __slots__ = ("callbacks", "fault")
+
     def __init__(self) -> None:
-        super().__init__()
+        self.callbacks: list[Tap] = []
         self.fault: Exception | None = None
 
+    def __len__(self) -> int:
+        return len(self.callbacks)
+
+    def add(self, tap: Tap) -> None:
+        """Call a tap for each message from now on."""
+        self.callbacks.append(tap)
+
+    def drop(self, tap: Tap) -> None:
+        """Call a tap no more; it may have been dropped already."""
+        if tap in self.callbacks:
+            self.callbacks.remove(tap)
+
     def tell(self, passed: Passed) -> None:
-        """Tell all of a message. A bug in one costs that tap, and nothing else."""
-        for tap in tuple(self):
+        """Call all taps with a message. A bug in one costs that tap, and nothing else."""
+        for tap in tuple(self.callbacks):
             try:
                 tap(passed)
             except Exception as fault:
                 self.fault = fault
-                if tap in self:  # it may have left by itself
-                    self.remove(tap)
+                self.drop(tap)

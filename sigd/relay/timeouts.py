@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sigd.relay.endings import STOPPING
 from sigd.relay.expiry import has_expired
-from sigd.relay.link import Link, State
+from sigd.relay.link import PROBE_SECONDS, Link, State
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
     from sigd.relay.admission import Admission
-
-PROBE_SECONDS: Final = 3.0
-"""How long the holder of a contested ID has to give a sign of life: three retransmissions of a ping on a slow path."""
 
 GONE_AFTER: Final = 2.5
 """Keepalive intervals of silence that end a link: one ping may get lost, and the next one be late."""
@@ -109,7 +106,7 @@ def _renew(admission: "Admission", link: Link, now: float) -> None:
 
 
 def _claims_until(link: Link) -> float:
-    return NEVER if link.claim is None else link.claim.asked + PROBE_SECONDS
+    return NEVER if link.claim is None else link.claim.due
 
 
 def _decide_claim(admission: "Admission", link: Link, now: float) -> None:
@@ -118,6 +115,7 @@ def _decide_claim(admission: "Admission", link: Link, now: float) -> None:
     if holder.has_unread():
         admission.sign_of_life(holder, now)
     else:
+        link.claim.due = now + PROBE_SECONDS  # a holder elsewhere concedes the ID later, and is asked again until then
         text = f"somebody claims the ID, and no sign of life came within {PROBE_SECONDS:g} s"
         holder.refuse(ProtocolError(ErrorCode.IDLE_TIMEOUT, text))
 

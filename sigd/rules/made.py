@@ -12,17 +12,10 @@ from sigd.config.auth import CertificateEntry, Entry, HmacEntry, JwtEntry, Token
 from sigd.config.ice import Ice
 from sigd.net.tls import context_for
 from sigd.relay.access import Access
-from sigd.relay.credentials import (
-    ClientCertificate,
-    Credential,
-    ExpiringToken,
-    Rule,
-    StaticToken,
-    UnixCaller,
-    WebToken,
-)
+from sigd.relay.credentials import ClientCertificate, Credential, ExpiringToken, Rule, StaticToken, UnixCaller
 from sigd.relay.ice import Vendor
 from sigd.relay.rates import Rates
+from sigd.relay.web_tokens import WebToken
 from sigd.rules import secret_files
 
 if TYPE_CHECKING:

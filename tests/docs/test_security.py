@@ -16,7 +16,8 @@ from sigd.client.trust import trusting
 from sigd.config import Config, Entry, Limits, Listener
 from sigd.config.auth import OVERFLOW_ID
 from sigd.relay import origins, strikes
-from sigd.relay.credentials import LEEWAY_SECONDS, WebToken
+from sigd.relay.credentials import LEEWAY_SECONDS
+from sigd.relay.web_tokens import WebToken
 from sigd.rules.secret_files import LEAST_SECRET
 from sigd.toml.tables import toml_text
 from sigd.wire import cookies

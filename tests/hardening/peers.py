@@ -6,7 +6,6 @@ import logging
 import tracemalloc
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -14,9 +13,9 @@ import trio
 import sigd
 from sigd.net.stream import Stream
 from sigd.relay.link import Link
-from sigd.relay.router import Router
 from sigd.wire.commands import HELP
 from sigd.wire.framing import NOT_HTTP, TLS_ALERT
+from sigd.wire.messages import Peers
 from tests.hardening.scene import QUIET, Scene, attack, message
 from tests.in_process import CLIENTS, FRAMINGS, PLAIN, WITH_LENGTH, error
 from tests.wire.test_messages import SAID_BY_SERVERS
@@ -218,15 +217,15 @@ async def herd(scene: Scene) -> None:
 async def bug(scene: Scene) -> None:
     """It costs one link and one line of the log."""
     mallory = await scene.mallory()
-    peers = Router.peers
+    router = scene.daemon.router
 
-    def broken(self: Router, link: Link, message: Any) -> None:
+    def broken(link: Link, message: Peers, now: float) -> None:
         if link.id == "mallory":
             raise ZeroDivisionError
-        peers(self, link, message)
+        router.peers(link, message, now)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(Router, "peers", broken)
+        monkeypatch.setitem(router.verbs, Peers, broken)
         await mallory.says({"type": "peers"}, {"type": "bye", "to": "alice"})
         assert await mallory.hears_all() == [error("internal")]
         await scene.they_talk()

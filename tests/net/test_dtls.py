@@ -20,7 +20,7 @@ from OpenSSL import SSL
 from sigd.config import Config, ConfigError, Listener
 from sigd.config.auth import Auth, HmacEntry, TokenEntry
 from sigd.net.dtls_session import PATIENCE_SECONDS, QUEUE, Session, Sessions
-from sigd.relay.router import Router
+from sigd.relay.registry import Registry
 from sigd.rules.made import NO_DTLS, Rules
 from sigd.wire.datagram import MAX_MESSAGE, SLICE_BYTES
 from tests import at_rest, certificates
@@ -610,7 +610,7 @@ class TestBugs:
             await bob.registers("bob")
             async with connected(daemon.urls[0]) as alice:
                 await alice.registers("alice")
-                monkeypatch.setattr(Router, "peers", broken)
+                monkeypatch.setattr(Registry, "listed", broken)
                 await alice.says({"type": "peers"})
                 assert await alice.hears_all() == [error("internal")]
             await bob.is_served()

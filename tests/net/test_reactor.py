@@ -22,6 +22,7 @@ from sigd.net.stream import SHORT_BYTES, Stream
 from sigd.net.turns import DUE_PER_ROUND, LINKS_AT_ONCE
 from sigd.relay.chores import LINKS_PER_STEP
 from sigd.relay.link import Link
+from sigd.relay.registry import Registry
 from sigd.relay.router import Router
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Lines, Prefixed
@@ -457,7 +458,7 @@ def buggy(function: Callable[..., Any], *, when: Callable[..., bool]) -> Callabl
 
 
 BUGS: list[tuple[str, type, str, Callable[..., bool], bool]] = [
-    ("a message function", Router, "peers", lambda *_: True, True),
+    ("a message function", Registry, "listed", lambda *_: True, True),
     ("a message function for all", Router, "act", lambda _, link, *__: link.id == "victim", True),
     ("an answer", Link, "reply_text", lambda link, data: b"boom" in data, True),
     ("splitting", Prefixed, "take", lambda _, chunk, __: b"boom" in chunk, True),
@@ -541,7 +542,7 @@ class TestBugs:
     async def test_the_same_again_is_logged_once_in_ten_seconds(
         self, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, framing: str
     ) -> None:
-        monkeypatch.setattr(Router, "peers", buggy(Router.peers, when=lambda *_: True))
+        monkeypatch.setattr(Registry, "listed", buggy(Registry.listed, when=lambda *_: True))
         for _ in range(5):
             victim = await daemon.connect(framing)
             await victim.says({"type": "peers"})

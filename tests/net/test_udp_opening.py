@@ -12,7 +12,7 @@ from sigd.config.auth import Auth, HmacEntry, TokenEntry
 from sigd.config.ice import Ice
 from sigd.net.udp import Datagrams
 from sigd.relay.credentials import token_for
-from sigd.relay.router import Router
+from sigd.relay.registry import Registry
 from sigd.wire import macs
 from sigd.wire.datagram import MAX_DATAGRAM
 from tests.conftest import Serving
@@ -675,7 +675,7 @@ class TestBugs:
             raise Bug
 
         with monkeypatch.context() as patched:
-            patched.setattr(Router, "peers", fails)
+            patched.setattr(Registry, "listed", fails)
             await alice.says({"type": "peers"})
             assert await alice.hears_all() == [error("internal")]
         await bob.is_served()

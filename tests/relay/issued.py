@@ -23,9 +23,9 @@ from sigd.relay.credentials import (
     Rule,
     StaticToken,
     UnixCaller,
-    WebToken,
 )
 from sigd.relay.rates import Rates
+from sigd.relay.web_tokens import WebToken
 from sigd.wire.messages import Register
 
 RATES = Rates.of(Limits())

@@ -272,7 +272,7 @@ def test_what_it_says_that_it_takes_is_what_it_takes(are_refused):
 def test_a_tap_is_told_of_all_that_passes_and_of_what_is_refused(trio):
     world, alice, _ = trio
     seen: list[Passed] = []
-    world.router.taps.append(seen.append)
+    world.router.taps.add(seen.append)
     alice.says({**OFFER, "to": "bob"}, {"type": "bye", "to": "carol"})
     assert [(passed.to, passed.refusal) for passed in seen] == [("bob", None), ("carol", ErrorCode.PEER_UNAVAILABLE)]
     assert seen[0].body == b'{"type":"offer","from":"alice","sdp":"v=0\\r\\n","session":"k3"}'
@@ -281,7 +281,7 @@ def test_a_tap_is_told_of_all_that_passes_and_of_what_is_refused(trio):
 def test_a_tap_is_told_of_guessing_too(trio):
     world, alice, _ = trio
     seen: list[Passed] = []
-    world.router.taps.append(seen.append)
+    world.router.taps.add(seen.append)
     alice.says(*[{"type": "bye", "to": f"nobody{number}"} for number in range(61)])
     assert [passed.refusal for passed in seen][-2:] == [ErrorCode.PEER_UNAVAILABLE, ErrorCode.RATE_LIMITED]
 
@@ -295,14 +295,15 @@ def test_a_tap_that_raises_is_told_nothing_more_and_nobody_else_notices(trio):
         raise fault
 
     def leaves_and_fails(passed: Passed) -> None:
-        world.router.taps.remove(leaves_and_fails)
+        world.router.taps.drop(leaves_and_fails)
         raise fault
 
-    world.router.taps += [broken, leaves_and_fails, seen.append]
+    for tap in (broken, leaves_and_fails, seen.append):
+        world.router.taps.add(tap)
     for _ in range(2):
         alice.says({**OFFER, "to": "bob", "ref": "r"})
         assert bob.hears()["type"] == "offer"
         assert alice.hears() == {"type": "ok", "ref": "r"}
     assert len(seen) == 2
-    assert world.router.taps == [seen.append]
+    assert world.router.taps.callbacks == [seen.append]
     assert world.router.taps.fault is fault

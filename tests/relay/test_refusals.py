@@ -241,7 +241,7 @@ def test_a_renewal_that_fails_is_an_attempt() -> None:
 def test_the_taps_are_told_of_refused_registers() -> None:
     world = World(credentials=[static("right")])
     heard: list[Passed] = []
-    world.router.taps.append(heard.append)
+    world.router.taps.add(heard.append)
     world.connects("192.0.2.7").registers("cam", token="wrong")
     assert [(each.sender, each.to, each.kind, each.refusal) for each in heard] == [
         ("cam", "", "register", ErrorCode.AUTH_FAILED)

@@ -1,10 +1,13 @@
 """The rules of the protocol, without a network: what alice says, and what bob hears."""
 
+from typing import get_args
+
 import msgspec
 import pytest
 
 from sigd.relay.endings import STOPPING
 from sigd.relay.link import State
+from sigd.wire import messages
 from sigd.wire.messages import CLIENT_TYPES
 from tests.relay.world import World
 
@@ -664,3 +667,18 @@ def test_a_byte_of_telnet_that_asks_for_nothing_is_no_command():
     alice.world.router.receive_line(alice, b"\xff\xff", alice.world.now)
     alice.world.settle()
     assert alice.hears()["code"] == "bad-message"
+
+
+def test_every_message_that_can_be_read_has_one_method():
+    router = World().router
+    assert set(router.verbs) == set(get_args(messages.ClientMessage)) == set(router.received)
+
+
+def test_a_feature_that_is_switched_on_is_answered_and_told_of():
+    world = World()
+    told: list[str] = []
+    world.router.switch_on(messages.Ping, lambda link, message, now: told.append(link.id or ""))
+    alice = world.connects("a")
+    assert alice.registers("alice")["features"] == ["iceServers", "peers", "ping"]
+    alice.says({"type": "ping"})
+    assert told == ["alice"]
