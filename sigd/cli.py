@@ -20,10 +20,10 @@ examples:
   sigd --set limits.max_frame=4096 --set log.level=debug
 
 exit status:
-  0  stopped as asked, or nothing wrong
+  0  stopped on request, or no faults found
   75 all links were handed over to the next process (SIGUSR2): start it
-  2  the options or the configuration are at fault, or an address cannot be had
-  1  anything else
+  2  invalid options or configuration, or an address that cannot be bound
+  1  any other failure
 """
 
 
@@ -36,14 +36,14 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,  # so that no later option changes what an old script means
     )
-    parser.add_argument("--config", metavar="FILE", help="read this TOML file; without it, all defaults")
+    parser.add_argument("--config", metavar="FILE", help="TOML file to read (default: all defaults)")
     parser.add_argument(
         "--listen",
         metavar="URL",
         action="append",
         default=[],
         help="tcp://HOST:PORT, tls://, udp:// or dtls://HOST:PORT, or unix:/PATH[?mode=0660]; may be repeated; replaces"
-        " all [[listen]] (tls and dtls need a certificate, and so a file)",
+        " all [[listen]] (tls and dtls need a certificate, and thus a file)",
     )
     parser.add_argument(
         "--set",
@@ -51,11 +51,13 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         dest="settings",
-        help="put one key over the file, as in limits.max_frame=4096; may be repeated",
+        help="override one key, as in limits.max_frame=4096; may be repeated",
     )
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--check", action="store_true", help="find all faults, in secrets and keys too; start nothing")
-    instead.add_argument("--print-config", action="store_true", help="print every key and value, as TOML")
+    instead.add_argument(
+        "--check", action="store_true", help="check the configuration with its secrets and keys, and exit"
+    )
+    instead.add_argument("--print-config", action="store_true", help="print every key and value as TOML, and exit")
     instead.add_argument("--version", action="version", version=f"sigd {sigd.__version__}")
     return parser
 

@@ -34,10 +34,10 @@ class Parser(argparse.ArgumentParser):
         option = _NO_OPTION.fullmatch(message)
         if choice is not None:
             near = nearest(choice["word"], re.findall(r"[\w-]+", choice["words"]))
-            return f"{choice['what']}no such word: {choice['word']}; the nearest is {near}" if near else message
+            return f"{choice['what']}unknown word: {choice['word']}; the nearest is {near}" if near else message
         if option is not None:
             near = nearest(option["word"], _options_of(self))
-            return f"no such option: {option['word']}; the nearest is {near}" if near else message
+            return f"unknown option: {option['word']}; the nearest is {near}" if near else message
         return message
 
 

@@ -112,10 +112,11 @@ def test_check_reads_what_the_configuration_names_and_tells_nothing_of_it(tmp_pa
     status, out, err = run(tmp_path, "--config", "sigd.toml", "--check")
     assert (status, out) == (2, "")
     assert err.splitlines() == [
-        f"{tmp_path}/everybody: others than its owner and group may use it (mode 0604): chmod o= {tmp_path}/everybody",
-        f"{tmp_path}/blank: line 2 is blank: remove it, since an empty secret would let everybody in",
+        f"{tmp_path}/everybody: other users than its owner and group have access (mode 0604):"
+        f" chmod o= {tmp_path}/everybody",
+        f"{tmp_path}/blank: line 2 is blank: remove it (an empty secret would admit everybody)",
         'user "no-such-user": this machine has no such user: create it, or correct [[auth.unix]]',
-        "credential: a plain name is a credential from systemd, and it has handed over none ($CREDENTIALS_DIRECTORY is"
+        "credential: a plain name means a systemd credential, and systemd has passed none ($CREDENTIALS_DIRECTORY is"
         " not set): write an absolute path, or LoadCredential=credential:/PATH into the unit",
         "/nowhere/cert.pem: no such file: create it, or correct the path",
         "/nowhere/key.pem: no such file: create it, or correct the path",
@@ -146,18 +147,18 @@ def test_a_faulty_configuration_is_neither_started_nor_printed(tmp_path: Path, o
     [
         (
             ["--config", "no/such.toml"],
-            "no/such.toml: no such file: correct the path, or start from what `sigd --print-config` prints",
+            "no/such.toml: no such file: correct the path, or create it with `sigd --print-config`",
         ),
         (["--config", "."], ".: is a directory: name the file in it"),
         (
             ["--listen", "tcp://[::]:7337"],
-            '--listen tcp://[::]:7337: "tcp://[::]:7337" is no loopback address: to listen beyond loopback'
+            '--listen tcp://[::]:7337: "tcp://[::]:7337" is not a loopback address: to listen beyond loopback'
             " say in [auth] who may be whom, or set `insecure = true` (on the command line: --set insecure=true)"
-            " to let everybody be anybody, or use 127.0.0.1, [::1] or a unix: path",
+            " to let any client claim any ID, or use 127.0.0.1, [::1] or a unix: path",
         ),
-        (["--listen", "tcp://::"], "--listen tcp://::: an IPv6 address goes in brackets, as in tcp://[::1]:7337"),
-        (["--lisen", "\x1b[31mx"], "sigd: no such option: --lisen; the nearest is --listen; see `sigd --help`"),
-        (["--conf", "x"], "sigd: no such option: --conf; the nearest is --config; see `sigd --help`"),
+        (["--listen", "tcp://::"], "--listen tcp://::: write an IPv6 address in brackets, as in tcp://[::1]:7337"),
+        (["--lisen", "\x1b[31mx"], "sigd: unknown option: --lisen; the nearest is --listen; see `sigd --help`"),
+        (["--conf", "x"], "sigd: unknown option: --conf; the nearest is --config; see `sigd --help`"),
         (["--zzz", "\x1b[31mx"], "sigd: unrecognized arguments: --zzz \\x1b[31mx; see `sigd --help`"),
         (["--check=1"], "sigd: argument --check: ignored explicit argument '1'; see `sigd --help`"),
         (["--config"], "sigd: argument --config: expected one argument; see `sigd --help`"),
@@ -222,7 +223,7 @@ def test_a_pipe_is_no_configuration(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "sigd.toml")
     status, out, err = run(tmp_path, "--config", "sigd.toml", "--check")
     assert (status, out) == (2, "")
-    assert err == "sigd.toml: cannot be read: not a regular file, which a reload could read again\n1 fault\n"
+    assert err == "sigd.toml: cannot be read: not a regular file: a reload could not read it again\n1 fault\n"
 
 
 @pytest.mark.parametrize(

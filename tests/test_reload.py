@@ -287,7 +287,7 @@ class TestFaults:
                     says = f"{own.key}: the key is encrypted"
                 case "readable":
                     own.key.chmod(0o644)
-                    says = f"{own.key}: others than its owner and group may use it (mode 0644)"
+                    says = f"{own.key}: other users than its owner and group have access (mode 0644)"
                 case "missing":
                     own.chain.unlink()
                     says = f"{own.chain}: no such file"

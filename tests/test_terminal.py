@@ -30,10 +30,10 @@ def test_faults_of_options_say_where_to_look(program, expected, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["peer"], "argument COMMAND: no such word: peer; the nearest is peers"),
-        (["stat"], "argument COMMAND: no such word: stat; the nearest is status"),
-        (["peers", "--jsno"], "no such option: --jsno; the nearest is --json"),
-        (["peers", "--jsno=1"], "no such option: --jsno; the nearest is --json"),
+        (["peer"], "argument COMMAND: unknown word: peer; the nearest is peers"),
+        (["stat"], "argument COMMAND: unknown word: stat; the nearest is status"),
+        (["peers", "--jsno"], "unknown option: --jsno; the nearest is --json"),
+        (["peers", "--jsno=1"], "unknown option: --jsno; the nearest is --json"),
         (["peers", "--zzzzzz"], "unrecognized arguments: --zzzzzz"),
     ],
 )

@@ -70,43 +70,43 @@ class Config(Table, frozen=True):
         tuple[Annotated[Listener, msgspec.Meta(extra={"short": "url"})], ...],
         msgspec.Meta(
             min_length=1,
-            description='Where clients connect. A plain URL may stand for a table, as in listen = ["URL", "URL"].'
-            " Another listener, or one less, needs a restart.",
+            description='Listeners. A plain URL may stand for a table, as in listen = ["URL", "URL"]. Adding or'
+            " removing a listener needs a restart.",
             extra={"restart": True},  # listening sockets are opened once, before privileges are given up
         ),
     ] = (Listener("tcp://127.0.0.1:7337"),)
     insecure: Annotated[
         bool,
         msgspec.Meta(
-            description="Allow listening beyond loopback without credentials: whoever reaches the port may"
-            " claim any peer ID that is free."
+            description="Allow listening beyond loopback without credentials: anyone who can reach the port can"
+            " claim any free peer ID."
         ),
     ] = False
-    log: Annotated[Log, msgspec.Meta(description="What is logged.")] = msgspec.field(default_factory=Log)
+    log: Annotated[Log, msgspec.Meta(description="Logging.")] = msgspec.field(default_factory=Log)
     auth: Annotated[
         Auth,
         msgspec.Meta(description="Credentials and permissions. Without any credential, clients may claim any free ID."),
     ] = msgspec.field(default_factory=Auth)
     ice: Annotated[
         Ice,
-        msgspec.Meta(description="STUN and TURN servers that peers are told of when they register."),
+        msgspec.Meta(description="STUN and TURN servers sent to peers when they register."),
     ] = msgspec.field(default_factory=Ice)
     limits: Annotated[
         Limits,
-        msgspec.Meta(description="How much a client may have, and how long it may take."),
+        msgspec.Meta(description="Limits on each client's resources and times."),
     ] = msgspec.field(default_factory=Limits)
 
     admin: Annotated[
         Admin,
-        msgspec.Meta(description="Where sigctl asks, and who may."),
+        msgspec.Meta(description="The admin socket of sigctl, and its permissions."),
     ] = msgspec.field(default_factory=Admin)
     metrics: Annotated[
         Metrics,
-        msgspec.Meta(description="Figures for Prometheus."),
+        msgspec.Meta(description="Metrics for Prometheus."),
     ] = msgspec.field(default_factory=Metrics)
     record: Annotated[
         Record,
-        msgspec.Meta(description="What is remembered of who has said what to whom."),
+        msgspec.Meta(description="Record of recent messages between peers."),
     ] = msgspec.field(default_factory=Record)
 
     def why_loopback_only(self, listener: Listener) -> str:
@@ -124,8 +124,8 @@ class Config(Table, frozen=True):
         if self.insecure and self.ice.turn_secret_file:
             yield (
                 (("ice", "turn_secret_file"), ("insecure",)),
-                "with `insecure = true` whoever reaches the port would get TURN credentials: configure [auth] instead"
-                " of it, or remove `turn_secret_file` and `turn_urls`",
+                "with `insecure = true` anyone who can reach the port would get TURN credentials: configure [auth]"
+                " instead, or remove `turn_secret_file` and `turn_urls`",
             )
         for path, entry in self.auth.entries():
             own = [(*path, key) for key in ("bytes_burst", "bytes_per_second") if getattr(entry, key) is not None]

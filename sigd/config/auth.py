@@ -33,10 +33,12 @@ def check_account(written: str) -> None:
         ValueError: it is invalid, or identifies nobody.
     """
     if not written.isprintable() or len(written) > LONGEST_ACCOUNT or not _ACCOUNT.fullmatch(written):
-        raise ValueError(f'"{shown(written)}" is no name or number of a user or group')
+        raise ValueError(f'"{shown(written)}" is not the name or number of a user or group')
     number = int(written) if written.isascii() and written.isdecimal() else 0
     if written in OVERFLOW_NAMES or number == OVERFLOW_ID:
-        raise ValueError(f'"{written}" is what the kernel shows for all of another user namespace: anybody could be it')
+        raise ValueError(
+            f'"{written}" stands for all users of another user namespace, so it identifies nobody: use another one'
+        )
     if number > LARGEST_ID:
         raise ValueError(f'"{shown(written)}" is above {LARGEST_ID}, the largest number of a user or group')
 
@@ -48,7 +50,9 @@ def check_name_glob(glob: str) -> None:
         ValueError: no name would match it.
     """
     if not glob or not glob.isascii() or not glob.isprintable():
-        raise ValueError(f'"{shown(glob)}" is no glob of names: printable ASCII, in which * stands for any characters')
+        raise ValueError(
+            f'"{shown(glob)}" is not a glob of names: use printable ASCII, in which * matches any characters'
+        )
 
 
 Account = Annotated[str, msgspec.Meta(extra={"check": check_account})]
@@ -56,7 +60,7 @@ NameGlob = Annotated[str, msgspec.Meta(extra={"check": check_name_glob})]
 
 
 def _own(key: str) -> msgspec.Meta:
-    return msgspec.Meta(description=f"In place of {key} in [limits], for whoever registers with this.")
+    return msgspec.Meta(description=f"Override of {key} in [limits] for peers that register with this entry.")
 
 
 class Entry(Table, frozen=True, kw_only=True):
@@ -64,9 +68,9 @@ class Entry(Table, frozen=True, kw_only=True):
 
     talk: Annotated[
         tuple[Glob, ...],
-        msgspec.Meta(description="IDs that it may send to, as globs: * stands for any characters."),
+        msgspec.Meta(description="IDs that it may send to, as globs: * matches any characters."),
     ] = ("*",)
-    discover: Annotated[bool, msgspec.Meta(description="Whether it may ask who is registered.")] = False
+    discover: Annotated[bool, msgspec.Meta(description="Whether it may list and watch registered peers.")] = False
     messages_per_second: Annotated[Rate | None, _own("messages_per_second")] = None
     messages_burst: Annotated[Burst | None, _own("messages_burst")] = None
     bytes_per_second: Annotated[ByteRate | None, _own("bytes_per_second")] = None
@@ -84,9 +88,9 @@ class TokenEntry(Entry, frozen=True):
     secret_file: Annotated[
         FileName,
         msgspec.Meta(
-            description="File with the token, which others may not read; several, one per line, while it is"
-            " replaced. An absolute path, or the plain name of a credential that systemd hands over"
-            " (LoadCredential). `openssl rand -base64 32` makes a good one."
+            description="File with the token, not readable to others; several tokens, one per line, during a"
+            " rotation. An absolute path, or the plain name of a systemd credential (LoadCredential). `openssl"
+            " rand -base64 32` makes a good token."
         ),
     ]
     register: Annotated[
@@ -106,7 +110,7 @@ class HmacEntry(Entry, frozen=True):
     ]
     register: Annotated[
         tuple[Glob, ...],
-        msgspec.Meta(min_length=1, description="IDs that it may register, as globs, whatever its user name says."),
+        msgspec.Meta(min_length=1, description="IDs that it may register, as globs; an upper bound for its user name."),
     ] = ("*",)
 
 
@@ -115,24 +119,24 @@ class JwtEntry(Entry, frozen=True):
 
     algorithm: Annotated[
         Literal["HS256", "EdDSA", "ES256"],
-        msgspec.Meta(description="How tokens are signed, whatever they say themselves."),
+        msgspec.Meta(description="Signature algorithm of the tokens; the algorithm named in a token is ignored."),
     ]
     key_file: Annotated[
         FileName,
         msgspec.Meta(
-            description="File with the issuer's public key (PEM), or for HS256 with the secret, of at least 32"
-            " characters, which others may not read."
+            description="File with the issuer's public key (PEM), or for HS256 with the secret, at least 32"
+            " characters long and not readable to others."
         ),
     ]
-    issuer: Annotated[Name, msgspec.Meta(description="What the claim iss must be.")]
-    audience: Annotated[Name, msgspec.Meta(description="What the claim aud must be, or hold.")]
+    issuer: Annotated[Name, msgspec.Meta(description="Required value of the claim iss.")]
+    audience: Annotated[Name, msgspec.Meta(description="Required value of the claim aud, or one of its values.")]
     claim: Annotated[
         Name,
-        msgspec.Meta(description="The claim that names the IDs: a glob, or a list of them."),
+        msgspec.Meta(description="Name of the claim with the IDs: a glob, or a list of globs."),
     ] = "sub"
     register: Annotated[
         tuple[Glob, ...],
-        msgspec.Meta(min_length=1, description="IDs that it may register, as globs, whatever the claim says."),
+        msgspec.Meta(min_length=1, description="IDs that it may register, as globs; an upper bound for the claim."),
     ] = ("*",)
 
 
@@ -144,7 +148,7 @@ class CertificateEntry(Entry, frozen=True):
         msgspec.Meta(
             min_length=1,
             description="Names in the certificate, as globs: its DNS and URI subject alternative names, and its"
-            " common name. The first that matches counts.",
+            " common name. The first match counts.",
         ),
     ] = ("*",)
     register: Annotated[
@@ -172,7 +176,7 @@ class UnixEntry(Entry, frozen=True):
     def conflicts(self) -> Iterator[Conflict]:
         """Yield a conflict if neither users nor groups are named."""
         if not self.users and not self.groups:
-            yield (("users",), ("groups",)), "nobody is named: fill in `users` or `groups`"
+            yield (("users",), ("groups",)), "no user or group is named: fill in `users` or `groups`"
 
 
 class Auth(Table, frozen=True):
@@ -181,21 +185,21 @@ class Auth(Table, frozen=True):
     deny: Annotated[
         tuple[Glob, ...],
         msgspec.Meta(
-            description="IDs that nobody may register, as globs, whatever the credentials say; a reload closes"
-            " those who hold one."
+            description="IDs that no client may register, as globs, with any credentials; a reload closes the links"
+            " of peers with such an ID."
         ),
     ] = ()
     token: Annotated[
         tuple[TokenEntry, ...],
-        msgspec.Meta(description="A token that clients say, which does not expire."),
+        msgspec.Meta(description="Tokens without expiry, presented by clients."),
     ] = ()
     hmac: Annotated[
         tuple[HmacEntry, ...],
-        msgspec.Meta(description="Tokens that expire, made of a secret, as TURN servers have them."),
+        msgspec.Meta(description="Expiring tokens made from a secret, as for TURN servers."),
     ] = ()
     jwt: Annotated[
         tuple[JwtEntry, ...],
-        msgspec.Meta(description="JSON Web Tokens that somebody else issues."),
+        msgspec.Meta(description="JSON Web Tokens of an external issuer."),
     ] = ()
     certificate: Annotated[
         tuple[CertificateEntry, ...],
@@ -228,7 +232,7 @@ class Auth(Table, frozen=True):
         for path, name in self.secret_files():
             if name in first:
                 other = dotted(("auth", *first[name]))
-                yield (path, first[name]), f'"{shown(name)}" is the file of {other} already: give each its own secret'
+                yield (path, first[name]), f'"{shown(name)}" is also the file of {other}: give each its own secret'
             first.setdefault(name, path)
 
     def secret_files(self) -> Iterator[tuple[Path, str]]:

@@ -24,7 +24,7 @@ def check_stun_url(url: str) -> None:
     """
     scheme, rest = _scheme_and_rest(url, ("stun", "stuns"))
     if "?" in rest:
-        raise ValueError(f'"{shown(url)}": nothing may follow HOST:PORT; ?transport= is of turn: URLs alone')
+        raise ValueError(f'"{shown(url)}": nothing may follow HOST:PORT; ?transport= is for turn: URLs only')
     _check_host_and_port(scheme, rest)
 
 
@@ -47,14 +47,14 @@ def _scheme_and_rest(url: str, schemes: tuple[str, str]) -> tuple[str, str]:
         plain, secure = schemes
         raise ValueError(f'"{shown(url)}" is neither {plain}:HOST:PORT, as in {plain}:ice.example.net, nor {secure}:')
     if rest.startswith("//"):
-        raise ValueError(f'"{shown(url)}": no // in it, as in {scheme}:ice.example.net')
+        raise ValueError(f'"{shown(url)}": remove the //, as in {scheme}:ice.example.net')
     return scheme, rest
 
 
 def _check_host_and_port(scheme: str, written: str) -> None:
     host, port = parse_host_and_port(written, f"{scheme}:", DEFAULT_ICE_PORT)
     if not host or port == 0:
-        raise ValueError(f"behind {scheme}: come the server's HOST or HOST:PORT, the port not 0")
+        raise ValueError(f"after {scheme}: expected HOST or HOST:PORT, the port not 0")
 
 
 class Ice(Table, frozen=True):
@@ -62,21 +62,21 @@ class Ice(Table, frozen=True):
 
     stun_urls: Annotated[
         tuple[Annotated[str, msgspec.Meta(extra={"check": check_stun_url})], ...],
-        msgspec.Meta(description="STUN servers, as in stun:ice.example.net:3478, for all peers."),
+        msgspec.Meta(description="STUN servers for all peers, as in stun:ice.example.net:3478."),
     ] = ()
     turn_urls: Annotated[
         tuple[Annotated[str, msgspec.Meta(extra={"check": check_turn_url})], ...],
         msgspec.Meta(
             description="TURN servers, as in turn:ice.example.net?transport=udp or turns:ice.example.net:5349. All"
-            " of them know the secret of turn_secret_file."
+            " of them share the secret in turn_secret_file."
         ),
     ] = ()
     turn_secret_file: Annotated[
         FileName | None,
         msgspec.Meta(
-            description="File with the secret shared with the TURN servers (coturn: static-auth-secret), which"
-            " others may not read. Peers get credentials made of it, which expire. An absolute path, or the plain"
-            " name of a credential that systemd hands over (LoadCredential)."
+            description="File with the secret shared with the TURN servers (coturn: static-auth-secret), not"
+            " readable to others. Peers receive expiring credentials made from it. An absolute path, or the plain"
+            " name of a systemd credential (LoadCredential)."
         ),
     ] = None
     turn_ttl_ms: Annotated[
@@ -84,7 +84,7 @@ class Ice(Table, frozen=True):
         msgspec.Meta(
             ge=LEAST_TURN_TTL_MS,
             le=DAY_MS,
-            description="How long TURN credentials are valid; a peer gets new ones 60 s before.",
+            description="Lifetime of TURN credentials; a peer receives new ones 60 s before they expire.",
         ),
     ] = 3_600_000
 
@@ -92,4 +92,7 @@ class Ice(Table, frozen=True):
         """Yield a conflict if TURN is configured by half."""
         for given, missing in (("turn_urls", "turn_secret_file"), ("turn_secret_file", "turn_urls")):
             if getattr(self, given) and not getattr(self, missing):
-                yield ((given,), (missing,)), f"`{given}` is of no use without `{missing}`: add that, or remove this"
+                yield (
+                    ((given,), (missing,)),
+                    f"`{given}` has no effect without `{missing}`: add `{missing}`, or remove `{given}`",
+                )

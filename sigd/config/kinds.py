@@ -31,7 +31,7 @@ def check_glob(glob: str) -> None:
         ValueError: it is invalid; the text describes valid ones.
     """
     if not is_glob(glob):
-        raise ValueError(f'"{shown(glob)}" is no glob of peer IDs: {_ALLOWED}')
+        raise ValueError(f'"{shown(glob)}" is not a glob of peer IDs: use {_ALLOWED}')
 
 
 def check_named_glob(glob: str) -> None:
@@ -41,7 +41,7 @@ def check_named_glob(glob: str) -> None:
         ValueError: it is invalid; the text describes valid ones.
     """
     if glob != NAME and not is_glob(glob):
-        raise ValueError(f'"{shown(glob)}" is no glob of peer IDs: {_ALLOWED}; or {NAME} and nothing else')
+        raise ValueError(f'"{shown(glob)}" is not a glob of peer IDs: use {_ALLOWED}; or {NAME} by itself')
 
 
 def check_file_name(name: str) -> None:
@@ -51,7 +51,7 @@ def check_file_name(name: str) -> None:
         ValueError: it is neither; the text says what to write instead.
     """
     if not name.isprintable():
-        raise ValueError("the name of a file holds no control characters")
+        raise ValueError("the name of a file must not contain control characters")
     if name.startswith("/"):
         if name.endswith("/"):
             raise ValueError(f'"{shown(name)}" is a folder: name the file in it')
@@ -71,7 +71,7 @@ def check_not_empty(text: str) -> None:
         ValueError: it is empty, or contains invisible characters.
     """
     if not text.strip() or not text.isprintable():
-        raise ValueError(f'"{shown(text)}" names nothing: write at least one printable character, and no others')
+        raise ValueError(f'"{shown(text)}" is not a name: use one or more printable characters')
 
 
 Bytes = Annotated[int, msgspec.Meta(extra={"unit": "bytes"})]

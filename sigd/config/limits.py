@@ -31,13 +31,13 @@ def parse_network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network
         network = None
     # Scopes (fe80::1%eth0) are dropped from the addresses compared with it.
     if network is None or "%" in written:
-        raise ValueError(f'"{shown(written)}" is no network, as in 10.0.0.0/8 or 2001:db8::7')
+        raise ValueError(f'"{shown(written)}" is not a network such as 10.0.0.0/8 or 2001:db8::7')
     mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
     if mapped and network.prefixlen >= _MAPPED_PREFIX:
         short = f"{mapped}/{network.prefixlen - _MAPPED_PREFIX}"
-        raise ValueError(f"{written} stands for IPv4 addresses: write {ipaddress.ip_network(short)}")
+        raise ValueError(f"{written} means IPv4 addresses: write {ipaddress.ip_network(short)}")
     if network.prefixlen == 0:
-        raise ValueError(f"{written} trusts everybody to say whom a connection is from: name the proxies alone")
+        raise ValueError(f"{written} would trust PROXY headers from every address: name only the proxies")
     if network.network_address != ipaddress.ip_interface(written).ip:
         raise ValueError(f"{written} has host bits set: write {network}")
     return network
@@ -60,9 +60,9 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=MOST_CONNECTIONS,
-            description="Maximum number of connections that have not registered. Beyond it one of them makes room:"
-            " server-full, close. Silent ones go first, those of the address that has most of them before others; where"
-            " all have begun, the newcomer goes.",
+            description="Maximum number of connections that have not registered. Beyond it one of them is closed:"
+            " server-full. Silent ones go first, those of the address with the most first; if all have begun to"
+            " send, the new one goes.",
         ),
     ] = 1_024
     max_unregistered_per_address: Annotated[
@@ -70,8 +70,8 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=0,
             le=MOST_CONNECTIONS,
-            description="Maximum number of those from one address (IPv6: one /64); at most max_unregistered; 0: no"
-            " limit. Beyond it one of that address makes room, as above.",
+            description="Maximum number of unregistered connections from one address (IPv6: one /64); at most"
+            " max_unregistered; 0: no limit. Beyond it one from that address is closed, as above.",
         ),
     ] = 256
     max_per_address: Annotated[
@@ -86,8 +86,8 @@ class Limits(Table, frozen=True):
     trusted: Annotated[
         tuple[Annotated[str, msgspec.Meta(extra={"check": parse_network})], ...],
         msgspec.Meta(
-            description="Proxies and NAT gateways, as networks (10.0.0.0/8, 2001:db8::7). From there is no limit"
-            " per address, and a PROXY header (v1 or v2) says whom a connection is from."
+            description="Proxies and NAT gateways, as networks (10.0.0.0/8, 2001:db8::7). Their connections have no"
+            " limit per address, and a PROXY header (v1 or v2) gives a connection's original address."
         ),
     ] = ()
     tls_handshakes: Annotated[
@@ -95,8 +95,8 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=MOST_CONNECTIONS,
-            description="Maximum number of TLS handshakes computed before others have a turn; further ones wait. One"
-            " that waits for its client does not count.",
+            description="Maximum number of TLS handshakes computed before other work has a turn; further ones wait."
+            " Handshakes that wait for the client do not count.",
         ),
     ] = 1
     tls_handshake_timeout_ms: Annotated[
@@ -108,8 +108,8 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=DAY_MS,
-            description="From the accept until a client that speaks length-prefixed has registered."
-            " Beyond it: register-timeout, close.",
+            description="Timeout for a length-prefixed client to register, from its accept. Beyond it:"
+            " register-timeout, close.",
         ),
     ] = 10_000
     register_timeout_lines_ms: Annotated[
@@ -117,7 +117,8 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=DAY_MS,
-            description="The same for lines, which people type, and for a client that has said nothing yet.",
+            description="Timeout to register for a client that uses lines, typed by people, or has sent nothing yet."
+            " Beyond it: register-timeout, close.",
         ),
     ] = 60_000
     frame_timeout_ms: Annotated[
@@ -125,7 +126,8 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=DAY_MS,
-            description="First to last byte of a length-prefixed frame; lines have 60 s. Beyond it: close.",
+            description="Timeout for a length-prefixed frame, from its first byte to its last; lines have 60 s."
+            " Beyond it: close.",
         ),
     ] = 10_000
     max_frame_unregistered: Annotated[
@@ -133,7 +135,7 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=MIN_FRAME,
             le=MAX_FRAME,
-            description="Largest frame before registration; at most max_frame. Beyond it: bad-frame, close.",
+            description="Maximum size of a frame before registration; at most max_frame. Beyond it: bad-frame, close.",
         ),
     ] = 4_096
     max_frame: Annotated[
@@ -141,21 +143,22 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=MIN_FRAME,
             le=MAX_FRAME,
-            description="Largest frame; at most outbox_bytes - 4. Beyond it: the frame is skipped, too-large, and the"
-            " connection goes on; a length-prefixed one above 16 times as much: bad-frame, close.",
+            description="Maximum size of a frame; at most outbox_bytes - 4. Beyond it: the frame is skipped,"
+            " too-large, and the connection stays open; if a length-prefixed frame is over 16 times as large:"
+            " bad-frame, close.",
         ),
     ] = 65_536
     max_depth: Annotated[
         int,
-        msgspec.Meta(ge=1, le=512, description="Deepest nesting of what is relayed. Beyond it: bad-message."),
+        msgspec.Meta(ge=1, le=512, description="Maximum nesting of relayed JSON. Beyond it: bad-message."),
     ] = 16
     outbox_bytes: Annotated[
         Bytes,
         msgspec.Meta(
             ge=1,
             le=LARGEST_SIZE,
-            description="Maximum size of one client's outbox; at most buffer_bytes_total. Beyond it: peer-busy to the"
-            " sender. A message that the recipient takes at all always fits an empty outbox.",
+            description="Maximum size of a client's outbox; at most buffer_bytes_total. Beyond it: peer-busy to the"
+            " sender. Any message within the recipient's frame size fits an empty outbox.",
         ),
     ] = 262_144
     outbox_bytes_per_sender: Annotated[
@@ -163,7 +166,8 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=LARGEST_SIZE,
-            description="Maximum part of it from one sender; at most outbox_bytes. Beyond it: peer-busy to the sender.",
+            description="Maximum share of an outbox for one sender; at most outbox_bytes. Beyond it: peer-busy to"
+            " the sender.",
         ),
     ] = 65_536
     outbox_bytes_own: Annotated[
@@ -171,8 +175,8 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=LARGEST_SIZE,
-            description="Maximum size of the server's own replies in one outbox. Beyond it: the"
-            " client is not read until it has taken them.",
+            description="Maximum size of the server's own replies in an outbox. Beyond it: the client is not read"
+            " until it has read them.",
         ),
     ] = 65_536
     buffer_bytes_total: Annotated[
@@ -180,8 +184,8 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=LARGEST_SIZE,
-            description="Maximum memory for all buffers together: begun frames, messages that wait to be acted on,"
-            " outboxes, replies, datagrams on their way. Beyond it the links that hold most without progress are"
+            description="Maximum memory for all buffers in sum: incomplete frames, messages waiting to be processed,"
+            " outboxes, replies, datagrams in flight. Beyond it the links that hold most without progress are"
             " closed (slow-consumer or server-full), and senders get peer-busy until there is room.",
         ),
     ] = 134_217_728
@@ -190,48 +194,51 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=DAY_MS,
-            description="Timeout for a client that takes nothing of its outbox. Beyond it: slow-consumer, close.",
+            description="Timeout for a client that reads nothing of its outbox. Beyond it: slow-consumer, close.",
         ),
     ] = 10_000
     messages_per_second: Annotated[
         Rate,
         msgspec.Meta(
-            description="Messages that one connection may send in a second, in the long run; 0: no limit. Past"
-            " it, and past messages_burst: it is not read until it may again, and is told so (rate-limited) at"
-            " most once in 10 s. The entries of [auth] may have rates of their own."
+            description="Maximum sustained rate of messages from one connection; 0: no limit. Beyond it and"
+            " messages_burst: the connection is not read until the rate allows it, and gets rate-limited at most"
+            " once in 10 s. Entries of [auth] can override the rates."
         ),
     ] = 100
     messages_burst: Annotated[
         Burst,
-        msgspec.Meta(description="Messages that it may send at once after a pause."),
+        msgspec.Meta(description="Maximum number of messages in one burst after a pause."),
     ] = 500
     bytes_per_second: Annotated[
         ByteRate,
-        msgspec.Meta(description="The same for bytes, framing included; 0: no limit."),
+        msgspec.Meta(
+            description="Maximum sustained rate of bytes from one connection, framing included; 0: no"
+            " limit. Beyond it and bytes_burst: as for messages."
+        ),
     ] = 131_072
     bytes_burst: Annotated[
         ByteBurst,
-        msgspec.Meta(description="Bytes that it may send at once after a pause; at least max_frame + 4."),
+        msgspec.Meta(description="Maximum number of bytes in one burst after a pause; at least max_frame + 4."),
     ] = 524_288
     auth_failures_per_minute: Annotated[
         Rate,
         msgspec.Meta(
-            description="Wrong credentials from one address for one ID in a minute; 0: no limit. Beyond it:"
-            " auth-failed without a look at them, for 30 s."
+            description="Maximum number of wrong credentials per minute from one address for one ID; 0: no limit."
+            " Beyond it: auth-failed without verification, for 30 s."
         ),
     ] = 5
     takeovers_per_minute: Annotated[
         Rate,
         msgspec.Meta(
-            description="Maximum number of take-overs of one ID in a minute, pings to its holder for a claim"
-            " included; 0: no limit. Beyond it: id-taken, for 30 s."
+            description="Maximum number of takeovers of one ID per minute, including pings to its holder for a"
+            " claim; 0: no limit. Beyond it: id-taken, for 30 s."
         ),
     ] = 5
     misses_per_minute: Annotated[
         Rate,
         msgspec.Meta(
-            description="Maximum number of messages from one peer to absent ones in a minute; 0: no limit."
-            " Beyond it: rate-limited instead of peer-unavailable."
+            description="Maximum number of messages per minute from one peer to absent ones; 0: no limit. Beyond it:"
+            " rate-limited instead of peer-unavailable."
         ),
     ] = 60
     keepalive_ms: Annotated[
@@ -239,8 +246,8 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=5_000,
             le=300_000,
-            description="A client silent that long is pinged, unless it asked for another time or speaks"
-            " lines. At 2.5 times it: idle-timeout, close.",
+            description="Time after which a silent client is pinged, unless it requested another time or uses lines."
+            " After 2.5 times as long: idle-timeout, close.",
         ),
     ] = 30_000
     linger_ms: Annotated[
@@ -248,8 +255,8 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=DAY_MS,
-            description="After a client's end of file, to send what is due; after a closing error, to let it"
-            " be read. Beyond it: close.",
+            description="Timeout for sending the outbox after a client's end of file, and for the client to read a"
+            " closing error. Beyond it: close.",
         ),
     ] = 5_000
     drain_ms: Annotated[
@@ -257,8 +264,8 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=0,
             le=DAY_MS,
-            description="When asked to stop, connections are closed one after the other over so long; 0: all at"
-            " once. systemd's TimeoutStopSec must be longer.",
+            description="Time over which a stop spreads the closing of connections; 0: all at once. systemd's"
+            " TimeoutStopSec must be longer.",
         ),
     ] = 0
     udp_links: Annotated[
@@ -279,7 +286,7 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=1,
             le=MOST_CONNECTIONS,
-            description="Maximum number of DTLS sessions, each of which has links of its own. Beyond it: silence.",
+            description="Maximum number of DTLS sessions, each of which has links of its own. Beyond it: no answer.",
         ),
     ] = 1_024
     dtls_handshakes: Annotated[
@@ -297,27 +304,29 @@ class Limits(Table, frozen=True):
         msgspec.Meta(
             ge=MAX_MESSAGE,  # the longest finds room at least when nothing else needs it
             le=LARGEST_SIZE,
-            description="Maximum memory for incomplete messages over UDP, of all links together. Beyond it: slices of"
-            " further messages are not acknowledged, and so are sent again, until there is room.",
+            description="Maximum memory for incomplete messages over UDP, of all links in sum. Beyond it: slices of"
+            " further messages are not acknowledged, so clients resend them until there is room.",
         ),
     ] = 8_388_608
     udp_unproven_per_second: Annotated[
         Rate,
         msgspec.Meta(
-            description="Datagrams a second that are answered although their sender has not shown that it receives"
-            " where they come from; 0: no limit. Beyond it: silence."
+            description="Maximum number of datagrams per second answered before their sender has proved its address;"
+            " 0: no limit. Beyond it: no answer."
         ),
     ] = 20_000
     udp_unproven_per_second_per_address: Annotated[
         Rate,
-        msgspec.Meta(description="The same for one address (IPv6: one /64); 0: no limit. Beyond it: silence."),
+        msgspec.Meta(
+            description="Maximum number of datagrams per second answered before proof, from one address"
+            " (IPv6: one /64); 0: no limit. Beyond it: no answer."
+        ),
     ] = 10
     udp_registers_per_second_per_address: Annotated[
         Rate,
         msgspec.Meta(
-            description="Maximum number of `register` a second over UDP, from one address (IPv6: one /64), that are"
-            " judged because their sender has shown that it receives there; 0: no limit. Not from `trusted`. Beyond"
-            " it: silence."
+            description="Maximum number of `register` per second over UDP from one proven address (IPv6: one /64);"
+            " 0: no limit. Not from `trusted`. Beyond it: no answer."
         ),
     ] = 100
 
@@ -327,7 +336,7 @@ class Limits(Table, frozen=True):
             yield (
                 (("max_frame",), ("outbox_bytes",)),
                 f"max_frame ({self.max_frame}) is above outbox_bytes - {PREFIX_BYTES}"
-                f" ({self.outbox_bytes - PREFIX_BYTES}), so that the largest frame would fit no outbox:"
+                f" ({self.outbox_bytes - PREFIX_BYTES}), so the largest frame would fit no outbox:"
                 " lower max_frame or raise outbox_bytes",
             )
         if what := self.burst_fault():
@@ -346,7 +355,7 @@ class Limits(Table, frozen=True):
         if not self.bytes_per_second or self.bytes_burst >= needed:
             return ""
         return (
-            f"bytes_burst ({self.bytes_burst}) is below max_frame + {PREFIX_BYTES} ({needed}), so that the largest"
+            f"bytes_burst ({self.bytes_burst}) is below max_frame + {PREFIX_BYTES} ({needed}), so the largest"
             " frame could never be sent: raise bytes_burst or lower max_frame"
         )
 

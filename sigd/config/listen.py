@@ -57,7 +57,7 @@ def parse_listen(url: str) -> Listen:
     """
     scheme, _, rest = url.partition(":")
     if not url.isprintable():
-        raise ValueError("a listen URL holds no control characters")
+        raise ValueError("a listen URL must not contain control characters")
     if scheme == "unix":
         return _parse_unix(url, rest)
     for known in typing.get_args(Scheme):
@@ -102,10 +102,10 @@ def parse_host_and_port(written: str, start: str, usual: int, hint: str = "") ->
         ValueError: it is neither; the text says what to write instead.
     """
     if written.count(":") > 1 and not written.startswith("["):
-        raise ValueError(f"an IPv6 address goes in brackets, as in {start}[::1]:{usual}")
+        raise ValueError(f"write an IPv6 address in brackets, as in {start}[::1]:{usual}")
     match = _HOST_AND_PORT.fullmatch(written)
     if not match or int(match["port"] or 0) > LARGEST_PORT:
-        raise ValueError(f"behind {start} come HOST:PORT, the port from 0 to {LARGEST_PORT}, and nothing else")
+        raise ValueError(f"after {start} expected only HOST:PORT, the port from 0 to {LARGEST_PORT}")
     return parse_host(match["host"], hint), int(match["port"]) if match["port"] else None
 
 
@@ -125,9 +125,9 @@ def parse_host(written: str, hint: str) -> str:
         if re.fullmatch(r"[0-9.]+", written):
             return str(ipaddress.IPv4Address(written))
     except ValueError:
-        raise ValueError(f'"{shown(written)}" is no IP address') from None
+        raise ValueError(f'"{shown(written)}" is not an IP address') from None
     if written and (len(written) > LONGEST_HOST_NAME or not _HOST_NAME.fullmatch(written)):
-        raise ValueError(f'"{shown(written)}" is no host name or address{hint}')
+        raise ValueError(f'"{shown(written)}" is not a host name or address{hint}')
     return written.lower()
 
 
@@ -146,7 +146,7 @@ def is_loopback(host: str) -> bool:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise ValueError(f'"{shown(host)}" does not resolve: correct it, or write its address') from None
+        raise ValueError(f'"{shown(host)}" does not resolve: correct it, or use an address') from None
     return all(_is_loopback_address(str(address[0])) for *_, address in found)
 
 
@@ -163,44 +163,44 @@ class Listener(Table, frozen=True):
     url: Annotated[
         str,
         msgspec.Meta(
-            description="tcp://HOST:PORT (IPv6 in brackets; port 0: the system picks one); tls://HOST:PORT, which"
-            " speaks nothing but TLS; udp://HOST:PORT for datagrams, dtls://HOST:PORT for encrypted ones (the extra"
-            " `dtls`); or unix:/PATH, behind which ?mode=0660 sets the permissions of the socket.",
+            description="tcp://HOST:PORT (IPv6 in brackets; port 0: the system assigns one); tls://HOST:PORT for TLS"
+            " only; udp://HOST:PORT for datagrams; dtls://HOST:PORT for encrypted datagrams (the extra `dtls`);"
+            " or unix:/PATH, optionally with ?mode=0660 for the permissions of the socket.",
             extra={"check": parse_listen, "restart": True},  # a changed URL is another listener
         ),
     ]
     certificate: Annotated[
         FileName | None,
         msgspec.Meta(
-            description="File (PEM) with the server's certificate and the chain behind it. With it tcp:// takes"
-            " TLS and plain text on the same port. Files are absolute paths, or plain names of credentials that"
-            " systemd hands over (LoadCredential)."
+            description="File (PEM) with the server's certificate followed by its chain. With it tcp:// accepts TLS"
+            " and plain text on the same port. Files are absolute paths, or plain names of systemd credentials"
+            " (LoadCredential)."
         ),
     ] = None
     key: Annotated[
         FileName | None,
-        msgspec.Meta(description="File (PEM) with the private key of the certificate, which others may not read."),
+        msgspec.Meta(description="File (PEM) with the certificate's private key, not readable to others."),
     ] = None
     client_ca: Annotated[
         FileName | None,
         msgspec.Meta(
-            description="File (PEM) with the authorities of client certificates; [[auth.certificate]] says who"
-            " may be whom with one."
+            description="File (PEM) with the authorities of client certificates; [[auth.certificate]] maps"
+            " certificates to peer IDs."
         ),
     ] = None
     client_certificate: Annotated[
         Literal["required", "optional"],
         msgspec.Meta(
-            description="With client_ca: whether TLS clients must have a certificate, or may come with another"
-            " credential."
+            description="With client_ca: whether TLS clients must present a certificate (required), or may use"
+            " another credential."
         ),
     ] = "required"
     plaintext: Annotated[
         bool,
         msgspec.Meta(
-            description="Allow credentials to cross the network unencrypted to a listener beyond loopback:"
-            " whoever sees them on their way can use them. To udp:// listeners those of [[auth.hmac]] do not cross"
-            " it, and are all that counts there without this."
+            description="Allow credentials to cross the network unencrypted to a listener beyond loopback, where an"
+            " eavesdropper can use them. On udp:// listeners, credentials of [[auth.hmac]] do not cross the"
+            " network, and are the only ones accepted without this."
         ),
     ] = False
 
@@ -216,19 +216,22 @@ class Listener(Table, frozen=True):
         if scheme in {"unix", "udp"}:
             for key in tls_keys:
                 instead = "dtls://" if scheme == "udp" else "tls://"
-                yield ((key,), ("url",)), f"a {scheme}: listener speaks no TLS: remove `{key}`, or listen on {instead}"
+                yield ((key,), ("url",)), f"a {scheme}: listener has no TLS: remove `{key}`, or listen on {instead}"
             return
         if scheme == "dtls" and "client_ca" in tls_keys:
-            what = "client certificates are not asked for in DTLS: remove `client_ca`, or listen on tls://"
+            what = "DTLS listeners do not support client certificates: remove `client_ca`, or listen on tls://"
             yield (("client_ca",), ("url",)), what
         if scheme in ENCRYPTED_SCHEMES and "certificate" not in tls_keys and "key" not in tls_keys:
-            what = f'"{shown(self.url)}" speaks nothing but {scheme.upper()}: give it a `certificate` and a `key`'
+            what = f'"{shown(self.url)}" requires {scheme.upper()}: add `certificate` and `key`'
             yield (("url",), ("certificate",), ("key",)), what
         for given, missing in (("certificate", "key"), ("key", "certificate"), ("client_ca", "certificate")):
             if given in tls_keys and missing not in tls_keys:
-                yield ((given,), (missing,)), f"`{given}` is of no use without `{missing}`: add that, or remove this"
+                yield (
+                    ((given,), (missing,)),
+                    f"`{given}` has no effect without `{missing}`: add `{missing}`, or remove `{given}`",
+                )
         if self.client_certificate == "optional" and "client_ca" not in tls_keys:
-            what = "`client_certificate` is of no use without `client_ca`: add that, or remove this"
+            what = "`client_certificate` has no effect without `client_ca`: add `client_ca`, or remove it"
             yield (("client_certificate",), ("client_ca",)), what
         if scheme in ENCRYPTED_SCHEMES and self.plaintext:
-            yield (("plaintext",), ("url",)), f"a {scheme}:// listener takes no plain text: remove `plaintext`"
+            yield (("plaintext",), ("url",)), f"a {scheme}:// listener accepts no plain text: remove `plaintext`"

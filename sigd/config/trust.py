@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from sigd.toml.places import Path
 
 INSECURE_ADVICE = (
-    "to listen beyond loopback say in [auth] who may be whom, or set `insecure = true` (on the command line:"
-    " --set insecure=true) to let everybody be anybody, or use 127.0.0.1, [::1] or a unix: path"
+    "listening beyond loopback needs credentials: configure [auth], or set `insecure = true` (on the command line:"
+    " --set insecure=true) to let any client claim any ID, or use 127.0.0.1, [::1] or a unix: path"
 )
 PLAINTEXT_ADVICE = (
     "credentials would cross the network unencrypted: listen on tls://, with `certificate` and `key`,"
     " or set `plaintext = true` in this [[listen]]"
 )
 MIXED_ADVICE = (
-    "credentials could cross the network unencrypted, since tcp:// with a certificate takes plain text as well:"
+    "credentials could cross the network unencrypted: tcp:// with a certificate also accepts plain text;"
     " write tls:// instead of tcp://, or set `plaintext = true` in this [[listen]]"
 )
 
 DATAGRAM_ADVICE = (
-    "datagrams can be forged by anybody, and only those of [[auth.hmac]] are authenticated: add such a credential,"
+    "datagrams can be forged, and only those of [[auth.hmac]] peers are authenticated: add such a credential,"
     " or listen on dtls:// or tls://, or set `plaintext = true` in this [[listen]]"
 )
 
@@ -67,7 +67,7 @@ def address_conflicts(listen: Sequence[Listener], auth: Auth, *, insecure: bool)
             yield (key,), str(error)
             continue
         if not local and (advice := why_loopback_only(listener, auth, insecure=insecure)):
-            yield (key, ("insecure",), ("auth",)), f'"{url}" is no loopback address: {advice}'
+            yield (key, ("insecure",), ("auth",)), f'"{url}" is not a loopback address: {advice}'
 
 
 def credential_conflicts(listen: Sequence[Listener], auth: Auth, *, insecure: bool) -> Iterator[Conflict]:
@@ -75,21 +75,21 @@ def credential_conflicts(listen: Sequence[Listener], auth: Auth, *, insecure: bo
     if insecure and auth.configured:
         yield (
             (("insecure",), ("auth",)),
-            "`insecure = true` is for doing without credentials, and [auth] has some: remove one of both",
+            "`insecure = true` contradicts the credentials in [auth]: remove one of the two",
         )
     authorities: list[Path] = [("listen", number) for number, each in enumerate(listen) if each.client_ca]
     if auth.certificate and not authorities:
         yield (
             (("auth", "certificate"), ("listen",)),
-            "no listener asks for client certificates: give one of [[listen]] a `client_ca`",
+            "no listener requests client certificates: add `client_ca` to a [[listen]]",
         )
     for path in authorities if not auth.certificate else ():
         yield (
             ((*path, "client_ca"), ("auth",)),
-            "nobody may be anybody with a client certificate: add [[auth.certificate]], or remove `client_ca`",
+            "no [[auth.certificate]] entry accepts client certificates: add one, or remove `client_ca`",
         )
     if auth.unix and all(each.address.scheme != "unix" for each in listen):
         yield (
             (("auth", "unix"), ("listen",)),
-            "no listener tells users apart: add one on a unix: path, or remove [[auth.unix]]",
+            "no listener can identify local users: add one on a unix: path, or remove [[auth.unix]]",
         )

@@ -24,8 +24,8 @@ def check_metrics_url(url: str) -> None:
         raise ValueError(f'"{shown(url)}" is not tcp://HOST:PORT, as in tcp://127.0.0.1:9337')
     if not is_loopback(listen.host):
         raise ValueError(
-            f'"{shown(url)}" is beyond loopback: who scrapes from another machine goes through a proxy that says'
-            " who may; listen on 127.0.0.1 or [::1]"
+            f'"{shown(url)}" is beyond loopback: listen on 127.0.0.1 or [::1], and let other machines scrape'
+            " through a proxy with access control"
         )
 
 
@@ -45,15 +45,15 @@ class Admin(Table, frozen=True):
     listen: Annotated[
         str | None,
         msgspec.Meta(
-            description="Where sigctl asks, as in unix:/run/sigd/admin.sock, behind which ?mode=0660 sets the"
-            " permissions. Without it there is such a socket only where systemd hands one over (sigd-admin.socket)."
-            " Besides root and the daemon's own user only members of `group` are answered.",
+            description="URL of the admin socket, as in unix:/run/sigd/admin.sock, optionally with ?mode=0660 for"
+            " its permissions. Without this key the socket exists only if systemd passes one (sigd-admin.socket)."
+            " Only root, the daemon's own user and members of `group` have access.",
             extra={"check": check_admin_url, "restart": True},  # opened once, as listeners are
         ),
     ] = None
     group: Annotated[
         Name,
-        msgspec.Meta(description="Group whose members may use it; a group that does not exist lets nobody in."),
+        msgspec.Meta(description="Group whose members have access; a group that does not exist has no members."),
     ] = "sigd"
 
 
@@ -63,8 +63,8 @@ class Metrics(Table, frozen=True):
     listen: Annotated[
         str | None,
         msgspec.Meta(
-            description="Where Prometheus finds /metrics, and others /healthz and /readyz, as in"
-            " tcp://127.0.0.1:9337; loopback only. Needs the extra `metrics`.",
+            description="URL of /metrics for Prometheus and of /healthz and /readyz, as in tcp://127.0.0.1:9337;"
+            " loopback only. Needs the extra `metrics`.",
             extra={"check": check_metrics_url, "restart": True},  # opened once, as listeners are
         ),
     ] = None
@@ -75,13 +75,13 @@ class Log(Table, frozen=True):
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        msgspec.Meta(description="The least severe messages that are logged."),
+        msgspec.Meta(description="Minimum severity of logged messages."),
     ] = "info"
     format: Annotated[
         Literal["auto", "text", "json", "journal"],
         msgspec.Meta(
-            description="How. text: key=value; json: an object on each line; journal: with fields, as in"
-            " journalctl SIGD_PEER=cam1; auto: journal if stderr is the journal, else text."
+            description="Format. text: key=value; json: one object per line; journal: with fields, as in journalctl"
+            " SIGD_PEER=cam1; auto: journal if stderr is the journal, else text."
         ),
     ] = "auto"
 
@@ -92,8 +92,8 @@ class Record(Table, frozen=True):
     bodies: Annotated[
         bool,
         msgspec.Meta(
-            description="Keep the last messages of each pair of peers for a while, for `sigctl why` and"
-            " `sigctl tap --since`; false: only their kinds and times.",
+            description="Whether to keep the last messages of each pair of peers for `sigctl why` and `sigctl tap"
+            " --since`; false: only their types and times.",
             extra={"restart": True},  # a change would require rewriting the record
         ),
     ] = True
@@ -102,7 +102,7 @@ class Record(Table, frozen=True):
         msgspec.Meta(
             ge=LEAST_RECORD,
             le=LARGEST_SIZE,
-            description="Most memory that all of them take; the oldest go first.",
+            description="Maximum memory for the record; the oldest messages go first.",
             extra={"restart": True},
         ),
     ] = 8_388_608

@@ -203,7 +203,7 @@ class Desk:
             return refusal.reply
         except Exception as fault:
             self._server.reactor.say_bug(fault, question=type(asked).__name__)
-            return Refused(code="internal", message="a bug in the server; its log says more")
+            return Refused(code="internal", message="a bug in the server: see its log")
 
 
 def _read(frame: bytes, *, lines: bool) -> Asked | bytes:

@@ -1,7 +1,7 @@
-"""All figures of a running daemon as Prometheus reads them.
+"""All metrics of a running daemon in Prometheus's format.
 
-They are plain integers where things happen, and become metrics only here, when somebody asks. No label ever holds what
-comes from outside: each has a few values, which are known before.
+They are plain integers at their sources and become metrics only here, on request. No label ever contains input from
+outside: each has a few values, known in advance.
 """
 
 import math
@@ -28,22 +28,24 @@ from sigd.wire.errors import ErrorCode
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 OTHER: Final = "other"
-"""What a label says instead of anything that is not known here: so that it never says what came from outside."""
+"""Label for any unknown value, so that no label contains input from outside."""
 
 REASONS: Final = (
     *(code.value for code in ErrorCode if code.closes),
     *("left", "connection lost", UNREGISTERED, "not registered", "http", "tls where none is spoken", STOPPING),
     *(opening.FAILED, opening.TIMED_OUT, datagram.UNACKNOWLEDGED, datagram.NOT_WHOLE),
 )
-"""Why links end: an error's code, or these few words, which have hyphens between them in a label."""
+"""Reasons for the end of links: an error's code, or one of these few words, which have hyphens between them in a
+label.
+"""
 
 
 FRESH_SECONDS: Final = 1.0
-"""Age up to which figures are given to further askers: nobody keeps the daemon busy by asking without end."""
+"""Maximum age of metrics shared between requests: frequent requests cannot keep the daemon busy."""
 
 
 class Exposition:
-    """The figures as text, of the type CONTENT_TYPE, for all who ask over HTTP or at the admin socket."""
+    """The metrics as text of the type CONTENT_TYPE, for requests over HTTP and at the admin socket."""
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
@@ -52,7 +54,7 @@ class Exposition:
         self._making = trio.Lock()
 
     async def text(self) -> bytes:
-        """Return the figures, at most FRESH_SECONDS old. New ones take two milliseconds of work at once."""
+        """Return the metrics, at most FRESH_SECONDS old. Collecting new ones takes two milliseconds."""
         async with self._making:
             if trio.current_time() >= self._made_at + FRESH_SECONDS:
                 self._text, self._made_at = exposition(self._reactor), trio.current_time()
@@ -60,7 +62,7 @@ class Exposition:
 
 
 def exposition(reactor: Reactor) -> bytes:
-    """Return the figures as text."""
+    """Return the metrics as text."""
     return generate_latest(_Figures(reactor))
 
 
@@ -69,7 +71,7 @@ class _Figures(Collector):
         self._reactor = reactor
 
     def collect(self) -> Iterator[Metric]:
-        """Every figure, as it stands now."""
+        """Yield every metric with its current value."""
         reactor, router = self._reactor, self._reactor.router
         yield _labelled("sigd_build_info", "The version that runs.", "version", {__version__: 1})
         yield from _links(reactor)
@@ -153,7 +155,7 @@ def _process() -> Iterator[Metric]:
     try:
         found = process.figures()
     except OSError:
-        return  # hidden from us: what is ours to count is told all the same
+        return  # not visible to us; our own counters follow all the same
     yield _counter("process_cpu_seconds_total", "CPU time spent, user and system.", found.cpu_seconds)
     yield _gauge("process_resident_memory_bytes", "Resident memory.", found.resident_memory_bytes)
     yield _gauge("process_virtual_memory_bytes", "Virtual memory.", found.virtual_memory_bytes)
@@ -164,7 +166,7 @@ def _process() -> Iterator[Metric]:
 
 
 def _known(counts: Mapping[ErrorCode, int] | Mapping[str, int], keys: Iterable[str]) -> dict[str, int]:
-    """Every known key with its count, and all that is counted under any other as one."""
+    """Return every known key with its count, and all others summed under one."""
     found = {_label(key): 0 for key in keys}
     for key, count in counts.items():
         label = _label(key)

@@ -1,4 +1,4 @@
-"""HTTP on loopback for who watches the daemon: as little of it as that takes, and nothing in it hurts the relay."""
+"""HTTP on loopback for monitoring: the minimum that it needs, with no effect on the relay."""
 
 import socket
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -15,39 +15,43 @@ from sigd.net.reactor import Reactor
 
 MOST_CONNECTIONS: Final = 16
 """Maximum number of connections; Prometheus keeps one, and a few people look. Beyond it the one that has been idle for
-longest is closed, or, where all are in the middle of a request, the one that began its own first: idle connections keep
-no probe of a supervisor out."""
+longest is closed, or, if all are within a request, the one whose request began first: idle connections cannot lock out
+a supervisor's health check.
+"""
 
 REQUEST_SECONDS: Final = 5.0
-"""From a request's first byte to the last of its answer."""
+"""Timeout from a request's first byte to the last byte of its answer."""
 
 IDLE_SECONDS: Final = 30.0
-"""Until the next request on a connection: twice as long as there commonly is between two."""
+"""Timeout for the next request on a connection: twice the common scrape interval."""
 
 LINGER_SECONDS: Final = 1.0
-"""How long a client may go on sending after an answer that ends the connection: closed at once, it would be reset, and
-the answer lost."""
+"""Seconds during which input is still read after a closing answer: an immediate close would reset the connection, and
+lose the answer.
+"""
 
 DEAF_SECONDS: Final = 1.0
-"""How long nobody is accepted after that has failed, for want of descriptors mostly: those who wait still do then."""
+"""Seconds without accepting after a failed accept, which mostly means that no descriptor is left; clients wait
+meanwhile.
+"""
 
 MOST_HEADER: Final = 8_192
-"""Bytes of a request without its body: what nginx and Apache take too, and ten times what anybody sends here."""
+"""Maximum bytes of a request without its body: as in nginx and Apache, and ten times an actual request."""
 
 RECEIVE_BYTES: Final = 4_096
 
 
 _VERSIONS: Final = {b"1.0", b"1.1"}
-"""What h11 speaks. It reads the first lines of others too, as of who begins with HTTP/2."""
+"""Versions supported by h11. It also parses first lines of others, such as HTTP/2."""
 
 _LOOPBACK_ONLY: Final = "figures are for this machine alone"
 
 
 def open_sockets(url: str) -> list[socket.socket]:
-    """Listening sockets for tcp://HOST:PORT, one for each address of the host.
+    """Open listening sockets for tcp://HOST:PORT, one for each address of the host.
 
     Raises:
-        StartError: it cannot be listened on, or other machines would reach it.
+        StartError: an address cannot be bound, or other machines could reach it.
     """
     return open_listeners(parse_listen(url), _LOOPBACK_ONLY)
 
@@ -59,17 +63,17 @@ async def serve(
     is_ready: Callable[[], bool],
     task_status: "trio.TaskStatus[list[str]]" = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer until cancelled, and close the sockets then.
+    """Serve until cancelled, then close the sockets.
 
     Args:
-        sockets: of `open_sockets`, or inherited ones.
-        reactor: what is asked about.
-        figures: makes the text of /metrics.
-        is_ready: whether clients are taken in, a stop aside.
-        task_status: told the URLs, their ports as the system has picked them.
+        sockets: sockets of `open_sockets`, or inherited ones.
+        reactor: the daemon's reactor.
+        figures: function that makes the text of /metrics.
+        is_ready: whether the daemon accepts clients, a stop aside.
+        task_status: receives the URLs with the assigned ports.
     """
     answers = Answers(reactor, figures, is_ready)
-    # By trio's sockets, which take no subclasses.
+    # Plain sockets: trio accepts no subclasses.
     listeners = [trio.socket.from_stdlib_socket(socket.socket(fileno=each.detach())) for each in sockets]
     service = _Service(answers, reactor)
     try:
@@ -88,15 +92,15 @@ def _url(listener: trio.socket.SocketType) -> str:
 
 
 class _Service:
-    """Everybody who asks."""
+    """All HTTP connections."""
 
     def __init__(self, answers: Answers, reactor: Reactor) -> None:
         self._answers = answers
         self._reactor = reactor
-        self._open: dict[_Conversation, None] = {}  # the one that has waited longest for its client first
+        self._open: dict[_Conversation, None] = {}  # connections in the order of their last progress, the oldest first
 
     async def accept(self, listener: trio.socket.SocketType, nursery: trio.Nursery) -> None:
-        """Take in who comes to a listening socket."""
+        """Accept clients of a listening socket."""
         while True:
             try:
                 sock, _ = await listener.accept()
@@ -111,7 +115,7 @@ class _Service:
             nursery.start_soon(self._converse, sock, conversation)
 
     def note_progress(self, conversation: "_Conversation") -> None:
-        """Let others make room first: a client has begun a request, or has its answer."""
+        """Move a connection to the end of the queue for closing: it has begun a request, or has its answer."""
         if conversation in self._open:
             del self._open[conversation]
             self._open[conversation] = None
@@ -135,10 +139,10 @@ class _Service:
 
 
 class _Conversation:
-    """One client's requests, one after the other.
+    """The requests of one client, one after the other.
 
     Attributes:
-        idle: whether nothing of the next request has come.
+        idle: whether no byte of the next request has arrived.
     """
 
     def __init__(
@@ -158,7 +162,7 @@ class _Conversation:
         self._asked_with = b""
 
     async def run(self) -> None:
-        """Answer until the client leaves, or takes too long, or sends what is no request."""
+        """Serve until the client leaves, times out, or sends an invalid request."""
         with self._scope:
             self._allow(REQUEST_SECONDS)
             try:
@@ -171,7 +175,7 @@ class _Conversation:
             await self._part()
 
     def end(self) -> None:
-        """Make room for another client."""
+        """Close the connection to make room for another client."""
         self._scope.cancel()
 
     def _turn(self, *, idle: bool) -> None:
@@ -182,7 +186,7 @@ class _Conversation:
         self._scope.deadline = trio.current_time() + seconds
 
     async def _answer_one(self) -> bool:
-        """Answer the next request; whether another may follow."""
+        """Answer the next request; return whether another may follow."""
         request = await self._next()
         if not isinstance(request, h11.Request):
             return False
@@ -209,7 +213,7 @@ class _Conversation:
 
     async def _refuse(self, fault: h11.RemoteProtocolError) -> None:
         if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            # Never what h11 says of it, which may hold what came.
+            # Never h11's own text, which may contain input.
             await self._send(Answer(fault.error_status_hint, b"this is no request that is known here\n"), last=True)
 
     async def _send(self, answer: Answer, *, last: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What is answered to whom asks: /metrics, /healthz and /readyz. No HTTP."""
+"""Answers to /metrics, /healthz and /readyz. No HTTP."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
@@ -9,13 +9,13 @@ from sigd.metrics.exposition import CONTENT_TYPE
 from sigd.net.reactor import Reactor
 
 HEALTH_SECONDS: Final = 2.0
-"""How long the reactor may take to show that it goes on: a round takes milliseconds, and who asks waits longer."""
+"""Timeout for a sign of life from the reactor: a round takes milliseconds, and health checks wait longer."""
 
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
 class Answer(NamedTuple):
-    """A status (RFC 9110, section 15), and what goes with it."""
+    """A status (RFC 9110, section 15) with its content."""
 
     status: int
     body: bytes
@@ -23,12 +23,12 @@ class Answer(NamedTuple):
 
 
 class Answers:
-    """All that can be asked of a running daemon.
+    """Answers of a running daemon.
 
     Args:
-        reactor: what is asked about.
-        figures: makes the text of /metrics.
-        is_ready: whether clients are taken in, a stop aside.
+        reactor: its reactor.
+        figures: function that makes the text of /metrics.
+        is_ready: whether it accepts clients, a stop aside.
     """
 
     def __init__(self, reactor: Reactor, figures: Callable[[], Awaitable[bytes]], is_ready: Callable[[], bool]) -> None:
@@ -37,7 +37,7 @@ class Answers:
         self._is_ready = is_ready
 
     async def to(self, method: bytes, target: bytes) -> Answer:
-        """The answer to a request."""
+        """Answer a request."""
         path = target.partition(b"?")[0]
         if path not in {b"/metrics", b"/healthz", b"/readyz"}:
             return Answer(404, b"there are /metrics, /healthz and /readyz\n")

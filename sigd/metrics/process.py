@@ -1,4 +1,4 @@
-"""What the kernel counts for this process, under the names that Prometheus clients have for it."""
+"""Figures of the kernel for this process, under the names used by Prometheus clients."""
 
 import functools
 import os
@@ -12,7 +12,7 @@ _THREADS: Final = 17
 _STARTED: Final = 19
 _MEMORY: Final = 20
 _RESIDENT: Final = 21
-"""Places in /proc/self/stat (proc_pid_stat(5)) behind the name in brackets, which may hold anything."""
+"""Fields of /proc/self/stat (proc_pid_stat(5)) after the name in brackets, which may contain anything."""
 
 
 class Process(NamedTuple):
@@ -28,7 +28,7 @@ class Process(NamedTuple):
 
 
 def figures() -> Process:
-    """How it stands now.
+    """Read the current figures.
 
     Raises:
         OSError: there is no /proc.
@@ -51,14 +51,14 @@ def _fields() -> list[bytes]:
 
 
 def _open_fds() -> int:
-    # Since Linux 6.2 the folder knows its size. To list it takes a second with a million, and everybody would wait.
+    # Since Linux 6.2 the folder knows its size. Listing it takes a second with a million entries, and blocks all links.
     size = os.stat(f"{_FOLDER}/fd").st_size
     return size or len(os.listdir(f"{_FOLDER}/fd")) - 1
 
 
 @functools.cache
 def _start_time() -> float:
-    # Found once: a clock that is set meanwhile must not look like a restart. By the clock that runs since the machine
-    # has, and not by /proc/stat, which systemd hides (ProcSubset=pid).
+    # Computed once, so that a clock step does not look like a restart. The clock since boot serves, because systemd
+    # hides /proc/stat (ProcSubset=pid).
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return booted + int(_fields()[_STARTED]) / os.sysconf("SC_CLK_TCK")

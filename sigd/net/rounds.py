@@ -157,7 +157,7 @@ class Rounds:
             if link.closing:
                 link.abort("internal")
             else:
-                link.refuse(ProtocolError(ErrorCode.INTERNAL, "a bug in the server; its log says more"))
+                link.refuse(ProtocolError(ErrorCode.INTERNAL, "a bug in the server: see its log"))
         except Exception as another:
             self.say_bug(another, peer=link.id, address=link.address)
             link.sever()

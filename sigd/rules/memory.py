@@ -76,7 +76,7 @@ def shortage(config: Config, most: int | None) -> tuple[str, str] | None:
         return None
     parts = sorted(needs(config).items(), key=lambda part: -part[1])
     largest = ", ".join(f"{key} {_mib(size)}" for key, size in parts)
-    text = f"the limits allow for {_mib(needed)} of memory, restart included, and the kernel allows {_mib(most)}"
+    text = f"the limits allow {_mib(needed)} of memory, restart included, but the kernel allows {_mib(most)}"
     key = next(key for key, _ in parts if key.startswith("limits."))
     return (
         f"{text} ({largest})",

@@ -27,9 +27,9 @@ _VISIBLE = re.compile(rb"[\x21-\x7e]*")
 
 _FILE_FAULTS = {
     errno.ENOENT: "no such file: create it, or correct the path",
-    errno.EACCES: "permission denied: let the user that runs sigd read it, as by chgrp sigd and chmod 0640",
+    errno.EACCES: "permission denied: make it readable to the user of sigd, for example with chgrp sigd and chmod 0640",
     errno.ELOOP: "its symbolic links lead in a circle: correct the path",
-    errno.ENOTDIR: "a part of its path is no folder: correct the path",
+    errno.ENOTDIR: "a part of its path is not a folder: correct the path",
     # open's error for a socket.
     errno.ENXIO: "not a regular file: name the file that holds it",
 }
@@ -47,8 +47,8 @@ def locate(name: str) -> str:
         return os.path.join(folder, name)
     raise _refused(
         name,
-        "a plain name is a credential from systemd, and it has handed over none ($CREDENTIALS_DIRECTORY is not set):"
-        f" write an absolute path, or LoadCredential={name}:/PATH into the unit",
+        "a plain name means a systemd credential, and systemd has passed none ($CREDENTIALS_DIRECTORY is not set):"
+        f" use an absolute path, or add LoadCredential={name}:/PATH to the unit",
     )
 
 
@@ -71,16 +71,16 @@ def read_secrets(name: str, least: int = LEAST_SECRET) -> tuple[bytes, ...]:
 def _secret_fault(line: bytes, least: int, path: str) -> str:
     """Explain why a line is no valid secret, without revealing any of it."""
     if line.endswith(b"\r"):
-        return "ends in CR LF, as Windows writes it: save the file with LF alone"
+        return "ends in CR LF: save the file with LF line ends"
     if not line.strip():
-        return "is blank: remove it, since an empty secret would let everybody in"
+        return "is blank: remove it (an empty secret would admit everybody)"
     if not _VISIBLE.fullmatch(line):
         return (
-            "holds a space, a control character or one that is not ASCII:"
-            f" secrets are one per line, as `{_GOOD_SECRET}` makes them"
+            "contains a space, a control character or a non-ASCII character:"
+            f" write one secret per line, as made by `{_GOOD_SECRET}`"
         )
     if len(line) < least:
-        return f"is shorter than {least} characters, and could be guessed: {_GOOD_SECRET} > {_quoted(path)}"
+        return f"is shorter than {least} characters and could be guessed: {_GOOD_SECRET} > {_quoted(path)}"
     return ""
 
 
@@ -119,7 +119,7 @@ def _content(path: str, *, private: bool) -> bytes:
     if len(content) > LARGEST_FILE:
         raise _refused(path, f"larger than {LARGEST_FILE} bytes: is this the right file?")
     if not content:
-        raise _refused(path, "the file is empty: write into it what it is for, or correct the path")
+        raise _refused(path, "the file is empty: fill it, or correct the path")
     return content
 
 
@@ -137,7 +137,9 @@ def _check(path: str, status: os.stat_result, *, private: bool) -> None:
         raise _refused(path, what)
     if private and status.st_mode & _OTHERS:
         mode = stat.S_IMODE(status.st_mode)
-        raise _refused(path, f"others than its owner and group may use it (mode {mode:04o}): chmod o= {_quoted(path)}")
+        raise _refused(
+            path, f"other users than its owner and group have access (mode {mode:04o}): chmod o= {_quoted(path)}"
+        )
 
 
 def _refused(where: str, what: str) -> StartError:
@@ -148,7 +150,7 @@ def _refused(where: str, what: str) -> StartError:
 def _trouble(error: OSError | ValueError) -> str:
     if isinstance(error, OSError):
         return _FILE_FAULTS.get(error.errno or 0) or f"cannot be read: {os.strerror(error.errno or errno.EIO)}"
-    return "cannot be read: its name holds a NUL"
+    return "cannot be read: its name contains a NUL"
 
 
 def _quoted(path: str) -> str:
@@ -186,7 +188,7 @@ def _number(name: str, kind: str, look_up: Callable[[str], int]) -> int:
     except (KeyError, ValueError):
         raise _refused(where, f"this machine has no such {kind}: create it, or correct [[auth.unix]]") from None
     if number == OVERFLOW_ID or name in OVERFLOW_NAMES:
-        raise _refused(where, f"is number {number}, which the kernel shows for all of another user namespace")
+        raise _refused(where, f"is number {number}, which stands for all users of another user namespace")
     if number > LARGEST_ID:
         raise _refused(where, f"is above {LARGEST_ID}, the largest number of a {kind}")
     return number

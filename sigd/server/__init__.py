@@ -1,5 +1,5 @@
-"""The daemon, put together.
+"""The daemon as a whole.
 
-Reading order: `doors` (what is listened on), `daemon` (what can be done to it), `serving` (its life); as a service
-`systemd` (the protocol), `service` and `restarting`.
+Reading order: `doors` (listeners), `daemon` (operations), `serving` (its life); as a service `systemd` (the protocol),
+`service` and `restarting`.
 """

@@ -1,4 +1,4 @@
-"""A running daemon: what can be asked of it, and done to it."""
+"""A running daemon and the operations on it."""
 
 import importlib
 import os
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from sigd.metrics.exposition import Exposition
 
 MOST_NAMED: Final = 10
-"""Peers whose links a reload would end that are named: their number is told in any case."""
+"""Maximum number of peers named whose links a reload would end; the total is reported in any case."""
 
 CHANGED_SINCE: Final = "the configuration has changed since the question: run sigctl reload again"
 
 
 class Server:
-    """A running daemon, for its operators, for tests and for who embeds it.
+    """A running daemon, for operators, for tests and for embedding programs.
 
     Attributes:
-        rules: what holds.
-        router: who is registered.
-        reactor: their links.
-        doors: where they come from.
-        urls: where it listens.
-        started: when it began, in seconds on trio's clock.
-        config_path: the file that it was configured by.
-        inherited: the descriptors of those listeners that systemd has opened.
-        max_connections: how many there may be, as far as descriptors suffice.
-        needs_restart: what was read since the start and does not hold before the next.
+        rules: the rules in force.
+        router: the router, with all registered peers.
+        reactor: the reactor, with all links.
+        doors: the listeners.
+        urls: their URLs.
+        started: start time in seconds on trio's clock.
+        config_path: path of the configuration.
+        inherited: descriptors of the listeners opened by systemd.
+        max_connections: maximum number of connections, as far as descriptors suffice.
+        needs_restart: changed settings that take effect only after a restart.
     """
 
     def __init__(
@@ -75,22 +75,22 @@ class Server:
 
     @property
     def digest(self) -> str:
-        """The digest of the configuration that holds, as the file has it: `sigctl check` finds the same."""
+        """The digest of the configuration in force, as written: `sigctl check` computes the same."""
         return digest(as_read(self.rules.config))
 
     @property
     def misfits(self) -> list[str]:
-        """In what the sockets of systemd do not fit the configuration."""
+        """Return mismatches between systemd's sockets and the configuration."""
         config = self.rules.config
         found = narrowed(as_read(config), self._service.keys)
         unnamed = [each.url for each in config.listen if isinstance(each, Unnamed)]
-        return found + [f"sigd.socket has {url}, which no [[listen]] names" for url in unnamed]
+        return found + [f"sigd.socket has {url}, which is in no [[listen]]" for url in unnamed]
 
     def differences(self) -> tuple[list[str], list[str]]:
         """Return the changes of a reload, files included, and those that wait for a restart.
 
         Raises:
-            ConfigError: it would change nothing, for these faults.
+            ConfigError: faults that would prevent the reload.
             OSError: the configuration cannot be read.
         """
         rules = Rules(self._load())
@@ -104,11 +104,11 @@ class Server:
         return found + self.rules.changed_files(rules)
 
     def drain(self) -> None:
-        """Tell everybody to come back later, and stop: what SIGTERM does."""
+        """Stop gracefully, telling all clients to reconnect later: the effect of SIGTERM."""
         os.kill(os.getpid(), signal.SIGTERM)
 
     async def exposition(self) -> bytes:
-        """The figures for Prometheus, at most a second old.
+        """Return the metrics for Prometheus, at most a second old.
 
         Raises:
             StartError: the extra `metrics` is not installed.
@@ -123,11 +123,11 @@ class Server:
         return await self._exposition.text()
 
     async def reload(self, *, end_links: bool = True, shown: str = "") -> ReloadReply:
-        """Read the configuration again and have it hold; with any fault in it everything stays as it is.
+        """Reload the configuration; if anything is wrong, nothing changes.
 
         Args:
-            end_links: whether it may end links; where it would and may not, everything stays as it is, too.
-            shown: fingerprint of the rules that the operator has seen; empty: any may apply.
+            end_links: whether the reload may end links; if it would and may not, nothing changes either.
+            shown: fingerprint of the rules that the operator has confirmed; empty: any.
         """
         notifier = self._service.notifier
         async with self._reloading:
@@ -145,9 +145,9 @@ class Server:
             what = [str(each) for each in fault.faults] if isinstance(fault, ConfigError) else [str(fault)]
             log.warning("reload failed: nothing has changed", faults=len(what), first=what[0])
             return ReloadReply(faults=what, before=before, after=before)
-        except Exception as fault:  # a bug in reading: those who are here are none the worse for it
+        except Exception as fault:  # a bug in the reading: running links are not affected
             log.error("reload failed: nothing has changed", fault)
-            return ReloadReply(faults=["a bug in the server; its log says more"], before=before, after=before)
+            return ReloadReply(faults=["a bug in the server: see its log"], before=before, after=before)
         if shown not in {"", rules.fingerprint}:
             return ReloadReply(faults=[CHANGED_SINCE], before=before, after=before)
         would_end = [] if end_links else self.router.admission.would_end(rules.access)
@@ -168,7 +168,7 @@ class Server:
         return report
 
     def _report(self, rules: Rules, before: str) -> ReloadReply:
-        """What a reload changes, said in the log too."""
+        """Describe the changes of a reload, and log them."""
         report = ReloadReply(before=before, after=digest(as_read(rules.config)))
         report.needs_restart = self._for_a_restart(rules)
         for change in report.needs_restart:
@@ -180,7 +180,7 @@ class Server:
         return report
 
     async def _have_hold(self, rules: Rules) -> int:
-        """Have these rules hold; how many links end by them."""
+        """Put rules in force; return the number of links ended."""
         before, self.rules = self.rules, rules
         if before.config.log.format != rules.config.log.format:
             log.start(rules.config.log.level, rules.config.log.format)
@@ -198,23 +198,23 @@ class Server:
         return await self.reactor.change(rules.access, vendor)
 
     def _keep_strangers_out(self, config: Config) -> None:
-        """Judge the listeners as they are, which only a restart changes, by whom they would let in then.
+        """Check that the open listeners would not expose peers under the new configuration.
 
         Raises:
-            ConfigError: they would not have been opened like that.
+            ConfigError: they would not have been opened under it.
         """
         wanted = dict(listeners_of(self._started_with)) | dict(listeners_of(config))
         faults: list[Fault] = []
         for door in self.doors:
             advice = config.why_loopback_only(wanted[door.key])
             if advice and not door.is_local:
-                faults.append(Fault(door.url, f"beyond loopback, and open until a restart: {advice}"))
+                faults.append(Fault(door.url, f"beyond loopback and open until a restart: {advice}"))
         if faults:
             raise ConfigError(faults)
 
 
 def warn_of_memory(config: Config) -> None:
-    """Log what does not fit into the memory that this process may have, if something does not."""
+    """Log a warning if the configuration exceeds the memory limit of this process."""
     short = shortage(config, memory_max())
     if short is not None:
         log.warning("little memory", why=short[0], advice=short[1])

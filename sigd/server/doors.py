@@ -1,4 +1,4 @@
-"""The sockets of a daemon, as its configuration wants them."""
+"""The listeners of a daemon, as configured."""
 
 import contextlib
 import grp
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 
 ADMIN_MODE: Final = 0o660
-"""Of the admin socket, where its URL does not say otherwise: for its owner and its group."""
+"""Default mode of the admin socket: for its owner and its group."""
 
 
 @contextlib.contextmanager
 def listening(
     rules: Rules, reactor: "Reactor", inherited: "dict[Endpoint, socket.socket]"
 ) -> Generator[list[ListeningSocket]]:
-    """Listen as the rules say, for as long as the block lasts.
+    """Listen according to the rules, for the duration of the block.
 
     Args:
-        rules: with the listeners.
-        reactor: of whose links the sockets for datagrams are told.
-        inherited: sockets that listen already, by address; those that are meant are taken out of it.
+        rules: the rules with the listeners.
+        reactor: the reactor for links over datagrams.
+        inherited: sockets already listening, by address; those used are removed.
 
     Raises:
-        StartError: an address cannot be listened on.
+        StartError: an address cannot be bound.
     """
     doors: list[ListeningSocket] = []
     config = rules.config
@@ -59,10 +59,10 @@ def listening(
 
 @contextlib.contextmanager
 def asked_at(admin: Admin, inherited: Sequence[socket.socket]) -> Generator[list[socket.socket]]:
-    """Listen for sigctl, for as long as the block lasts.
+    """Open the admin socket for the duration of the block.
 
     Raises:
-        StartError: the socket cannot be had.
+        StartError: the socket cannot be opened.
     """
     socks = [listeners.adopt(sock) for sock in inherited]
     try:
@@ -78,13 +78,13 @@ def asked_at(admin: Admin, inherited: Sequence[socket.socket]) -> Generator[list
 
 
 def _give_to_group(path: str, group: str) -> None:
-    """Let members of the group use a socket file, where there is such a group and we may."""
+    """Give a socket file to the group, if the group exists and we may."""
     with contextlib.suppress(OSError, KeyError):
         os.chown(path, -1, grp.getgrnam(group).gr_gid)
 
 
 def _dtls_port(sock: socket.socket, key: ListenerKey, rules: Rules, reactor: "Reactor") -> DatagramSocket:
-    # What they know is in an extra, which `Rules` has found installed.
+    # Needs an extra, which `Rules` has found installed.
     from sigd.net.dtls import DTLSSocket
     from sigd.net.dtls_session import Sessions
 

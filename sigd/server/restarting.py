@@ -1,4 +1,4 @@
-"""The restart that drops nobody: links into systemd's descriptor store, and out of it in the next process."""
+"""Seamless restart: links go to systemd's descriptor store, and from there to the next process."""
 
 import contextlib
 import os
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 async def hand_over(server: "Server", service: "Service") -> bool:
-    """Have systemd keep all links for the next process of us; whether this one has nothing left to do."""
+    """Store all links in systemd for the next process; return whether this one can exit."""
     if server.reactor.stopping or not service.listens():
-        log.warning("not handed over: there is no descriptor store, as systemd has one, or it does not answer")
+        log.warning("handover failed: no descriptor store of systemd, or no answer from it")
         return False
     told = await handover.send_away(server.reactor)
-    if server.reactor.stopping:  # meanwhile
+    if server.reactor.stopping:  # a stop began meanwhile
         return False
     try:
         packed = handover.pack(server.reactor, server.doors, service.descriptors)
     except OSError as fault:
-        log.warning("not handed over", why=os.strerror(fault.errno or 0))
+        log.warning("handover failed", why=os.strerror(fault.errno or 0))
         return False
     if service.keep(packed.memfds, packed.bags):
         log.info("handed over", links=packed.links, told_to_come_back=told, left_behind=packed.left_behind)
@@ -35,14 +35,14 @@ async def hand_over(server: "Server", service: "Service") -> bool:
         for each in packed.bags:
             each.close()
     else:
-        log.warning("not handed over: systemd has not taken what it was to keep")
+        log.warning("handover failed: systemd did not store the links")
         with contextlib.suppress(HandoverError):
             handover.unpack(packed.memfds, packed.bags).close()
     return True
 
 
 def left_by_another(service: "Service") -> Parcel | None:
-    """What the process before has left, its listeners among ours from now on; None: nothing, or nothing whole."""
+    """Return the state left by the previous process and take over its listeners; None: none, or incomplete."""
     if not service.snapshot:
         return None
     memfds, service.snapshot = service.snapshot, []
@@ -51,7 +51,7 @@ def left_by_another(service: "Service") -> Parcel | None:
     try:
         parcel = handover.unpack(memfds, bags)
     except HandoverError as fault:
-        log.warning("not taken up: those who were connected have to come again", why=str(fault))
+        log.warning("handover failed: clients must reconnect", why=str(fault))
         return None
     service.listeners = by_address(parcel.doors.values()) | service.listeners
     parcel.doors.clear()
@@ -59,10 +59,10 @@ def left_by_another(service: "Service") -> Parcel | None:
 
 
 def take_up(server: "Server", reactor: "Reactor", parcel: Parcel) -> None:
-    """Serve those who were connected to the process before."""
+    """Serve the links of the previous process."""
     try:
         taken = handover.take_up(reactor, parcel, server.doors)
     except HandoverError as fault:
-        log.warning("not taken up: those who were connected have to come again", why=str(fault))
+        log.warning("handover failed: clients must reconnect", why=str(fault))
     else:
         log.info("taken up", streams=taken.streams, datagrams=taken.datagrams, refused=taken.refused, lost=taken.lost)

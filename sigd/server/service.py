@@ -1,4 +1,4 @@
-"""What systemd has opened and kept for this process, and what it is told; without systemd nothing, and nobody."""
+"""Sockets and descriptors from systemd, and notifications to it; without systemd, none."""
 
 import os
 import socket
@@ -15,40 +15,40 @@ if TYPE_CHECKING:
     from sigd.net.reactor import Reactor
 
 ADMIN: Final = "admin"
-"""What sigd-admin.socket calls its socket (FileDescriptorName=)."""
+"""The name of sigd-admin.socket's socket (FileDescriptorName=)."""
 
 SNAPSHOT: Final = "sigd-snapshot"
 BAG: Final = "sigd-bag"
-"""What the descriptor store holds between two processes of us, while the service is restarted."""
+"""The name of the descriptors in the store during a restart."""
 
 STATUS_SECONDS: Final = 10.0
-"""How old the figures are at most that `systemctl status` shows."""
+"""Maximum age of the figures in `systemctl status`."""
 
 DRAIN_RESERVE_SECONDS: Final = 10.0
-"""What systemd is asked to wait on top of `drain_ms`: five times what a stop takes then."""
+"""Additional time requested from systemd for a stop, beyond `drain_ms`: five times the time that it takes."""
 
 BARRIER_SECONDS: Final = 5.0
-"""For systemd to take in what it is to keep: milliseconds, unless the machine is about to stand still."""
+"""Timeout for systemd to store descriptors: it takes milliseconds unless the machine is overloaded."""
 
 
 class Service:
     """This process as a service.
 
     Attributes:
-        notifier: tells systemd.
-        listeners: sockets for clients, by where they listen; whoever opens a listener there takes it out.
-        keys: where systemd listens for us; `descriptors`: the same sockets, which it keeps open.
-        admin: sockets on which sigctl asks.
-        snapshot: the memfds that the process before has left.
-        bags: the connections that it has left.
-        exit_status: status with which the process is about to end; None: it serves.
+        notifier: the connection to systemd.
+        listeners: sockets for clients, by address; a listener that uses one removes it.
+        keys: addresses on which systemd listens; `descriptors`: the same sockets, which it keeps open.
+        admin: admin sockets.
+        snapshot: the memfds left by the previous process.
+        bags: the connections left by it.
+        exit_status: status of the coming exit; None: the process serves.
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
-        """Take what the environment says is there; it is gone from the environment then.
+        """Take the sockets and descriptors named in the environment, and remove them from it.
 
         Raises:
-            StartError: a socket that sigd cannot serve on.
+            StartError: sigd cannot serve on a socket.
         """
         self.notifier = Notifier(environ)
         self._watchdog_seconds = watchdog_seconds(environ)
@@ -74,7 +74,7 @@ class Service:
         self.descriptors = frozenset(sock.fileno() for sock in listeners)
 
     def close(self) -> None:
-        """Close what nobody has taken."""
+        """Close all unused sockets."""
         for sock in (*self.listeners.values(), *self.admin, *self.bags):
             sock.close()
         while self.snapshot:
@@ -82,7 +82,7 @@ class Service:
         self.notifier.close()
 
     async def feed_watchdog(self, reactor: "Reactor") -> None:
-        """Say that we live, each time that the reactor has shown it: one that is stuck has us started anew."""
+        """Notify the watchdog after each sign of life of the reactor: systemd restarts a stuck one."""
         if self._watchdog_seconds is None:
             return
         while True:
@@ -91,7 +91,7 @@ class Service:
             await trio.sleep(self._watchdog_seconds)
 
     async def tell_status(self, reactor: "Reactor") -> None:
-        """Keep the line up to date that `systemctl status` shows."""
+        """Keep the status line of `systemctl status` up to date."""
         if not self.notifier.wanted:
             return
         before = reactor.router.relayed
@@ -102,17 +102,17 @@ class Service:
             before = relayed
 
     def is_stopping(self, reactor: "Reactor") -> None:
-        """Say that a stop has begun, and how long it may take."""
+        """Announce the beginning of a stop, and its maximum duration."""
         drain_seconds = reactor.router.limits.drain_ms / 1000
-        self.notifier.stopping(f"telling {len(reactor)} links to come back later")
+        self.notifier.stopping(f"telling {len(reactor)} clients to reconnect later")
         self.notifier.extend_timeout(drain_seconds + DRAIN_RESERVE_SECONDS)
 
     def listens(self) -> bool:
-        """Whether there is a systemd that answers."""
+        """Whether systemd answers."""
         return self.notifier.barrier(BARRIER_SECONDS)
 
     def keep(self, memfds: list[int], bags: list[socket.socket]) -> bool:
-        """Have systemd keep what the next process of us takes up; whether it does."""
+        """Store the state for the next process; return whether systemd has it."""
         stored = self.notifier.store(SNAPSHOT, memfds) and self.notifier.store(BAG, [bag.fileno() for bag in bags])
         kept = stored and self.notifier.barrier(BARRIER_SECONDS)
         if not kept:
@@ -120,11 +120,11 @@ class Service:
         return kept
 
     def forget_kept(self) -> None:
-        """Have systemd keep nothing any more."""
+        """Remove everything from the store."""
         self.notifier.remove(SNAPSHOT)
         self.notifier.remove(BAG)
 
 
 def status_of(reactor: "Reactor") -> str:
-    """How many are here, in one line."""
+    """Return the numbers of peers and links, in one line."""
     return f"{len(reactor.router.registry)} peers, {len(reactor)} links"

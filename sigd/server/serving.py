@@ -1,4 +1,4 @@
-"""The life of a daemon: start, signals, reload, the end."""
+"""The life of a daemon: start, signals, reload, stop."""
 
 import gc
 import importlib
@@ -36,27 +36,28 @@ if TYPE_CHECKING:
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 EXIT_HANDED_OVER: Final = 75
-"""EX_TEMPFAIL of sysexits.h. The unit starts us again whenever it sees that: what nobody takes up would be lost."""
+"""EX_TEMPFAIL of sysexits.h. The unit restarts after it in any case: stored links would be lost otherwise."""
 
 SWITCH_SECONDS: Final = 0.0002
-"""Time for which a thread that computes, as for `sigctl why`, keeps the interpreter from the reactor, which lets go at
-each system call: with Python's 5 ms a message would take 15 ms."""
+"""Time for which a computing thread, as for `sigctl why`, keeps the interpreter from the reactor, which lets go at each
+system call: with Python's 5 ms a message would take 15 ms.
+"""
 
 ADMIN_AFTER_SECONDS: Final = 2.0
-"""After the start, unless somebody asks before: what can be asked includes the rate of the last ten seconds."""
+"""Delay of the admin desk's loading after the start, unless a request comes earlier: its rate spans ten seconds."""
 
 
 def run(config: Config, load: Callable[[], Config], config_path: str | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status, which is EXIT_HANDED_OVER after SIGUSR2.
+    """Serve until SIGTERM or SIGINT; return the exit status, EXIT_HANDED_OVER after SIGUSR2.
 
     Args:
-        config: what holds at first.
-        load: reads the configuration again, at SIGHUP.
-        config_path: the file that it reads, for people.
+        config: the initial configuration.
+        load: function that reads the configuration again, at SIGHUP.
+        config_path: its path, for people.
 
     Raises:
-        ConfigError: a file that the configuration names is at fault, or a socket that systemd hands over.
-        StartError: an address cannot be listened on.
+        ConfigError: a fault in a file of the configuration, or in a socket from systemd.
+        StartError: an address cannot be bound.
     """
     log.start(config.log.level, config.log.format)
     service = Service(os.environ)
@@ -73,19 +74,19 @@ def run(config: Config, load: Callable[[], Config], config_path: str | None = No
     finally:
         service.close()
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # the interpreter gives up its own handlers before it ends
+        signal.signal(number, signal.SIG_IGN)  # the interpreter removes its own handlers before it ends
     if service.exit_status:
-        # At once: the next process waits for our end, and to free thousands of links takes a tenth of a second.
+        # At once: the next process waits for our exit, and freeing thousands of links takes a tenth of a second.
         os._exit(service.exit_status)
     return 0
 
 
 def _handle_signals_until_exit(service: Service) -> None:
-    """Give the signals a handler for the time in which no task receives them.
+    """Handle signals while no task receives them.
 
-    A signal has its default action before the daemon serves, and none once its end has begun: supervisors and people
-    repeat signals, and by a default action the process would end with another status than it is about to. Blocking
-    them would not do: the threads that trio keeps would take them.
+    By default a signal has its default action before the daemon serves, and again once its end has begun: supervisors
+    and people repeat signals, and the default action would end the process with another exit status. Blocking the
+    signals would not help: trio's threads would receive them.
     """
 
     def act(number: int, _frame: object) -> None:
@@ -109,24 +110,24 @@ async def serve(
 ) -> bool:
     """Serve until SIGTERM or SIGINT (a second one ends it at once), or until cancelled; reload at SIGHUP.
 
-    The SIGHUP of a terminal that is closed stops the daemon, too, where that was started from it.
+    Closing the terminal from which the daemon was started also stops it (SIGHUP).
 
     Args:
-        rules: what holds at first.
-        load: reads the configuration again; raises ConfigError.
-        config_path: the file that it reads, for people.
-        service: what systemd has for us; None: there is none.
+        rules: the initial rules.
+        load: function that reads the configuration again; raises ConfigError.
+        config_path: its path, for people.
+        service: sockets and store of systemd; None: there is no systemd.
         unix_time: the wall clock, beside trio's.
-        task_status: told when connections are taken.
+        task_status: notified once connections are accepted.
 
     Returns:
         Whether all links were handed over to the next process (SIGUSR2).
 
     Raises:
-        StartError: an address cannot be listened on.
+        StartError: an address cannot be bound.
     """
     handed_over = False
-    # Under nohup(1), which ignores SIGHUP, the daemon is to outlive its terminal.
+    # Under nohup(1), which ignores SIGHUP, the daemon must outlive its terminal.
     at_terminal = has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
     config, service = rules.config, service or Service({})
     record = Record(keep_bodies=config.record.bodies, size=config.record.bytes)
@@ -155,7 +156,7 @@ async def serve(
                 await _serve_metrics(nursery, server, config.metrics.listen)
             if asked:
                 nursery.start_soon(_serve_admin, server, asked)
-            if isinstance(trio.lowlevel.current_clock(), AwakeClock):  # others have no wall clock beside them
+            if isinstance(trio.lowlevel.current_clock(), AwakeClock):  # other clocks have no wall clock beside them
                 nursery.start_soon(watch_clocks, reactor)
             nursery.start_soon(service.feed_watchdog, reactor)
             nursery.start_soon(service.tell_status, reactor)
@@ -184,7 +185,7 @@ async def serve(
 
 
 def _say_misfits(config: Config, inherited: "Sequence[Endpoint]") -> None:
-    """Log in what the sockets that systemd has opened do not fit the configuration."""
+    """Log mismatches between systemd's sockets and the configuration."""
     for what in narrowed(config, inherited):
         log.warning(f"not everywhere: {what}: {ADVICE}")
     for listener in config.listen:
@@ -193,8 +194,8 @@ def _say_misfits(config: Config, inherited: "Sequence[Endpoint]") -> None:
 
 
 async def _serve_admin(server: Server, asked: list[socket.socket]) -> None:
-    # Loaded beside the rounds, and after those who were handed over have been served: it takes as long as to take up
-    # two thousand of them.
+    # Loaded in a thread, after the inherited links have been served: it takes as long as taking over two thousand
+    # links.
     with trio.move_on_after(ADMIN_AFTER_SECONDS):
         async with trio.open_nursery() as nursery:
             for sock in asked:
@@ -211,7 +212,7 @@ async def _until_asked(sock: socket.socket, scope: trio.CancelScope) -> None:
 
 
 async def _serve_metrics(nursery: trio.Nursery, server: Server, url: str) -> None:
-    # Of an extra, which `Rules` has found installed.
+    # Needs an extra, which `Rules` has found installed.
     from sigd.metrics import listener
 
     sockets = listener.open_sockets(url)
@@ -226,17 +227,17 @@ async def _stop(reactor: Reactor, service: Service, scope: trio.CancelScope) -> 
 
 
 _NEVER: Final = 1_000_000_000
-"""Collections after which the next older generation has its turn; fits a C int."""
+"""Number of collections before the next older generation is collected; fits a C int."""
 
 
 def _spare_the_collector() -> None:
-    """Have the garbage collector look at little, and at nothing twice.
+    """Keep the garbage collector from examining long-lived objects again and again.
 
-    Links are freed by reference counting: they leave no cycles. A walk over all of them, and all modules, would take a
-    second with a million peers, and everybody would wait for it. So what has outlived two looks at the youngest few
-    thousand objects, 4 to 12 ms each, is not looked at again; what a fault leaves in cycles is found before that.
-    Python 3.14.0 to 3.14.4 knows no third threshold, and walks a part of the old objects as often as the second says:
-    there, what has outlived one look is old.
+    Links are freed by reference counting: they leave no cycles. Examining all links and modules would take a second
+    with a million peers, and block them all. So objects that survive two collections of the youngest few thousand, of 4
+    to 12 ms each, are not examined again; cycles left by a fault are found before that. Python 3.14.0 to 3.14.4 has no
+    third threshold, and examines part of the old objects as often as the second says: there, objects are old after one
+    collection.
     """
     gc.collect()
     gc.freeze()
@@ -246,7 +247,7 @@ def _spare_the_collector() -> None:
 
 
 def _max_connections(wanted: int) -> int:
-    """As many connections as asked for, if there are descriptors for them."""
+    """Return the number of connections, at most as requested, for which descriptors suffice."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

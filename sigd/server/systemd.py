@@ -1,7 +1,7 @@
-"""What systemd hands over at the start, and what it is told: sockets and stored descriptors, readiness, watchdog.
+"""systemd's protocol: sockets and stored descriptors passed at the start; notifications of readiness and watchdog.
 
-Standard library alone: the protocols are sd_listen_fds(3) and sd_notify(3), both plain variables and datagrams.
-Without systemd nothing is handed over, and what is said goes nowhere.
+Standard library only: the protocols are sd_listen_fds(3) and sd_notify(3), plain variables and datagrams. Without
+systemd there are no sockets, and notifications have no effect.
 """
 
 import array
@@ -19,19 +19,21 @@ FIRST_DESCRIPTOR: Final = 3
 """SD_LISTEN_FDS_START: standard input, output and error come before."""
 
 MOST_DESCRIPTORS: Final = 1_024
-"""That may be handed over: units have a handful of sockets, the store keeps tens. More is no number of systemd's."""
+"""Maximum number of passed descriptors: units have a few sockets, the store keeps tens. A larger number is a
+mistake.
+"""
 
 UNNAMED: Final = "unknown"
-"""What sd_listen_fds_with_names(3) calls a descriptor without a name."""
+"""Name of an unnamed descriptor in sd_listen_fds_with_names(3)."""
 
 DESCRIPTORS_PER_MESSAGE: Final = 253
-"""SCM_MAX_FD of the kernel: one more in a message, and it is refused whole."""
+"""SCM_MAX_FD of the kernel: a message with more is refused as a whole."""
 
 MOST_STATUS: Final = 500
-"""Characters of a status: `systemctl status` shows one line."""
+"""Maximum characters of a status: `systemctl status` shows one line."""
 
 _NAME: Final = re.compile(r"[!-9;-~]{1,255}")
-"""Of a stored descriptor: ASCII that can be seen, but no colon, which separates names."""
+"""Valid name of a stored descriptor: visible ASCII without a colon, which separates names."""
 
 Environment = MutableMapping[str, str]
 
@@ -39,13 +41,13 @@ Kind = Literal["listening", "stream", "datagram", "seqpacket", "file"]
 
 
 class Inherited(NamedTuple):
-    """One descriptor that systemd handed over.
+    """One descriptor passed by systemd.
 
     Attributes:
-        name: what its unit (FileDescriptorName=) or who stored it (FDNAME=) calls it; several may share one.
-        descriptor: its number; whoever takes it closes it.
-        kind: a stream socket that listens, one that is connected (or not yet), one for datagrams or of messages in
-            order, or no socket at all.
+        name: its name from the unit (FileDescriptorName=) or from the store (FDNAME=); several may share one.
+        descriptor: its number; its user closes it.
+        kind: a listening stream socket, a connected one (or one not yet connected), one for datagrams or of messages
+            in order, or no socket at all.
     """
 
     name: str
@@ -54,14 +56,14 @@ class Inherited(NamedTuple):
 
 
 def inherited(environ: Environment) -> list[Inherited]:
-    """What was handed over to this process, in systemd's order; no child of ours gets it, or hears of it.
+    """Return the descriptors passed to this process, in systemd's order; child processes do not inherit them.
 
     Args:
-        environ: the environment, which loses LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES.
+        environ: the environment, from which LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES are removed.
     """
     pid, count, names = (environ.pop(key, "") for key in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"))
     if _number(pid) != os.getpid():
-        return []  # of whoever started us: these descriptors are not what they say
+        return []  # meant for a parent process: these descriptors are others here
     given = _number(count)
     if not 0 < given <= MOST_DESCRIPTORS:
         return []
@@ -92,10 +94,10 @@ def _kind(descriptor: int) -> Kind:
 
 
 def watchdog_seconds(environ: Environment) -> float | None:
-    """How often to call `Notifier.watchdog`: at half of what systemd waits for it; None: it does not wait.
+    """Return the interval for calling `Notifier.watchdog`, half of systemd's timeout; None: there is no watchdog.
 
     Args:
-        environ: the environment, which loses WATCHDOG_USEC and WATCHDOG_PID.
+        environ: the environment, from which WATCHDOG_USEC and WATCHDOG_PID are removed.
     """
     microseconds, pid = _number(environ.pop("WATCHDOG_USEC", "")), environ.pop("WATCHDOG_PID", "")
     if microseconds <= 0 or (pid and _number(pid) != os.getpid()):
@@ -104,17 +106,17 @@ def watchdog_seconds(environ: Environment) -> float | None:
 
 
 class Notifier:
-    """Tells systemd how we are, if it wants to know. Never waits, but for `barrier`; what fails is only not said.
+    """Notifications to systemd, if it wants them. Only `barrier` blocks; failures are ignored.
 
-    All methods return whether systemd's socket has taken the message.
+    All methods return whether systemd's socket has accepted the message.
     """
 
     __slots__ = ("_address", "_sock")
 
     def __init__(self, environ: Environment) -> None:
-        """Say it where NOTIFY_SOCKET says, which the environment loses: no child of ours speaks for us."""
+        """Take the address from NOTIFY_SOCKET and remove the variable: child processes must not notify for us."""
         where = environ.pop("NOTIFY_SOCKET", "")
-        # @ stands for the NUL of an abstract address. Other kinds (vsock) are of virtual machines.
+        # @ stands for the NUL of an abstract address. Other kinds (vsock) belong to virtual machines.
         self._address = "\0" + where[1:] if where.startswith("@") else where
         self._sock: socket.socket | None = None
         if self._address.startswith(("/", "\0")):
@@ -123,69 +125,73 @@ class Notifier:
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody listens."""
+        """Whether there is a socket to notify."""
         return self._sock is not None
 
     def close(self) -> None:
-        """Say nothing any more."""
+        """Stop notifying."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None
 
     def ready(self, status: str = "") -> bool:
-        """Connections are taken: at the start, and again after `reloading`."""
+        """Report that connections are accepted: at the start, and again after `reloading`."""
         return self._say("READY=1", *_status(status))
 
     def reloading(self) -> bool:
-        """The configuration is read again; `ready` says when that is over, well or not."""
+        """Report a reload; `ready` reports its end, whether or not it succeeded."""
         return self._say("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
 
     def stopping(self, status: str = "") -> bool:
-        """No connection is taken any more."""
+        """Report that no new connections are accepted."""
         return self._say("STOPPING=1", *_status(status))
 
     def status(self, text: str) -> bool:
-        """What `systemctl status` shows: one line, cut to `MOST_STATUS` characters."""
+        """Set the status line of `systemctl status`, cut to `MOST_STATUS` characters."""
         return self._say(*_status(text))
 
     def watchdog(self) -> bool:
-        """Still alive."""
+        """Notify the watchdog."""
         return self._say("WATCHDOG=1")
 
     def extend_timeout(self, seconds: float) -> bool:
-        """Wait so much longer from now on for what is under way: start, or stop."""
+        """Extend the timeout of the current start or stop by this time from now."""
         return self._say(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
 
     def store(self, name: str, descriptors: Iterable[int]) -> bool:
-        """Keep copies of these until the next of us is handed them, under this name; see `barrier`.
+        """Store copies of descriptors under a name for the next process; see `barrier`.
 
         Args:
             name: visible ASCII without a colon, at most 255 characters.
-            descriptors: what to keep. systemd (252) compares each with all that it has: tens, never thousands.
+            descriptors: the descriptors. systemd (252) compares each with all that it has: tens, never thousands.
 
         Returns:
-            Whether all went out. The store may still be full (FileDescriptorStoreMax=); nobody says so.
+            Whether all were sent. The store may still be full (FileDescriptorStoreMax=), without any report of that.
 
         Raises:
-            ValueError: a name that systemd would not take.
+            ValueError: systemd would refuse the name.
         """
-        lines = ("FDSTORE=1", f"FDNAME={_checked(name)}", "FDPOLL=0")  # FDPOLL: or it drops what the far end hangs up
+        lines = (
+            "FDSTORE=1",
+            f"FDNAME={_checked(name)}",
+            "FDPOLL=0",
+        )  # FDPOLL: otherwise systemd drops connections closed by the far end
         kept = list(descriptors)
         batches = range(0, len(kept), DESCRIPTORS_PER_MESSAGE)
         return all(self._say(*lines, descriptors=kept[at : at + DESCRIPTORS_PER_MESSAGE]) for at in batches)
 
     def remove(self, name: str) -> bool:
-        """Keep nothing of this name any more.
+        """Remove all descriptors of this name from the store.
 
         Raises:
-            ValueError: a name that systemd would not take.
+            ValueError: systemd would refuse the name.
         """
         return self._say("FDSTOREREMOVE=1", f"FDNAME={_checked(name)}")
 
     def barrier(self, timeout: float) -> bool:
-        """Wait until systemd has acted on all that was said, for so many seconds at most; whether it has.
+        """Wait until systemd has processed all notifications, at most this long; return whether it has.
 
-        Before an exit: systemd does not listen to a process that is gone, not even to what it said before.
+        Needed before an exit: systemd ignores a process that is gone, and even its earlier notifications.
         """
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -196,7 +202,7 @@ class Notifier:
             if not said:
                 return False
             poll = select.poll()
-            poll.register(reading, 0)  # only that the other end is closed, everywhere
+            poll.register(reading, 0)  # only wait for the other end to close in all processes
             return bool(poll.poll(timeout * 1_000))
         finally:
             os.close(reading)
@@ -214,16 +220,16 @@ class Notifier:
 
 
 def _status(text: str) -> tuple[str, ...]:
-    # A line break would be the next variable.
+    # A line break would begin another variable.
     return (f"STATUS={' '.join(text.split())[:MOST_STATUS]}",) if text else ()
 
 
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!a} is no name for a stored descriptor")
+        raise ValueError(f"{name!a} is not a valid name for a stored descriptor")
     return name
 
 
 def _number(text: str) -> int:
-    """The number that it says; 0 for anything else."""
+    """Parse a decimal number; 0 for anything else."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 20 else 0

@@ -1,4 +1,4 @@
-"""The wall clock against the daemon's: noticed when one was set or the other stood still, and what follows from it."""
+"""Clock steps and suspensions: detects both, and judges credentials again after them."""
 
 import time
 from functools import partial
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from sigd.relay.wall import Shift
 
 LINKS_AT_ONCE: Final = 500
-"""Links that are judged before others have their turn: half a millisecond of work."""
+"""Number of links judged before other tasks run: half a millisecond of work."""
 
 LINKS_PER_SECOND: Final = 20_000
-"""Links that are judged in the long run, at 1 us each: a daemon that is stopped again and again has more to do."""
+"""Sustained number of links judged per second, at 1 us each: a daemon suspended again and again has more to do."""
 
 
 def elapsed() -> float:
-    """Return the seconds since the machine was started, those included for which it was suspended."""
+    """Return the seconds since boot, including time suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 async def watch_clocks(reactor: "Reactor") -> None:
-    """Compare the clocks every `LOOK_SECONDS`, and judge all credentials again when they have moved; until cancelled.
+    """Compare the clocks every `LOOK_SECONDS`, and judge all credentials again after a change; until cancelled.
 
-    An idle daemon wakes up for that once a second, which it does for its own clock anyway.
+    An idle daemon wakes up once a second for its own clock anyway.
     """
     wall, damper = reactor.router.wall, log.Damper()
     wall.look(trio.current_time(), elapsed())
@@ -43,11 +43,11 @@ async def watch_clocks(reactor: "Reactor") -> None:
 
 
 async def judge_again(reactor: "Reactor", ahead: float) -> int:
-    """Judge the credentials of all links by the wall clock as it is now; return how many links there are.
+    """Judge the credentials of all links by the current wall clock; return the number of links.
 
     Args:
-        reactor: whose links.
-        ahead: seconds that Unix time is further ahead of the daemon's clock than before.
+        reactor: the reactor of the links.
+        ahead: increase of Unix time relative to the daemon's clock, in seconds.
     """
     links = list(reactor.router.registry.holders.values())
     renewals = Renewals(trio.current_time())

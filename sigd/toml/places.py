@@ -24,9 +24,9 @@ LARGEST_FILE = 1 << 20
 LONGEST_FILE_NAME = 4096
 
 _FILE_FAULTS: dict[type[OSError], str] = {
-    FileNotFoundError: "no such file: correct the path, or start from what `sigd --print-config` prints",
+    FileNotFoundError: "no such file: correct the path, or create it with `sigd --print-config`",
     IsADirectoryError: "is a directory: name the file in it",
-    PermissionError: "permission denied: let the user that runs sigd read it (see `ls -l`)",
+    PermissionError: "permission denied: make it readable to the user of sigd (see `ls -l`)",
 }
 # tomllib's text of a syntax fault. Attributes with the same content exist only since Python 3.14.
 _SYNTAX_FAULT = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
@@ -185,7 +185,7 @@ def _file_content(path: str) -> bytes:
     with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)) as file:
         found = os.fstat(file.fileno())
         if not (stat.S_ISREG(found.st_mode) or os.path.samestat(found, os.stat(os.devnull))):
-            raise OSError(errno.EINVAL, "not a regular file, which a reload could read again")
+            raise OSError(errno.EINVAL, "not a regular file: a reload could not read it again")
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
         raise OSError(errno.EFBIG, f"larger than {LARGEST_FILE} bytes; is this the configuration?")

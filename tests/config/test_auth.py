@@ -155,9 +155,9 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
     "globs": (
         '[auth]\ndeny = ["a b", ""]\n[[auth.token]]\nsecret_file = "/s"\nregister = ["{name}", 1]\ntalk = "*"',
         [
-            f'F:2:9: auth.deny[0]: "a b" is no glob of peer IDs: {GLOBS}',
-            f'F:2:16: auth.deny[1]: "" is no glob of peer IDs: {GLOBS}',
-            f'F:5:13: auth.token[0].register[0]: "{{name}}" is no glob of peer IDs: {GLOBS}',
+            f'F:2:9: auth.deny[0]: "a b" is not a glob of peer IDs: use {GLOBS}',
+            f'F:2:16: auth.deny[1]: "" is not a glob of peer IDs: use {GLOBS}',
+            f'F:5:13: auth.token[0].register[0]: "{{name}}" is not a glob of peer IDs: use {GLOBS}',
             "F:5:23: auth.token[0].register[1]: expected a string, got 1",
             'F:6:1: auth.token[0].talk: expected an array of strings, got "*"',
         ],
@@ -170,25 +170,25 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
         '[[auth.jwt]]\nalgorithm = "none"\nkey_file = "/k"\nissuer = ""\naudience = " "\nclaim = "a\\nb"',
         [
             'F:2:1: auth.jwt[0].algorithm: expected one of "HS256", "EdDSA", "ES256", got "none"',
-            'F:4:1: auth.jwt[0].issuer: "" names nothing: write at least one printable character, and no others',
-            'F:5:1: auth.jwt[0].audience: " " names nothing: write at least one printable character, and no others',
-            'F:6:1: auth.jwt[0].claim: "a\\nb" names nothing: write at least one printable character, and no others',
+            'F:4:1: auth.jwt[0].issuer: "" is not a name: use one or more printable characters',
+            'F:5:1: auth.jwt[0].audience: " " is not a name: use one or more printable characters',
+            'F:6:1: auth.jwt[0].claim: "a\\nb" is not a name: use one or more printable characters',
         ],
     ),
     "unix": (
         f'{LOCAL}[[auth.unix]]\nregister = ["*"]\nusers = ["nobody"]\ngroups = ["nogroup", "65534"]',
         [
-            'F:5:10: auth.unix[0].users[0]: "nobody" is what the kernel shows for all of another user namespace:'
+            'F:5:10: auth.unix[0].users[0]: "nobody" stands for all users for all of another user namespace:'
             " anybody could be it",
-            'F:6:11: auth.unix[0].groups[0]: "nogroup" is what the kernel shows for all of another user namespace:'
+            'F:6:11: auth.unix[0].groups[0]: "nogroup" stands for all users for all of another user namespace:'
             " anybody could be it",
-            'F:6:22: auth.unix[0].groups[1]: "65534" is what the kernel shows for all of another user namespace:'
+            'F:6:22: auth.unix[0].groups[1]: "65534" stands for all users for all of another user namespace:'
             " anybody could be it",
         ],
     ),
     "unix with nobody": (
         f'{LOCAL}[[auth.unix]]\nregister = ["*"]\ngroups = []',
-        ["F:5:1: nobody is named: fill in `users` or `groups`"],
+        ["F:5:1: no user or group is named: fill in `users` or `groups`"],
     ),
     "unix with numbers that are none": (
         f'{LOCAL}[[auth.unix]]\nregister = ["*"]\nusers = [0]',
@@ -198,21 +198,21 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
         '[[auth.token]]\nsecret_file = "/s"\nregister = ["*"]\n[[auth.hmac]]\nsecret_file = "/s"\n[[auth.jwt]]\n'
         'algorithm = "HS256"\nkey_file = "/s"\nissuer = "i"\naudience = "a"',
         [
-            'F:5:1: "/s" is the file of auth.token[0].secret_file already: give each its own secret',
-            'F:8:1: "/s" is the file of auth.token[0].secret_file already: give each its own secret',
+            'F:5:1: "/s" is also the file of auth.token[0].secret_file: give each its own secret',
+            'F:8:1: "/s" is also the file of auth.token[0].secret_file: give each its own secret',
         ],
     ),
     "a burst too small for a frame": (
         '[[auth.hmac]]\nsecret_file = "/s"\nbytes_burst = 65539',
         [
-            "F:3:1: bytes_burst (65539) is below max_frame + 4 (65540), so that the largest frame could never be"
+            "F:3:1: bytes_burst (65539) is below max_frame + 4 (65540), so the largest frame could never be"
             " sent: raise bytes_burst or lower max_frame"
         ],
     ),
     "a rate of its own where the common burst does not count": (
         '[limits]\nbytes_per_second = 0\nbytes_burst = 1\n[[auth.hmac]]\nsecret_file = "/s"\nbytes_per_second = 9',
         [
-            "F:6:1: bytes_burst (1) is below max_frame + 4 (65540), so that the largest frame could never be"
+            "F:6:1: bytes_burst (1) is below max_frame + 4 (65540), so the largest frame could never be"
             " sent: raise bytes_burst or lower max_frame"
         ],
     ),
@@ -257,15 +257,15 @@ def test_glob(glob):
     ],
 )
 def test_what_is_no_glob(glob):
-    with pytest.raises(ValueError, match="is no glob of peer IDs: 1 to 64 of "):
+    with pytest.raises(ValueError, match="is not a glob of peer IDs: use 1 to 64 of "):
         check_glob(glob)
-    with pytest.raises(ValueError, match=r"is no glob of peer IDs: .*; or \{name\} and nothing else"):
+    with pytest.raises(ValueError, match=r"is not a glob of peer IDs: .*; or \{name\} by itself"):
         check_named_glob(glob)
 
 
 def test_the_name_in_a_certificate_stands_by_itself():
     check_named_glob("{name}")
-    with pytest.raises(ValueError, match="is no glob of peer IDs"):
+    with pytest.raises(ValueError, match="is not a glob of peer IDs"):
         check_glob("{name}")
 
 
@@ -273,7 +273,7 @@ def test_glob_of_names():
     for glob in ("*", "cam1.example.net", "urn:x:*", "CN with spaces", "{name}"):
         check_name_glob(glob)
     for glob in ("", "b\u00fccher.example", "a\n", "a\x7f"):
-        with pytest.raises(ValueError, match="is no glob of names: printable ASCII, in which"):
+        with pytest.raises(ValueError, match="is not a glob of names: use printable ASCII, in which"):
             check_name_glob(glob)
 
 
@@ -285,18 +285,18 @@ def test_account(written):
 @pytest.mark.parametrize(
     ("written", "why"),
     [
-        ("65534", "is what the kernel shows"),
-        ("0065534", "is what the kernel shows"),
-        ("nfsnobody", "is what the kernel shows"),
+        ("65534", "stands for all users"),
+        ("0065534", "stands for all users"),
+        ("nfsnobody", "stands for all users"),
         ("4294967295", "is above 4294967294, the largest number"),
         ("9" * 255, "is above 4294967294, the largest number"),
-        ("", "is no name or number"),
-        ("a b", "is no name or number"),
-        ("root:x", "is no name or number"),
-        ("root,adm", "is no name or number"),
-        ("a\n", "is no name or number"),
-        ("9" * 256, "is no name or number"),
-        ("/bin/sh", "is no name or number"),
+        ("", "is not the name or number"),
+        ("a b", "is not the name or number"),
+        ("root:x", "is not the name or number"),
+        ("root,adm", "is not the name or number"),
+        ("a\n", "is not the name or number"),
+        ("9" * 256, "is not the name or number"),
+        ("/bin/sh", "is not the name or number"),
     ],
 )
 def test_what_is_no_account(written, why):
@@ -322,9 +322,9 @@ def test_file_name(name):
         ("a" * 256, "is neither an absolute path"),
         ("/etc/sigd/", "is a folder: name the file in it"),
         ("/" + "a" * 4095, "a path has at most 4095 bytes, this one 4096"),
-        ("/a\nb", "the name of a file holds no control characters"),
-        ("/a\0b", "the name of a file holds no control characters"),
-        ("\u202e", "the name of a file holds no control characters"),
+        ("/a\nb", "the name of a file must not contain control characters"),
+        ("/a\0b", "the name of a file must not contain control characters"),
+        ("\u202e", "the name of a file must not contain control characters"),
     ],
 )
 def test_what_is_no_file_name(name, why):

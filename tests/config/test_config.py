@@ -32,13 +32,13 @@ from sigd.toml.tables import Table, kind_of
 from tests.configs import check, configs, faults_of
 
 BEYOND = (
-    "to listen beyond loopback say in [auth] who may be whom, or set `insecure = true` (on the command line:"
-    " --set insecure=true) to let everybody be anybody, or use 127.0.0.1, [::1] or a unix: path"
+    "listening beyond loopback needs credentials: configure [auth], or set `insecure = true` (on the command line:"
+    " --set insecure=true) to let any client claim any ID, or use 127.0.0.1, [::1] or a unix: path"
 )
 
 NEITHER = "is neither tcp://HOST:PORT, as in tcp://127.0.0.1:7337, nor the same with tls, udp or dtls, nor unix:/PATH"
 A_SIZE = "an integer from 1 to 1099511627776 (bytes)"
-NO_HOST = "is no host name or address; all addresses are 0.0.0.0 and [::]"
+NO_HOST = "is not a host name or address; all addresses are 0.0.0.0 and [::]"
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +214,7 @@ FILES: dict[str, tuple[str, list[str]]] = {
         'listen = [ # one\n  5, "tcp://0.0.0.0", """tcp://127.0.0.1""",\n\n  \'http://x\',\n]',
         [
             "F:2:3: listen[0]: expected a string or a table, got 5",
-            f'F:2:6: "tcp://0.0.0.0" is no loopback address: {BEYOND}',
+            f'F:2:6: "tcp://0.0.0.0" is not a loopback address: {BEYOND}',
             f'F:4:3: listen[3]: "http://x" {NEITHER}',
         ],
     ),
@@ -225,7 +225,7 @@ FILES: dict[str, tuple[str, list[str]]] = {
     "several lines before": (
         'listen = ["""\ntcp://x]\n[limits]\n"""]\n[limits]\nmax_depth = 0',
         [
-            "F:1:11: listen[0]: a listen URL holds no control characters",
+            "F:1:11: listen[0]: a listen URL must not contain control characters",
             "F:6:1: limits.max_depth: expected an integer from 1 to 512, got 0",
         ],
     ),
@@ -234,7 +234,7 @@ FILES: dict[str, tuple[str, list[str]]] = {
         [
             "F:2:1: outbox_bytes_per_sender (70000) is above outbox_bytes (65539):"
             " lower outbox_bytes_per_sender or raise outbox_bytes",
-            "F:3:1: max_frame (65536) is above outbox_bytes - 4 (65535), so that the largest frame would fit"
+            "F:3:1: max_frame (65536) is above outbox_bytes - 4 (65535), so the largest frame would fit"
             " no outbox: lower max_frame or raise outbox_bytes",
             "F:4:1: max_frame_unregistered (65537) is above max_frame (65536):"
             " lower max_frame_unregistered or raise max_frame",
@@ -265,7 +265,7 @@ FILES: dict[str, tuple[str, list[str]]] = {
     ),
     "no such host": (
         'insecure = true\nlisten = ["tcp://a..b"]',
-        ['F:2:11: "a..b" does not resolve: correct it, or write its address'],
+        ['F:2:11: "a..b" does not resolve: correct it, or use an address'],
     ),
 }
 
@@ -328,7 +328,7 @@ def test_faults_of_file_and_command_line_come_together_each_at_its_place(file: P
         "F:2:8: limits.max_depth: expected an integer from 1 to 512, got 0",
         f'--listen tcp://x y: "x y" {NO_HOST}',
         "--set limits.max_frame=1: expected an integer from 1024 to 16777215 (bytes), got 1",
-        f'--listen tcp://0.0.0.0:1: "tcp://0.0.0.0:1" is no loopback address: {BEYOND}',
+        f'--listen tcp://0.0.0.0:1: "tcp://0.0.0.0:1" is not a loopback address: {BEYOND}',
     ]
 
 
@@ -344,7 +344,7 @@ def test_file_that_cannot_be_read_hides_no_other_fault_and_invents_none(file: Pa
 def test_missing_file(tmp_path: Path) -> None:
     missing = str(tmp_path / "a\x1bb")
     assert faults_of(lambda: load(missing)) == [
-        f"{tmp_path}/a\\x1bb: no such file: correct the path, or start from what `sigd --print-config` prints"
+        f"{tmp_path}/a\\x1bb: no such file: correct the path, or create it with `sigd --print-config`"
     ]
     assert faults_of(lambda: load("a\0b")) == ["a\\x00b: cannot be read: embedded null byte"]
 
@@ -379,7 +379,7 @@ def test_file_without_permission(file: Path) -> None:
             faults = faults_of(lambda: load(str(file)))
     finally:
         file.chmod(0o600)
-    assert faults == [f"{file}: permission denied: let the user that runs sigd read it (see `ls -l`)"]
+    assert faults == [f"{file}: permission denied: make it readable to the user of sigd (see `ls -l`)"]
 
 
 def test_errors_read_as_their_lines() -> None:

@@ -35,14 +35,14 @@ def _other(kind: str) -> str:
 
 
 def _port(scheme: str) -> str:
-    return f"behind {scheme}: come HOST:PORT, the port from 0 to 65535, and nothing else"
+    return f"after {scheme}: expected only HOST:PORT, the port from 0 to 65535"
 
 
 @pytest.mark.parametrize(
     ("check", "url", "expected"),
     [
-        (check_stun_url, "stun://a", '"stun://a": no // in it, as in stun:ice.example.net'),
-        (check_turn_url, "turns://a:1", '"turns://a:1": no // in it, as in turns:ice.example.net'),
+        (check_stun_url, "stun://a", '"stun://a": remove the //, as in stun:ice.example.net'),
+        (check_turn_url, "turns://a:1", '"turns://a:1": remove the //, as in turns:ice.example.net'),
         (check_stun_url, "turn:a", f'"turn:a" {_other("stun")}'),
         (check_turn_url, "stun:a", f'"stun:a" {_other("turn")}'),
         (check_turn_url, "TURN:a", f'"TURN:a" {_other("turn")}'),
@@ -53,7 +53,7 @@ def _port(scheme: str) -> str:
         (
             check_stun_url,
             "stun:a?transport=udp",
-            '"stun:a?transport=udp": nothing may follow HOST:PORT; ?transport= is of turn: URLs alone',
+            '"stun:a?transport=udp": nothing may follow HOST:PORT; ?transport= is for turn: URLs only',
         ),
         (check_turn_url, "turn:a?", '"?": only ?transport=udp or ?transport=tcp may follow HOST:PORT'),
         (
@@ -66,14 +66,14 @@ def _port(scheme: str) -> str:
             "turn:a?transport=udp&x=1",
             '"?transport=udp&x=1": only ?transport=udp or ?transport=tcp may follow HOST:PORT',
         ),
-        (check_stun_url, "stun:", "behind stun: come the server's HOST or HOST:PORT, the port not 0"),
-        (check_stun_url, "stun::1", "behind stun: come the server's HOST or HOST:PORT, the port not 0"),
-        (check_turn_url, "turn:a:0", "behind turn: come the server's HOST or HOST:PORT, the port not 0"),
+        (check_stun_url, "stun:", "after stun: expected HOST or HOST:PORT, the port not 0"),
+        (check_stun_url, "stun::1", "after stun: expected HOST or HOST:PORT, the port not 0"),
+        (check_turn_url, "turn:a:0", "after turn: expected HOST or HOST:PORT, the port not 0"),
         (check_turn_url, "turn:a:65536", _port("turn")),
         (check_turn_url, "turn:user@a", _port("turn")),
         (check_turn_url, "turn:a/", _port("turn")),
-        (check_turn_url, "turn:::1", "an IPv6 address goes in brackets, as in turn:[::1]:3478"),
-        (check_turn_url, "turn:*", '"*" is no host name or address'),
+        (check_turn_url, "turn:::1", "write an IPv6 address in brackets, as in turn:[::1]:3478"),
+        (check_turn_url, "turn:*", '"*" is not a host name or address'),
     ],
 )
 def test_what_is_no_url(check, url, expected):
@@ -91,11 +91,11 @@ def test_any_text_is_a_url_or_refused_in_one_safe_line(start, rest):
 FAULTS: dict[str, tuple[str, list[str]]] = {
     "urls without secret": (
         '[ice]\nturn_urls = ["turn:a"]',
-        ["F:2:1: `turn_urls` is of no use without `turn_secret_file`: add that, or remove this"],
+        ["F:2:1: `turn_urls` has no effect without `turn_secret_file`: add `turn_secret_file`, or remove `turn_urls`"],
     ),
     "secret without urls": (
         '[ice]\nturn_secret_file = "/s"',
-        ["F:2:1: `turn_secret_file` is of no use without `turn_urls`: add that, or remove this"],
+        ["F:2:1: `turn_secret_file` has no effect without `turn_urls`: add `turn_urls`, or remove `turn_secret_file`"],
     ),
     "one of the urls is faulty": (
         '[ice]\nturn_urls = ["stun:a"]\nturn_secret_file = "/s"',
@@ -108,8 +108,8 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
     "for whoever reaches the port": (
         'insecure = true\n[ice]\nturn_secret_file = "/s"\nturn_urls = ["turn:a"]',
         [
-            "F:3:1: with `insecure = true` whoever reaches the port would get TURN credentials: configure [auth]"
-            " instead of it, or remove `turn_secret_file` and `turn_urls`"
+            "F:3:1: with `insecure = true` anyone who can reach the port would get TURN credentials: configure [auth]"
+            " instead, or remove `turn_secret_file` and `turn_urls`"
         ],
     ),
     "stun for whoever reaches the port": ('insecure = true\n[ice]\nstun_urls = ["stun:a"]', []),

@@ -57,14 +57,14 @@ CONFLICTS: dict[str, tuple[str, list[str]]] = {
     "burst and frame": (
         "[limits]\nmax_frame = 65536\nbytes_burst = 65539",
         [
-            "F:3:1: bytes_burst (65539) is below max_frame + 4 (65540), so that the largest frame could never be"
+            "F:3:1: bytes_burst (65539) is below max_frame + 4 (65540), so the largest frame could never be"
             " sent: raise bytes_burst or lower max_frame"
         ],
     ),
     "frame and burst": (
         "[limits]\nmax_frame = 524285\noutbox_bytes = 1000000",
         [
-            "F:2:1: bytes_burst (524288) is below max_frame + 4 (524289), so that the largest frame could never be"
+            "F:2:1: bytes_burst (524288) is below max_frame + 4 (524289), so the largest frame could never be"
             " sent: raise bytes_burst or lower max_frame"
         ],
     ),
@@ -112,7 +112,7 @@ def test_trusted_network(written, network):
     assert loaded(f'[limits]\ntrusted = ["::1", "{written}"]').limits.trusted == ("::1", written)
 
 
-NO_NETWORK = "is no network, as in 10.0.0.0/8 or 2001:db8::7"
+NO_NETWORK = "is not a network such as 10.0.0.0/8 or 2001:db8::7"
 
 
 @pytest.mark.parametrize(
@@ -120,12 +120,12 @@ NO_NETWORK = "is no network, as in 10.0.0.0/8 or 2001:db8::7"
     [
         ("10.0.0.1/8", "10.0.0.1/8 has host bits set: write 10.0.0.0/8"),
         ("2001:db8::7/32", "2001:db8::7/32 has host bits set: write 2001:db8::/32"),
-        ("0.0.0.0/0", "0.0.0.0/0 trusts everybody to say whom a connection is from: name the proxies alone"),
-        ("::/0", "::/0 trusts everybody to say whom a connection is from: name the proxies alone"),
-        ("1.2.3.4/0", "1.2.3.4/0 trusts everybody to say whom a connection is from: name the proxies alone"),
-        ("::ffff:10.0.0.0/104", "::ffff:10.0.0.0/104 stands for IPv4 addresses: write 10.0.0.0/8"),
-        ("::ffff:10.0.0.1", "::ffff:10.0.0.1 stands for IPv4 addresses: write 10.0.0.1/32"),
-        ("::ffff:10.0.0.1/104", "::ffff:10.0.0.1/104 stands for IPv4 addresses: write 10.0.0.0/8"),
+        ("0.0.0.0/0", "0.0.0.0/0 would trust PROXY headers from every address: name only the proxies"),
+        ("::/0", "::/0 would trust PROXY headers from every address: name only the proxies"),
+        ("1.2.3.4/0", "1.2.3.4/0 would trust PROXY headers from every address: name only the proxies"),
+        ("::ffff:10.0.0.0/104", "::ffff:10.0.0.0/104 means IPv4 addresses: write 10.0.0.0/8"),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.1 means IPv4 addresses: write 10.0.0.1/32"),
+        ("::ffff:10.0.0.1/104", "::ffff:10.0.0.1/104 means IPv4 addresses: write 10.0.0.0/8"),
         ("fe80::1%eth0", f'"fe80::1%eth0" {NO_NETWORK}'),
         ("10.0.0.0/33", f'"10.0.0.0/33" {NO_NETWORK}'),
         ("10.0.0.0/", f'"10.0.0.0/" {NO_NETWORK}'),

@@ -8,7 +8,7 @@ from sigd.config import Listen, Listener, is_loopback, load, parse_listen
 from tests.configs import faults_in, faults_of, loaded
 
 NEITHER = "is neither tcp://HOST:PORT, as in tcp://127.0.0.1:7337, nor the same with tls, udp or dtls, nor unix:/PATH"
-NO_HOST = "is no host name or address; all addresses are 0.0.0.0 and [::]"
+NO_HOST = "is not a host name or address; all addresses are 0.0.0.0 and [::]"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_listen_url(url: str, expected: tuple[object, ...]) -> None:
     assert (listen.scheme, listen.host, listen.port, listen.path, listen.mode) == expected
 
 
-PORTS = "behind tcp:// come HOST:PORT, the port from 0 to 65535, and nothing else"
+PORTS = "after tcp:// expected only HOST:PORT, the port from 0 to 65535"
 ABSOLUTE = "a socket needs an absolute path, as in unix:/run/sigd/sigd.sock"
 MODES = "only ?mode=0000 to ?mode=0777, in octal, may follow the path"
 
@@ -61,13 +61,13 @@ MODES = "only ?mode=0000 to ?mode=0777, in octal, may follow the path"
         ("TLS://h", f'"TLS://h" {NEITHER}'),
         ("tls:127.0.0.1", f'"tls:127.0.0.1" {NEITHER}'),
         ("tls://127.0.0.1:1/", PORTS.replace("tcp", "tls")),
-        ("tls://::1", "an IPv6 address goes in brackets, as in tls://[::1]:7337"),
+        ("tls://::1", "write an IPv6 address in brackets, as in tls://[::1]:7337"),
         ("UDP://h", f'"UDP://h" {NEITHER}'),
         ("udp:127.0.0.1", f'"udp:127.0.0.1" {NEITHER}'),
         ("udp4://127.0.0.1", f'"udp4://127.0.0.1" {NEITHER}'),
         ("udp://127.0.0.1:65536", PORTS.replace("tcp", "udp")),
         ("dtls://127.0.0.1:1?mode=0660", PORTS.replace("tcp", "dtls")),
-        ("udp://::1", "an IPv6 address goes in brackets, as in udp://[::1]:7337"),
+        ("udp://::1", "write an IPv6 address in brackets, as in udp://[::1]:7337"),
         ("tcp://127.0.0.1:65536", PORTS),
         ("tcp://127.0.0.1:-1", PORTS),
         ("tcp://127.0.0.1:", PORTS),
@@ -79,12 +79,12 @@ MODES = "only ?mode=0000 to ?mode=0777, in octal, may follow the path"
         ("tcp://u@127.0.0.1:1", PORTS),
         ("tcp://[::1", PORTS),
         ("tcp://[::1]x", PORTS),
-        ("tcp://::1", "an IPv6 address goes in brackets, as in tcp://[::1]:7337"),
-        ("tcp://[::1::]:1", '"[::1::]" is no IP address'),
-        ("tcp://[127.0.0.1]:1", '"[127.0.0.1]" is no IP address'),
-        ("tcp://[]:1", '"[]" is no IP address'),
-        ("tcp://127.1:1", '"127.1" is no IP address'),
-        ("tcp://300.0.0.1:1", '"300.0.0.1" is no IP address'),
+        ("tcp://::1", "write an IPv6 address in brackets, as in tcp://[::1]:7337"),
+        ("tcp://[::1::]:1", '"[::1::]" is not an IP address'),
+        ("tcp://[127.0.0.1]:1", '"[127.0.0.1]" is not an IP address'),
+        ("tcp://[]:1", '"[]" is not an IP address'),
+        ("tcp://127.1:1", '"127.1" is not an IP address'),
+        ("tcp://300.0.0.1:1", '"300.0.0.1" is not an IP address'),
         ("tcp://*:1", f'"*" {NO_HOST}'),
         ("tcp://b\u00fccher:1", f'"b\\xfccher" {NO_HOST}'),
         (f"tcp://{'a.' * 127}:1", f'"{("a." * 127)[:125]}..." {NO_HOST}'),
@@ -103,10 +103,10 @@ MODES = "only ?mode=0000 to ?mode=0777, in octal, may follow the path"
         ("unix:/x?mode=", f'"?mode=": {MODES}'),
         ("unix:/x?mode=0600&mode=0666", f'"?mode=0600&mode=0666": {MODES}'),
         ("unix:/x?owner=root", f'"?owner=root": {MODES}'),
-        ("unix:/x\n", "a listen URL holds no control characters"),
-        ("unix:/x\0", "a listen URL holds no control characters"),
-        ("tcp://\u202e:1", "a listen URL holds no control characters"),
-        ("unix:/\udcff", "a listen URL holds no control characters"),
+        ("unix:/x\n", "a listen URL must not contain control characters"),
+        ("unix:/x\0", "a listen URL must not contain control characters"),
+        ("tcp://\u202e:1", "a listen URL must not contain control characters"),
+        ("unix:/\udcff", "a listen URL must not contain control characters"),
     ],
 )
 def test_refused_listen_url(url: str, expected: str) -> None:
@@ -162,7 +162,7 @@ def test_loopback(host: str, expected: bool) -> None:
 # Names that the resolver itself refuses: no test waits for a name server.
 @pytest.mark.parametrize("host", ["a..b", "x" * 64, "a." * 200 + "a"])
 def test_host_that_does_not_resolve(host: str) -> None:
-    with pytest.raises(ValueError, match="does not resolve: correct it, or write its address"):
+    with pytest.raises(ValueError, match="does not resolve: correct it, or use an address"):
         is_loopback(host)
 
 
@@ -219,59 +219,59 @@ def test_the_command_line_takes_both():
 FAULTS: dict[str, tuple[str, list[str]]] = {
     "certificate without key": (
         '[[listen]]\nurl = "tcp://127.0.0.1"\ncertificate = "/c"',
-        ["F:3:1: `certificate` is of no use without `key`: add that, or remove this"],
+        ["F:3:1: `certificate` has no effect without `key`: add `key`, or remove `certificate`"],
     ),
     "key without certificate": (
         '[[listen]]\nurl = "tls://127.0.0.1"\nkey = "/k"',
-        ["F:3:1: `key` is of no use without `certificate`: add that, or remove this"],
+        ["F:3:1: `key` has no effect without `certificate`: add `certificate`, or remove `key`"],
     ),
     "tls without both, as a string": (
         'listen = ["tcp://127.0.0.1", "tls://127.0.0.1:1"]',
-        ['F:1:30: "tls://127.0.0.1:1" speaks nothing but TLS: give it a `certificate` and a `key`'],
+        ['F:1:30: "tls://127.0.0.1:1" requires TLS: add `certificate` and `key`'],
     ),
     "authorities without certificate": (
         '[[auth.certificate]]\n[[listen]]\nurl = "tcp://127.0.0.1"\nclient_ca = "/ca"',
-        ["F:4:1: `client_ca` is of no use without `certificate`: add that, or remove this"],
+        ["F:4:1: `client_ca` has no effect without `certificate`: add `certificate`, or remove `client_ca`"],
     ),
     "optional without authorities": (
         '[[listen]]\nurl = "tcp://127.0.0.1"\nclient_certificate = "optional"',
-        ["F:3:1: `client_certificate` is of no use without `client_ca`: add that, or remove this"],
+        ["F:3:1: `client_certificate` has no effect without `client_ca`: add `client_ca`, or remove it"],
     ),
     "unix with all of it": (
         '[[auth.certificate]]\n[[listen]]\nurl = "unix:/a"\nkey = "/k"\ncertificate = "/c"\nclient_ca = "/ca"',
         [
-            "F:4:1: a unix: listener speaks no TLS: remove `key`, or listen on tls://",
-            "F:5:1: a unix: listener speaks no TLS: remove `certificate`, or listen on tls://",
-            "F:6:1: a unix: listener speaks no TLS: remove `client_ca`, or listen on tls://",
+            "F:4:1: a unix: listener has no TLS: remove `key`, or listen on tls://",
+            "F:5:1: a unix: listener has no TLS: remove `certificate`, or listen on tls://",
+            "F:6:1: a unix: listener has no TLS: remove `client_ca`, or listen on tls://",
         ],
     ),
     "udp with all of it": (
         '[[auth.certificate]]\n[[listen]]\nurl = "udp://[::1]"\nkey = "/k"\ncertificate = "/c"\nclient_ca = "/ca"',
         [
-            "F:4:1: a udp: listener speaks no TLS: remove `key`, or listen on dtls://",
-            "F:5:1: a udp: listener speaks no TLS: remove `certificate`, or listen on dtls://",
-            "F:6:1: a udp: listener speaks no TLS: remove `client_ca`, or listen on dtls://",
+            "F:4:1: a udp: listener has no TLS: remove `key`, or listen on dtls://",
+            "F:5:1: a udp: listener has no TLS: remove `certificate`, or listen on dtls://",
+            "F:6:1: a udp: listener has no TLS: remove `client_ca`, or listen on dtls://",
         ],
     ),
     "dtls without certificate and key, as a string": (
         'listen = ["udp://127.0.0.1:2", "dtls://127.0.0.1:1"]',
-        ['F:1:32: "dtls://127.0.0.1:1" speaks nothing but DTLS: give it a `certificate` and a `key`'],
+        ['F:1:32: "dtls://127.0.0.1:1" requires DTLS: add `certificate` and `key`'],
     ),
     "dtls with a key alone": (
         '[[listen]]\nurl = "dtls://127.0.0.1"\nkey = "/k"',
-        ["F:3:1: `key` is of no use without `certificate`: add that, or remove this"],
+        ["F:3:1: `key` has no effect without `certificate`: add `certificate`, or remove `key`"],
     ),
     "authorities for dtls": (
         '[[auth.certificate]]\n[[listen]]\nurl = "dtls://[::1]"\ncertificate = "/c"\nkey = "/k"\nclient_ca = "/ca"',
-        ["F:6:1: client certificates are not asked for in DTLS: remove `client_ca`, or listen on tls://"],
+        ["F:6:1: DTLS listeners do not support client certificates: remove `client_ca`, or listen on tls://"],
     ),
     "plaintext in dtls": (
         'listen = [{url = "dtls://127.0.0.1", certificate = "/c", key = "/k", plaintext = true}]',
-        ["F:1:70: a dtls:// listener takes no plain text: remove `plaintext`"],
+        ["F:1:70: a dtls:// listener accepts no plain text: remove `plaintext`"],
     ),
     "plaintext where there is none": (
         'listen = [{url = "tls://127.0.0.1", certificate = "/c", key = "/k", plaintext = true}]',
-        ["F:1:69: a tls:// listener takes no plain text: remove `plaintext`"],
+        ["F:1:69: a tls:// listener accepts no plain text: remove `plaintext`"],
     ),
     "file names": (
         '[[listen]]\nurl = "tls://127.0.0.1"\ncertificate = "cert/x.pem"\nkey = ""',
@@ -337,5 +337,5 @@ def test_datagrams_may_be_mixed_with_all_others():
 
 def test_faults_of_a_url_on_the_command_line_have_its_name():
     assert faults_of(lambda: load(None, ["tls://127.0.0.1"])) == [
-        '--listen tls://127.0.0.1: "tls://127.0.0.1" speaks nothing but TLS: give it a `certificate` and a `key`'
+        '--listen tls://127.0.0.1: "tls://127.0.0.1" requires TLS: add `certificate` and `key`'
     ]

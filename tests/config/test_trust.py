@@ -21,19 +21,19 @@ def listener(url: str, *more: str) -> str:
 
 def test_the_advice_says_what_to_write_where():
     assert INSECURE_ADVICE == (
-        "to listen beyond loopback say in [auth] who may be whom, or set `insecure = true` (on the command line:"
-        " --set insecure=true) to let everybody be anybody, or use 127.0.0.1, [::1] or a unix: path"
+        "listening beyond loopback needs credentials: configure [auth], or set `insecure = true` (on the command line:"
+        " --set insecure=true) to let any client claim any ID, or use 127.0.0.1, [::1] or a unix: path"
     )
     assert PLAINTEXT_ADVICE == (
         "credentials would cross the network unencrypted: listen on tls://, with `certificate` and `key`,"
         " or set `plaintext = true` in this [[listen]]"
     )
     assert MIXED_ADVICE == (
-        "credentials could cross the network unencrypted, since tcp:// with a certificate takes plain text as well:"
+        "credentials could cross the network unencrypted: tcp:// with a certificate also accepts plain text;"
         " write tls:// instead of tcp://, or set `plaintext = true` in this [[listen]]"
     )
     assert DATAGRAM_ADVICE == (
-        "datagrams can be forged by anybody, and only those of [[auth.hmac]] are authenticated: add such a credential,"
+        "datagrams can be forged, and only those of [[auth.hmac]] peers are authenticated: add such a credential,"
         " or listen on dtls:// or tls://, or set `plaintext = true` in this [[listen]]"
     )
 
@@ -43,10 +43,10 @@ def test_the_advice_says_what_to_write_where():
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_beyond_loopback_without_credentials_only_where_insecure_is_set(scheme, host, deny):
     url = f"{scheme}://{host}:1"
-    assert faults_in(listener(url) + deny) == [f'F:1:3: "{url}" is no loopback address: {INSECURE_ADVICE}']
+    assert faults_in(listener(url) + deny) == [f'F:1:3: "{url}" is not a loopback address: {INSECURE_ADVICE}']
     assert loaded("insecure = true\n" + listener(url) + deny).listen == (Listener(url),)
     assert faults_of(lambda: load(None, [url])) == [
-        f'--listen {url}: "{url}" is no loopback address: {INSECURE_ADVICE}'
+        f'--listen {url}: "{url}" is not a loopback address: {INSECURE_ADVICE}'
     ]
     assert load(None, [url], ["insecure=true"]).listen == (Listener(url),)
 
@@ -59,11 +59,11 @@ def test_loopback_and_unix_need_no_leave():
 @pytest.mark.parametrize("credential", CREDENTIALS.values(), ids=CREDENTIALS.keys())
 class TestBearerCredentials:
     def test_beyond_loopback_need_tls(self, credential):
-        expected = [f'F:1:3: "{BEYOND}" is no loopback address: {PLAINTEXT_ADVICE}']
+        expected = [f'F:1:3: "{BEYOND}" is not a loopback address: {PLAINTEXT_ADVICE}']
         assert faults_in(listener(BEYOND) + credential) == expected
 
     def test_need_more_than_a_certificate_beside_plain_text(self, credential):
-        expected = [f'F:1:3: "{BEYOND}" is no loopback address: {MIXED_ADVICE}']
+        expected = [f'F:1:3: "{BEYOND}" is not a loopback address: {MIXED_ADVICE}']
         assert faults_in(listener(BEYOND, CERTIFIED) + credential) == expected
 
     def test_may_cross_where_it_is_said(self, credential):
@@ -74,15 +74,13 @@ class TestBearerCredentials:
     def test_each_listener_counts_by_itself(self, credential):
         text = listener(BEYOND, "plaintext = true") + listener("tcp://192.0.2.2:1") + listener("tcp://127.0.0.1:1")
         (fault,) = faults_in(text + credential)
-        assert fault.startswith('F:4:3: "tcp://192.0.2.2:1" is no loopback address: credentials would cross')
+        assert fault.startswith('F:4:3: "tcp://192.0.2.2:1" is not a loopback address: credentials would cross')
 
     def test_may_be_used_in_this_machine(self, credential):
         assert faults_in('listen = ["tcp://127.0.0.1:1", "tcp://[::1]:1", "unix:/a"]\n' + credential) == []
 
     def test_contradict_insecure(self, credential):
-        expected = [
-            "F:1:1: `insecure = true` is for doing without credentials, and [auth] has some: remove one of both"
-        ]
+        expected = ["F:1:1: `insecure = true` contradicts the credentials in [auth]: remove one of the two"]
         assert faults_in("insecure = true\n" + credential) == expected
         assert faults_in("insecure = true\n" + listener(BEYOND) + credential) == expected
 
@@ -95,13 +93,13 @@ class TestDatagrams:
     @pytest.mark.parametrize("kind", ["token", "jwt"])
     def test_beyond_loopback_need_a_credential_that_authenticates_them(self, kind):
         text = listener(IN_DATAGRAMS) + CREDENTIALS[kind]
-        assert faults_in(text) == [f'F:1:3: "{IN_DATAGRAMS}" is no loopback address: {DATAGRAM_ADVICE}']
+        assert faults_in(text) == [f'F:1:3: "{IN_DATAGRAMS}" is not a loopback address: {DATAGRAM_ADVICE}']
         assert faults_in(text + CREDENTIALS["hmac"]) == []
 
     def test_certificates_are_none(self):
         tls = listener("tls://127.0.0.1:2", CERTIFIED, 'client_ca = "/ca"')
         (fault,) = faults_in(listener(IN_DATAGRAMS) + tls + "[[auth.certificate]]\n")
-        assert fault == f'F:1:3: "{IN_DATAGRAMS}" is no loopback address: {DATAGRAM_ADVICE}'
+        assert fault == f'F:1:3: "{IN_DATAGRAMS}" is not a loopback address: {DATAGRAM_ADVICE}'
 
     @pytest.mark.parametrize("credential", CREDENTIALS.values(), ids=CREDENTIALS.keys())
     def test_may_be_plain_where_it_is_said_encrypted_or_in_this_machine(self, credential):
@@ -136,9 +134,9 @@ def test_credentials_that_never_cross_may_be_shown_beside_plain_text():
 def test_client_certificates_need_a_listener_that_asks_and_somebody_who_may_have_one():
     certified = listener("tls://127.0.0.1:1", CERTIFIED)
     assert faults_in(certified + "[[auth.certificate]]") == [
-        "F:6:8: no listener asks for client certificates: give one of [[listen]] a `client_ca`"
+        "F:6:8: no listener requests client certificates: add `client_ca` to a [[listen]]"
     ]
-    nobody = "nobody may be anybody with a client certificate: add [[auth.certificate]], or remove `client_ca`"
+    nobody = "no [[auth.certificate]] entry accepts client certificates: add one, or remove `client_ca`"
     assert faults_in(listener("tls://127.0.0.1:1", CERTIFIED, 'client_ca = "/ca"')) == [f"F:6:1: {nobody}"]
     both = certified + listener("tls://127.0.0.1:2", CERTIFIED, 'client_ca = "/ca"') + "[[auth.certificate]]"
     assert faults_in(both) == []
@@ -146,7 +144,9 @@ def test_client_certificates_need_a_listener_that_asks_and_somebody_who_may_have
 
 def test_users_need_a_unix_listener():
     unix = '[[auth.unix]]\nregister = ["*"]\nusers = ["root"]'
-    assert faults_in(unix) == ["F:1:8: no listener tells users apart: add one on a unix: path, or remove [[auth.unix]]"]
+    assert faults_in(unix) == [
+        "F:1:8: no listener can identify local users: add one on a unix: path, or remove [[auth.unix]]"
+    ]
     assert faults_in('listen = ["unix:/a", "tcp://127.0.0.1:1"]\n' + unix) == []
 
 

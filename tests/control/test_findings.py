@@ -72,7 +72,7 @@ STAGED: list[tuple[str, str, Facts, Facts]] = [
     ("configuration-broken", "fail", having(disk_fault="F:1:1: unknown key"), having()),
     ("configuration-differs", "warn", having(on_disk=["limits.max_frame 1 -> 2"]), having()),
     ("needs-restart", "warn", having(needs_restart=["limits.max_connections 1 -> 2"]), having()),
-    ("socket-unit", "warn", having(misfits=["sigd.socket has udp://127.0.0.1:1, which no [[listen]] names"]), having()),
+    ("socket-unit", "warn", having(misfits=["sigd.socket has udp://127.0.0.1:1, which is in no [[listen]]"]), having()),
     ("insecure", "warn", having(insecure=True, exposed=["tcp://0.0.0.0:1"]), having(exposed=["tcp://0.0.0.0:1"])),
     (
         *("no-metrics", "fail"),

@@ -145,7 +145,7 @@ def test_what_is_no_glob(file, sigctl, option, glob):
     arguments = ["--id", "a", f"{option}={glob}", "--ttl", "1h", "--secret-file", str(file)]
     said = sigctl.refusal(*arguments)
     assert said.startswith(f'sigctl: token: argument {option}: "')
-    assert "is no glob of peer IDs: 1 to 64 of A-Z a-z 0-9 _ . ~ - and *" in said
+    assert "is not a glob of peer IDs: use 1 to 64 of A-Z a-z 0-9 _ . ~ - and *" in said
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_what_is_no_glob(file, sigctl, option, glob):
         ([], "sigctl: the following arguments are required: COMMAND; see `sigctl --help`"),
         (
             ["tokn"],
-            "sigctl: argument COMMAND: no such word: tokn; the nearest is token; see `sigctl --help`",
+            "sigctl: argument COMMAND: unknown word: tokn; the nearest is token; see `sigctl --help`",
         ),
         (
             ["token"],
@@ -166,7 +166,7 @@ def test_what_is_no_glob(file, sigctl, option, glob):
         ),
         (
             ["token", "--id", "a", "--ttl", "1h", "--secret", "hunter2"],
-            "sigctl: no such option: --secret; the nearest is --secret-file; see `sigctl --help`",
+            "sigctl: unknown option: --secret; the nearest is --secret-file; see `sigctl --help`",
         ),
     ],
 )
@@ -200,7 +200,7 @@ def test_a_plain_name_on_the_command_line_is_a_file_right_here(file, sigctl, mon
 def test_a_secret_that_others_may_read_signs_nothing(file, sigctl):
     file.chmod(0o644)
     assert sigctl.refusal("--id", "a", "--ttl", "1h", "--secret-file", str(file)) == (
-        f"sigctl: {file}: others than its owner and group may use it (mode 0644): chmod o= {file}"
+        f"sigctl: {file}: other users than its owner and group have access (mode 0644): chmod o= {file}"
     )
 
 
@@ -291,7 +291,7 @@ def test_no_configuration_where_it_is_looked_for(sigctl, monkeypatch, tmp_path):
         " name the configuration with --config, or the secret with --secret-file"
     )
     assert sigctl.refusal("--id", "a", "--ttl", "1h", "--config", f"{tmp_path}/other") == (
-        f"sigctl: {tmp_path}/other: no such file: correct the path, or start from what `sigd --print-config` prints"
+        f"sigctl: {tmp_path}/other: no such file: correct the path, or create it with `sigd --print-config`"
     )
     private(tmp_path / "hmac", SECRET)
     configured(tmp_path, HMAC)

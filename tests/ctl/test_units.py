@@ -109,11 +109,11 @@ def test_sockets_that_fit_are_no_finding() -> None:
         ),
         (
             *("", "udp://127.0.0.1:1", "warn"),
-            "sigd.socket has udp://127.0.0.1:1, which no [[listen]] names: it is served in plain text",
+            "sigd.socket has udp://127.0.0.1:1, which is in no [[listen]]: it is served in plain text",
         ),
         (
             *("", "udp://192.0.2.1:1", "fail"),
-            "sigd.socket has udp://192.0.2.1:1, which no [[listen]] names: the daemon may refuse to start",
+            "sigd.socket has udp://192.0.2.1:1, which is in no [[listen]]: the daemon may refuse to start",
         ),
     ],
 )

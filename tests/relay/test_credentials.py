@@ -262,7 +262,7 @@ def test_a_certificate_whose_name_is_none_any_more_is_worth_nothing():
     ],
 )
 def test_users_and_groups(users, groups, caller, taken):
-    """65534 is what the kernel shows of everybody from another user namespace: nobody in particular."""
+    """65534 stands for all users of everybody from another user namespace: nobody in particular."""
     assert (shows(unix(users, groups), caller) is not None) is taken
 
 

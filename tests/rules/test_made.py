@@ -90,7 +90,7 @@ class TestFaults:
             ("short", "short\n", 0o600, "F/short: line 1 is shorter than "),
             ("blank", f"{GOOD}\n\n", 0o600, "F/blank: line 2 is blank: "),
             ("empty", "", 0o600, "F/empty: the file is empty: "),
-            ("open", f"{GOOD}\n", 0o604, "F/open: others than its owner and group may use it (mode 0604): "),
+            ("open", f"{GOOD}\n", 0o604, "F/open: other users than its owner and group have access (mode 0604): "),
         ):
             [line] = faults(files, config(files.holds(name, content, mode)))
             assert line.startswith(says)
@@ -165,7 +165,7 @@ class TestFaults:
         [line] = faults_with(files.chain, files.key, files.holds("ca.pem", "x"))
         assert line.startswith(f"{url}: F/ca.pem is not PEM as it should be")
         [line] = faults_with(files.chain, files.holds("open.key", good, 0o640 | 0o004))
-        assert line.startswith("F/open.key: others than its owner and group may use it")
+        assert line.startswith("F/open.key: other users than its owner and group have access")
         assert faults_with(files.chain, files.holds("group.key", good, 0o640)) == []
 
     def test_all_files_of_a_listener_at_once(self, files: Files) -> None:
@@ -217,7 +217,7 @@ EVERYTHING = [
     'user "no-such-user": this machine has no such user',
     "F/missing-2: no such file",
     "F/missing-0: no such file",
-    "F/open.key: others than its owner and group may use it (mode 0644)",
+    "F/open.key: other users than its owner and group have access (mode 0644)",
 ]
 
 

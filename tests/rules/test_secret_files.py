@@ -73,10 +73,10 @@ def test_secrets_are_lines_the_first_in_front(file, content, expected):
 
 
 ONE_PER_LINE = (
-    "holds a space, a control character or one that is not ASCII:"
+    "contains a space, a control character or a non-ASCII character:"
     " secrets are one per line, as `openssl rand -base64 32` makes them"
 )
-BLANK = "is blank: remove it, since an empty secret would let everybody in"
+BLANK = "is blank: remove it (an empty secret would admit everybody)"
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ BLANK = "is blank: remove it, since an empty secret would let everybody in"
         ("0123456789abcd\u00e9".encode(), f"line 1 {ONE_PER_LINE}"),
         (b"\xef\xbb\xbf" + SECRET, f"line 1 {ONE_PER_LINE}"),
         (SECRET + b"\r" + SECRET, f"line 1 {ONE_PER_LINE}"),
-        (SECRET + b"\r\n", "line 1 ends in CR LF, as Windows writes it: save the file with LF alone"),
-        (SECRET + b"\r", "line 1 ends in CR LF, as Windows writes it: save the file with LF alone"),
-        (b"\r\n", "line 1 ends in CR LF, as Windows writes it: save the file with LF alone"),
+        (SECRET + b"\r\n", "line 1 ends in CR LF: save the file with LF line ends"),
+        (SECRET + b"\r", "line 1 ends in CR LF: save the file with LF line ends"),
+        (b"\r\n", "line 1 ends in CR LF: save the file with LF line ends"),
     ],
 )
 def test_what_is_no_secret_is_refused_by_its_line(file, content, expected):
@@ -109,7 +109,7 @@ def test_what_is_no_secret_is_refused_by_its_line(file, content, expected):
 
 def test_a_secret_that_could_be_guessed_is_refused_with_how_to_make_one(file):
     path = written(file, SECRET + b"\n" + SECRET[:-1] + b"\n")
-    expected = f"{path}: line 2 is shorter than 16 characters, and could be guessed: openssl rand -base64 32 > {path}"
+    expected = f"{path}: line 2 is shorter than 16 characters and could be guessed: openssl rand -base64 32 > {path}"
     assert fault(read_secrets, path) == expected
     assert read_secrets(path, 15) == (SECRET, SECRET[:-1])
     assert "line 1 is shorter than 32 characters" in fault(read_secrets, path, 32)
@@ -149,7 +149,7 @@ def test_keys_and_certificates_are_taken_as_they_are(file):
 @pytest.mark.parametrize("read", [read_secrets, read_private])
 def test_what_others_may_use_is_no_secret(file, read, mode):
     path = written(file, SECRET, mode)
-    expected = f"{path}: others than its owner and group may use it (mode {mode:04o}): chmod o= {path}"
+    expected = f"{path}: other users than its owner and group have access (mode {mode:04o}): chmod o= {path}"
     assert fault(read, path) == expected
     file.chmod(mode & ~0o007)
     assert read(path)
@@ -166,11 +166,11 @@ class TestEveryFile:
     def test_must_exist(self, file, read):
         assert fault(read, str(file)) == f"{file}: no such file: create it, or correct the path"
         file.write_text("x")
-        assert fault(read, f"{file}/x") == f"{file}/x: a part of its path is no folder: correct the path"
+        assert fault(read, f"{file}/x") == f"{file}/x: a part of its path is not a folder: correct the path"
 
     def test_must_not_be_empty(self, file, read):
         path = written(file, b"")
-        assert fault(read, path) == f"{path}: the file is empty: write into it what it is for, or correct the path"
+        assert fault(read, path) == f"{path}: the file is empty: fill it, or correct the path"
 
     def test_must_not_be_a_folder(self, folder, read):
         assert fault(read, str(folder)) == f"{folder}: is a folder: name the file in it"
@@ -208,13 +208,11 @@ class TestEveryFile:
     def test_must_be_readable(self, file, folder, read):
         path = written(file, SECRET, 0)
         with as_nobody(folder):
-            expected = (
-                f"{path}: permission denied: let the user that runs sigd read it, as by chgrp sigd and chmod 0640"
-            )
-            assert fault(read, path) == expected
+            advice = "make it readable to the user of sigd, for example with chgrp sigd and chmod 0640"
+            assert fault(read, path) == f"{path}: permission denied: {advice}"
 
     def test_of_a_name_that_is_none(self, read):
-        assert fault(read, "/a\0b") == "/a\\x00b: cannot be read: its name holds a NUL"
+        assert fault(read, "/a\0b") == "/a\\x00b: cannot be read: its name contains a NUL"
 
     def test_other_troubles_are_the_systems_words(self, read):
         name = "/" + "x" * 300
@@ -259,7 +257,7 @@ def test_a_credential_without_systemd(monkeypatch, value):
     if value is not None:
         monkeypatch.setenv("CREDENTIALS_DIRECTORY", value)
     expected = (
-        "hmac: a plain name is a credential from systemd, and it has handed over none ($CREDENTIALS_DIRECTORY is not"
+        "hmac: a plain name means a systemd credential, and systemd has passed none ($CREDENTIALS_DIRECTORY is not"
         " set): write an absolute path, or LoadCredential=hmac:/PATH into the unit"
     )
     assert fault(locate, "hmac") == expected
@@ -290,10 +288,10 @@ def test_users_and_groups_by_name_or_number():
         (resolve_users, "no-such-user", 'user "no-such-user": this machine has no such user: create it, or'),
         (resolve_groups, "no-such-group", 'group "no-such-group": this machine has no such group: create it, or'),
         (resolve_users, "a\0b", 'user "a\\x00b": this machine has no such user: create it, or'),
-        (resolve_users, "65534", 'user "65534": is number 65534, which the kernel shows'),
-        (resolve_users, "nobody", 'user "nobody": is number 65534, which the kernel shows'),
-        (resolve_groups, "nogroup", 'group "nogroup": is number 65534, which the kernel shows'),
-        (resolve_groups, "65534", 'group "65534": is number 65534, which the kernel shows'),
+        (resolve_users, "65534", 'user "65534": is number 65534, which stands for all users'),
+        (resolve_users, "nobody", 'user "nobody": is number 65534, which stands for all users'),
+        (resolve_groups, "nogroup", 'group "nogroup": is number 65534, which stands for all users'),
+        (resolve_groups, "65534", 'group "65534": is number 65534, which stands for all users'),
         (resolve_users, "4294967295", 'user "4294967295": is above 4294967294, the largest number of a user'),
     ],
 )
