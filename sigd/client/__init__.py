@@ -1,17 +1,16 @@
-"""The Python client: the same code under trio and under asyncio, and a blocking face for whoever has neither.
+"""The Python client: the same code under trio and asyncio, and a blocking client for programs without either.
 
     async with connect("tcp://host:7337", id="cam1") as peer:
         await peer.offer("bob", sdp)
         async for message in peer:
             ...
 
-`connect` and `Peer` need the extra `client` (anyio), and are loaded when they are asked for; all else needs nothing.
+`connect` and `Peer` need the extra `client` (anyio), and are imported on first use; the rest needs nothing.
 
 Reading order: errors, conversation (the rules, without I/O) with pending, renewal and backoff; wallet; hello and
 datagram_conversation (the same over UDP); dial, over_stream, over_datagrams and reconnector (sockets and tasks); peer
-(the face). Without tasks: sockets and blocking (the face). aiortc, for programs written for its own signaling classes,
-is imported only by
-who wants it.
+(the interface). Without tasks: sockets and blocking (the interface). aiortc serves programs written for its own
+signaling classes, and must be imported explicitly.
 """
 
 from typing import TYPE_CHECKING
@@ -46,7 +45,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Load what needs anyio (PEP 562)."""
+    """Import on first use the names that need anyio (PEP 562)."""
     if name not in {"Peer", "connect"}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from sigd.client import peer

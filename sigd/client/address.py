@@ -1,4 +1,4 @@
-"""Where a server is: its URL taken apart. No sockets."""
+"""Server addresses, parsed from URLs. No sockets."""
 
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -8,7 +8,7 @@ DEFAULT_PORT: Final = 7337
 
 
 class Tcp(NamedTuple):
-    """A TCP port, spoken to in TLS or in the clear."""
+    """A TCP port, with or without TLS."""
 
     host: str
     port: int
@@ -16,7 +16,7 @@ class Tcp(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What a certificate has to be made out to; of a link-local address, it knows no interface."""
+        """The host name that a certificate must match; a link-local address without its interface."""
         return self.host.partition("%")[0]
 
     @property
@@ -52,7 +52,7 @@ Address = Tcp | Udp | Unix
 
 
 def parse(url: str) -> Address:
-    """The address that a URL names: `tls://host[:port]`, `tcp://host[:port]`, `udp://host[:port]` or `unix:/path`.
+    """Parse a URL: `tls://host[:port]`, `tcp://host[:port]`, `udp://host[:port]` or `unix:/path`.
 
     Raises:
         ValueError: it is none of these.
@@ -74,7 +74,7 @@ def _authority(host: str, port: int) -> str:
 
 
 def _host_and_port(url: str, scheme: str) -> tuple[str, int]:
-    # The URL is not quoted: somebody may have put a secret into it, as other protocols have it.
+    # The URL is not quoted: as in other protocols, it may contain a secret.
     fault = ValueError(f"no address of a server: expected {scheme}://host:port")
     try:
         parts = urlsplit(url)

@@ -34,53 +34,55 @@ from sigd.wire.said import AnswerFrom, ByeFrom, CandidateFrom, Error, OfferFrom
 __all__ = ["BYE", "END_OF_CANDIDATES", "EndOfCandidates", "Signaling", "configuration"]
 
 LONGEST_WAIT_SECONDS: Final = 4.0
-"""Between two tries to reach a peer that is not there yet: 2 s on average, half of the 60 misses a minute that a
-server allows."""
+"""Maximum interval between attempts to reach an absent peer: 2 s on average, half of the 60 misses per minute that a
+server allows.
+"""
 
 BYE_SECONDS: Final = 1.0
-"""For the farewell on `close`: the other notices anyway, by its ICE."""
+"""Timeout for the farewell on `close`: the other peer notices in any case, by its ICE."""
 
 MOST_LOGGED: Final = 5
-"""Candidates left out between two descriptions that have a log line each: they mostly have the same fault."""
+"""Maximum number of log lines for candidates left out between two descriptions: they mostly have the same fault."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class EndOfCandidates:
-    """What `END_OF_CANDIDATES` is an instance of, for `isinstance`."""
+    """The type of `END_OF_CANDIDATES`, for `isinstance`."""
 
     def __repr__(self) -> str:
         return "END_OF_CANDIDATES"
 
 
 END_OF_CANDIDATES: Final = EndOfCandidates()
-"""The other has no more candidates: `await pc.addIceCandidate(None)`. Programs that do not know it pass over it;
-None would say to them that the connection is closed."""
+"""The other peer has no more candidates: `await pc.addIceCandidate(None)`. Programs that do not know it ignore it; None
+would tell them that the connection is closed.
+"""
 
 Sent = aiortc.RTCSessionDescription | aiortc.RTCIceCandidate | SignalingBye | EndOfCandidates
 
 
 class Signaling(BaseSignaling):
-    """Talks to one other peer through a sigd.
+    """Signaling with one other peer through sigd.
 
-    Like TcpSocketSignaling, sending an offer waits until the other is there. A lost connection is made again in the
+    As with TcpSocketSignaling, sending an offer waits for the other peer. A lost connection is restored in the
     background.
 
-    Candidates are read as leniently as a browser reads them. One that aiortc cannot use is left out, trickled or in a
-    description, and logged.
+    Candidates are read as leniently as a browser reads them. One that aiortc cannot use, trickled or in a description,
+    is left out and logged.
 
-    aiortc answers an offer that has no address among its candidates (a browser's, with mDNS names alone) without any
-    of its own once it knows the end of those candidates. That end is therefore held back until a candidate with an
-    address has come, or the answer was sent.
+    aiortc answers an offer without any address among its candidates (a browser's, with mDNS names only) without
+    candidates of its own once it knows their end. That end is therefore held back until a candidate with an address has
+    come, or the answer was sent.
 
     Args:
-        url, id, credentials, ssl_context, framing, wait: as `sigd.client.connect` has them.
-        to: the other's peer ID; None: that of the first peer that sends an offer.
+        url, id, credentials, ssl_context, framing, wait: as for `sigd.client.connect`.
+        to: the other peer's ID; None: that of the first peer that sends an offer.
         dtls_server: True: be the DTLS server in calls of others, by answering `a=setup:passive`. Peers that share no
             cipher suite with aiortc's DTLS client (GStreamer's webrtcbin) connect then.
 
     Attributes:
-        to: the other's peer ID; None until the first offer comes.
+        to: the other peer's ID; None until the first offer comes.
     """
 
     def __init__(
@@ -120,10 +122,10 @@ class Signaling(BaseSignaling):
         await self._connected()
 
     async def send(self, descr: Sent | None) -> None:
-        """Send a session description, a candidate, the end of candidates (None says it too), or `BYE`.
+        """Send a session description, a candidate, the end of candidates (or None), or `BYE`.
 
         Raises:
-            SignalingError: the server's reason why the other does not get it.
+            SignalingError: the server's reason why the message was not delivered.
         """
         peer = await self._connected()
         if self.to is None:
@@ -144,7 +146,7 @@ class Signaling(BaseSignaling):
                 raise ValueError(f"neither offer, answer, candidate nor bye: {descr!r}")
 
     async def receive(self) -> Sent | None:  # type: ignore[override]  # aiortc has no mark for the end of candidates
-        """What the other sent; None once this was closed.
+        """Return the other peer's next message; None after `close`.
 
         Raises:
             SignalingError: the conversation with the server has ended for good: `replaced`, `kicked`, ...
@@ -181,7 +183,7 @@ class Signaling(BaseSignaling):
 
     @property
     def configuration(self) -> aiortc.RTCConfiguration:
-        """With the STUN and TURN servers that the server last told of; once connected, and for each call anew.
+        """The latest STUN and TURN servers of the server; read it after connecting, and for each call again.
 
         Raises:
             RuntimeError: not connected yet, or closed.
@@ -190,7 +192,7 @@ class Signaling(BaseSignaling):
             raise RuntimeError("not connected: nobody has told of any servers")
         return configuration(self._ready.result().ice_servers)
 
-    # -- behind it
+    # -- implementation
 
     async def _connected(self) -> Peer:
         if self._closing.is_set():
@@ -201,19 +203,19 @@ class Signaling(BaseSignaling):
         return await asyncio.shield(self._ready)
 
     async def _hold(self, ready: "asyncio.Future[Peer]") -> None:
-        """Be connected until closed: in a task of its own, since a program may close from another than it connects."""
+        """Stay connected until closed, in a separate task: a program may close from another task than it connects."""
         try:
             async with self._connect() as peer:
                 ready.set_result(peer)
                 await self._closing.wait()
         except (OSError, SignalingError, ValueError) as fault:
-            self._ready = None  # so that it can be tried again
+            self._ready = None  # another attempt is possible
             ready.set_exception(fault)
         finally:
             ready.cancel()
 
     async def _heard(self, peer: Peer) -> Received | None:
-        """Return the next message; None where an end of candidates that was held back may pass before one comes."""
+        """Return the next message; None if a held-back end of candidates is due before it."""
         if not self._end_held:
             return await anext(peer)
         hearing = asyncio.ensure_future(peer.__anext__())
@@ -239,7 +241,7 @@ class Signaling(BaseSignaling):
             await asyncio.sleep(backoff.next(now()) - now())
 
     def _read(self, message: Received) -> Sent | None:
-        """What the program is to get of a message; None: nothing."""
+        """Return the program's view of a message; None for none."""
         if isinstance(message, Error):
             _log.warning("%s: %s", message.code, message.message)
             return None
@@ -282,7 +284,8 @@ class Signaling(BaseSignaling):
     def _from_init(self, init: dict[str, Any]) -> aiortc.RTCIceCandidate | None:
         """Return the candidate; None for one that aiortc cannot use.
 
-        That is also an empty one: it ends the candidates of one media section, and aiortc only knows the end of all.
+        An empty candidate is such a one: it ends the candidates of one media section, and aiortc only knows the end of
+        all.
         """
         try:
             read = candidates.read(init)
@@ -307,7 +310,7 @@ class Signaling(BaseSignaling):
 
 
 def configuration(ice_servers: Iterable[Mapping[str, Any]]) -> aiortc.RTCConfiguration:
-    """An RTCConfiguration with these servers (`Peer.ice_servers`), less those that aiortc would stumble over."""
+    """Return an RTCConfiguration with these servers (`Peer.ice_servers`), without those that aiortc cannot use."""
     servers: list[aiortc.RTCIceServer] = []
     for server in ice_servers:
         urls, username, credential = server.get("urls"), server.get("username"), server.get("credential")
@@ -315,14 +318,14 @@ def configuration(ice_servers: Iterable[Mapping[str, Any]]) -> aiortc.RTCConfigu
         usable = [url for url in listed if isinstance(url, str) and _is_usable(url)]
         if usable:
             servers.append(aiortc.RTCIceServer(urls=usable, username=username, credential=credential))
-    return aiortc.RTCConfiguration(iceServers=servers)  # a list even if empty: without one aiortc asks Google's
+    return aiortc.RTCConfiguration(iceServers=servers)  # a list even if empty: without one aiortc uses Google's servers
 
 
 def _is_usable(url: str) -> bool:
     try:
         parse_stun_turn_uri(url)
     except ValueError:
-        _log.warning("aiortc cannot use this STUN or TURN server: %a", url)  # it knows no IPv6 addresses, for one
+        _log.warning("aiortc cannot use this STUN or TURN server: %a", url)  # IPv6 addresses, for example
         return False
     return True
 

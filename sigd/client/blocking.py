@@ -1,4 +1,4 @@
-"""What a program without tasks sees of the client: `connect`, and a `BlockingPeer`. Needs nothing but msgspec.
+"""The blocking client: `connect` and a `BlockingPeer`. Needs only msgspec.
 
 For example:
 
@@ -37,24 +37,26 @@ from sigd.wire.framing import Framing
 from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid, Registered
 
 MAX_FRAME: Final = 1_048_576
-"""Bytes of the longest message that is taken. Servers take 65 536 unless told otherwise, which is what counts then."""
+"""Maximum bytes of a received message. Servers accept 65 536 by default, and their limit counts then."""
 
 CONNECT_SECONDS: Final = 10.0
-"""For one attempt, the server's answer to `register` included: that may take 3 s while it asks a holder of the ID."""
+"""Timeout for one attempt, including the answer to `register`: that may take 3 s while the server pings the ID's
+holder.
+"""
 
 ANSWER_SECONDS: Final = 10.0
-"""For one request, the wait for a connection included: as long as the longest pause between two attempts."""
+"""Timeout for one request, including the wait for a connection: as long as the longest pause between attempts."""
 
 LEAVE_SECONDS: Final = 1.0
-"""For the farewell: it makes sure that the ID is free, and nothing else depends on it."""
+"""Timeout for the farewell: it frees the ID, and nothing else depends on it."""
 
 _log: Final = logging.getLogger(__name__)
 
 LONGEST_NAP_SECONDS: Final = 3600.0
-"""In one call of the system, which does not take any number; then it is called again."""
+"""Maximum seconds of one system call, whose range is limited; longer waits repeat it."""
 
 Answered = Ok | PeerList | IceServerList | PongSaid
-"""What answers a request."""
+"""Answers to requests."""
 
 
 def connect(
@@ -69,30 +71,30 @@ def connect(
     timeout: float = CONNECT_SECONDS,
     jitter: random.Random | None = None,
 ) -> "BlockingPeer":
-    """A peer that is registered with the server, until it is closed.
+    """Connect, register, and return the peer.
 
-    A connection that is lost later is made again as `sigd.client.connect` does, during `request` and `receive`:
-    between these nothing happens at all. A program that is in neither for longer than 2.5 keepalives of the server's
-    (30 s each, unless it says otherwise) is taken for dead by it; over UDP, 30 s are too long.
+    A connection lost later is restored as by `sigd.client.connect`, during `request` and `receive`: between these calls
+    nothing happens at all. If a program spends longer outside of them than 2.5 times the server's keepalive (30 s by
+    default), the server takes it for dead; over UDP, 30 s are too long.
 
     Args:
         url: `tls://host[:port]`, `tcp://host[:port]`, `udp://host[:port]` or `unix:/path`.
-        id: the peer ID; None: the server picks one.
-        meta: what other peers see of this one in a list: a JSON object of at most 1 KiB.
+        id: the peer ID; None: the server assigns one.
+        meta: metadata shown to other peers: a JSON object of at most 1 KiB.
         credentials: members of `register`: `{"token": ...}`, `{"user": ..., "token": ...}` or `{"jwt": ...}`; or a
-            function that returns such a mapping, called for each `register`. Without one nothing is renewed.
-        ssl_context: for `tls://`: whom to trust, and the client's certificate; None: whom the system trusts.
-        reconnect: False: a lost connection is the end.
-        wait: True: wait for a server that cannot be reached yet, or has no room, instead of raising; the first cause is
+            function that returns such a mapping, called for each `register`. Only a function permits renewal.
+        ssl_context: for `tls://`: trusted authorities and the client's certificate; None: the system's authorities.
+        reconnect: False: do not restore a lost connection.
+        wait: True: wait for a server that is unreachable or full instead of raising; the first cause is
             logged.
-        timeout: seconds for one attempt, until the server has answered. To look up a name may take longer.
-        jitter: where the pauses come from.
+        timeout: seconds for one attempt, including the server's answer. A name lookup may take longer.
+        jitter: source of randomness for pauses.
 
     Raises:
-        OSError: there is no connection; `TimeoutError`, one of these, after `timeout`.
-        SignalingError: the server did not register this peer; or `NoCredentials`, one of these, its cause being what
-            `credentials` raised.
-        ValueError: the URL or the credentials are none of these, or there is no use for an `ssl_context`.
+        OSError: no connection; its subclass `TimeoutError` after `timeout`.
+        SignalingError: the server refused to register; its subclass `NoCredentials`: `credentials` raised the exception
+            in its cause.
+        ValueError: the URL or the credentials are invalid, or the `ssl_context` has no use.
     """
     where = address.parse(url)
     context = context_for(where, ssl_context)
@@ -114,9 +116,9 @@ def connect(
 
 
 class BlockingPeer:
-    """A registered peer; `connect` makes them. For one thread, and for `with`.
+    """A registered peer, made by `connect`. For one thread, and for `with`.
 
-    Nothing happens between two calls: `request` and `receive` are where it listens, answers and connects again.
+    Nothing happens between two calls: `request` and `receive` read, answer pings and reconnect.
     """
 
     def __init__(
@@ -151,26 +153,26 @@ class BlockingPeer:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection, and this peer is registered over it."""
+        """Whether the peer is registered over a live connection."""
         return self._conversation.registered
 
     @property
     def registered(self) -> Registered:
-        """What the server said when it last registered this peer."""
+        """The server's latest answer to `register`."""
         if self._conversation.terms is None:
             raise AssertionError("a peer was handed out before it was registered")
         return self._conversation.terms
 
     @property
     def trouble(self) -> str:
-        """A few words why there is no connection now; empty if there is one."""
+        """The reason why there is no connection; empty if there is one."""
         fault = self._conversation.fault
         return "" if self.connected or fault is None else why(fault)
 
-    # -- what a program does
+    # -- interface
 
     def start(self) -> None:
-        """Make the first connection; `connect` does."""
+        """Make the first connection, for `connect`."""
         try:
             self._attend(lambda: self.connected, math.inf)
         except BaseException:
@@ -180,11 +182,11 @@ class BlockingPeer:
             raise self._conversation.ended
 
     def request(self, message: Asking, *, within: float = ANSWER_SECONDS) -> Answered:
-        """Say something, and wait for the server's answer: at most so many seconds, if need be for a connection too.
+        """Send a request and return the server's answer, waiting for a connection if needed.
 
         Raises:
-            SignalingError: the server's reason why not; or `Disconnected`, one of these.
-            TimeoutError: no answer came; nobody knows whether it was done.
+            SignalingError: the server's refusal; its subclass `Disconnected`: there was no connection.
+            TimeoutError: no answer came in time; the request may have been executed.
         """
         conversation, until = self._conversation, monotonic() + within
         self._attend(lambda: conversation.ready, until)
@@ -202,13 +204,13 @@ class BlockingPeer:
         return pending.result()
 
     def receive(self, timeout: float = math.inf) -> Received | None:
-        """What another peer sent, or an `error` that answers no request; None: nothing for so many seconds.
+        """Return the next message of another peer, or an `error` that answers no request; None after the timeout.
 
-        Returns None as well once this peer has left.
+        Also returns None once this peer has left.
 
         Raises:
-            SignalingError: the conversation has ended for good: `replaced`, `kicked`, ...; or, not to be made again,
-                the connection: `Disconnected`.
+            SignalingError: the conversation has ended for good: `replaced`, `kicked`, ...; its subclass `Disconnected`:
+                the connection is lost and will not be restored.
         """
         conversation = self._conversation
         self._attend(lambda: conversation.has_messages, monotonic() + timeout)
@@ -218,7 +220,7 @@ class BlockingPeer:
         return message
 
     def close(self) -> None:
-        """Leave: the ID is free."""
+        """Leave, which frees the ID."""
         conversation = self._conversation
         if not conversation.left:
             conversation.leave()
@@ -230,11 +232,13 @@ class BlockingPeer:
     # -- waiting
 
     def _attend(self, done: Callable[[], bool], until: float) -> None:
-        """Let things happen until that is done, the conversation has ended, or it is so late."""
+        """Process events until the condition holds, the conversation has ended, or the time is up."""
         conversation = self._conversation
         absent = monotonic() - self._left_at
         if absent >= conversation.keepalive:
-            conversation.alive(monotonic() - conversation.keepalive)  # it was we who did not listen: ask, before all
+            conversation.alive(
+                monotonic() - conversation.keepalive
+            )  # we did not listen: ping the server before giving it up
         while True:
             self._suspensions.tell(conversation.renewal)
             wait = next(self._life, None)
@@ -250,7 +254,7 @@ class BlockingPeer:
         try:
             credentials = self._fresh()
         except NoCredentials:
-            self._conversation.renew(None)  # the old ones are still good
+            self._conversation.renew(None)  # the old ones are still valid
         else:
             shown = credentials if self._connection is None else self._connection.shown(credentials)
             self._conversation.renew(shown)
@@ -264,7 +268,7 @@ class BlockingPeer:
     # -- one connection after another
 
     def _live(self) -> Generator[Wait, None, None]:
-        """Connect, converse, and connect again whenever the connection is lost, until the conversation has ended."""
+        """Connect, converse, and reconnect after each loss, until the conversation has ended."""
         conversation = self._conversation
         try:
             connection = yield from (self._establish_or_wait() if self._wait else self._establish())
@@ -283,13 +287,13 @@ class BlockingPeer:
         """Connect and register.
 
         Raises:
-            OSError: there is no connection, or (`TimeoutError`) no answer.
-            SignalingError: the server did not register this peer.
+            OSError: no connection, or (`TimeoutError`) no answer.
+            SignalingError: the server refused to register.
         """
         until = monotonic() + self._timeout
         self._conversation.begin(monotonic())
         connection = self._connection = yield from self._dial(until)
-        # Not before there is somebody to show them to: who makes them may have to do with thousands of peers.
+        # Only once there is a connection: their source may serve thousands of peers.
         yield from connection.register(self._fresh(), until)
         return connection
 
@@ -322,10 +326,10 @@ class BlockingPeer:
 
 
 def _maker(source: Credentials | Callable[[], Credentials] | None) -> Callable[[], Credentials]:
-    """What makes credentials for each `register`, fit for it.
+    """Return a function that makes valid credentials for each `register`.
 
     Raises:
-        ValueError: they are of no kind that a server knows.
+        ValueError: they are of an unknown kind.
     """
     if source is None:
         return lambda: NONE
@@ -336,7 +340,7 @@ def _maker(source: Credentials | Callable[[], Credentials] | None) -> Callable[[
 
 
 def _answer_of(message: Asking) -> type[Answered]:
-    """What the server says to it if all is well."""
+    """Return the type of the server's regular answer."""
     match message:
         case messages.Peers():
             return PeerList
@@ -349,7 +353,7 @@ def _answer_of(message: Asking) -> type[Answered]:
 
 
 def _nothing() -> None:
-    """Whoever asked looks for itself."""
+    """Do nothing: the caller polls."""
 
 
 def _pause(wait: Wait, until: float) -> None:

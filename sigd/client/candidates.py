@@ -1,8 +1,8 @@
-"""ICE candidates as other peers write them: read as leniently as a browser, checked as RFC 8839 has it. No I/O.
+"""ICE candidates of other peers: read as leniently as by a browser, checked against RFC 8839. No I/O.
 
-A browser converts the members of an RTCIceCandidateInit (Web IDL) before it looks at them, so that an index of "0" or a
-mid of 0 works there. A library that takes the text of a candidate apart by its spaces trusts it to be one: some end
-their transport over a number out of range.
+A browser converts the members of an RTCIceCandidateInit (Web IDL) before it looks at them, so an index of "0" or a mid
+of 0 works there. Libraries that split a candidate at its spaces trust its content: some end their transport over a
+number out of range.
 """
 
 import ipaddress
@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 MOST_QUOTED: Final = 80
-"""Characters of a candidate that a log line quotes: the longest of a browser without its extensions."""
+"""Maximum characters of a candidate in a log line: the longest of a browser without its extensions."""
 
 LARGEST_COMPONENT: Final = 256
 LARGEST_PRIORITY: Final = 2**31 - 1
 LARGEST_PORT: Final = 65_535
-"""The ranges of RFC 8839, section 5.1."""
+"""Upper end of the port range of RFC 8839, section 5.1."""
 
 ADDRESS_PART: Final = 4
-"""Index of the address among the parts of a candidate that spaces separate."""
+"""Index of the address among the space-separated parts of a candidate."""
 
 _TOKEN: Final = r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+"
 
@@ -29,7 +29,7 @@ _CANDIDATE: Final = re.compile(
     rf" (?P<transport>{_TOKEN}) (?P<priority>[0-9]{{1,10}}) (?P<address>[!-~]+) (?P<port>[0-9]{{1,5}})"
     rf" typ (?P<type>{_TOKEN})(?P<extensions>(?: {_TOKEN} [!-~]*)*)"
 )
-"""The grammar of RFC 8839, section 5.1. `candidate:` is optional on the way in, and some peers send the whole line."""
+"""The grammar of RFC 8839, section 5.1. `candidate:` is optional on input, and some peers send the whole line."""
 
 _MDNS_NAME: Final = re.compile(r"[0-9A-Za-z-]{1,63}\.local", re.IGNORECASE)
 
@@ -38,11 +38,11 @@ _END: Final = "a=end-of-candidates"
 
 
 class Candidate(NamedTuple):
-    """A candidate that a stack can use.
+    """A usable candidate.
 
     Attributes:
-        text: from its foundation on, without extensions that no stack but the sender's knows.
-        mid, line_index: its media section; at least one of them is there.
+        text: from its foundation on, without private extensions of the sender's stack.
+        mid, line_index: its media section; at least one of them is set.
     """
 
     text: str
@@ -51,12 +51,12 @@ class Candidate(NamedTuple):
 
     @property
     def address(self) -> str:
-        """The IP address, or the mDNS name that stands for one."""
+        """The IP address, or the mDNS name in its place."""
         return self.text.split(" ")[ADDRESS_PART]
 
     @property
     def is_hidden(self) -> bool:
-        """Whether it has an mDNS name in the place of an address."""
+        """Whether it has an mDNS name in place of an address."""
         return _MDNS_NAME.fullmatch(self.address) is not None
 
 
@@ -67,7 +67,7 @@ def read(init: Mapping[str, Any]) -> Candidate | None:
         None for an empty candidate, which ends those of one media section (W3C webrtc-pc, addIceCandidate).
 
     Raises:
-        ValueError: no stack can use it; the text says what is wrong with it, and quotes it in ASCII.
+        ValueError: no stack can use it; the text gives the reason, and quotes it in ASCII.
     """
     text = init.get("candidate")
     if text is None and "candidate" not in init and init:
@@ -84,10 +84,10 @@ def read(init: Mapping[str, Any]) -> Candidate | None:
 
 
 def checked(line: str) -> str:
-    """Return a candidate from its foundation on, with the extensions of RFC 8839 and RFC 6544 alone.
+    """Return a candidate from its foundation on, with only the extensions of RFC 8839 and RFC 6544.
 
     Raises:
-        ValueError: it is outside the grammar or the ranges of RFC 8839, or names a host that ICE does not look up.
+        ValueError: it violates the grammar or the ranges of RFC 8839, or has a host name that ICE does not look up.
     """
     found = _CANDIDATE.fullmatch(line)
     if found is None:
@@ -96,7 +96,7 @@ def checked(line: str) -> str:
     _check_range("priority", found["priority"], 1, LARGEST_PRIORITY)
     words = found["extensions"].split(" ")[1:]
     extensions = dict(zip(words[::2], words[1::2], strict=True))
-    # An active TCP candidate is never connected to: its port says nothing (RFC 6544, section 4.5).
+    # An active TCP candidate is never connected to, so its port has no meaning (RFC 6544, section 4.5).
     _check_range("port", found["port"], 0 if extensions.get("tcptype") == "active" else 1, LARGEST_PORT)
     _check_range("rport", extensions.get("rport", "0"), 0, LARGEST_PORT)
     _check_address(found["address"])
@@ -105,7 +105,7 @@ def checked(line: str) -> str:
 
 
 def without_faulty(sdp: str) -> tuple[str, list[str]]:
-    """Return a description without the candidates that no stack can use, and what is wrong with each of them."""
+    """Return a description without its unusable candidates, and the fault of each of them."""
     kept: list[str] = []
     faults: list[str] = []
     for line in _lines(sdp):
@@ -120,19 +120,19 @@ def without_faulty(sdp: str) -> tuple[str, list[str]]:
 
 
 def names_an_address(sdp: str) -> bool:
-    """Return whether a description has a candidate with an address, and not only mDNS names or none at all."""
+    """Return whether a description has a candidate with an address: not only mDNS names, and not none."""
     found = (line.split(" ") for line in _lines(sdp) if line.startswith(_BEFORE))
     return any(len(parts) > ADDRESS_PART and not _MDNS_NAME.fullmatch(parts[ADDRESS_PART]) for parts in found)
 
 
 def without_end(sdp: str) -> tuple[str, bool]:
-    """Return a description without its marks for the end of candidates, and whether there were any."""
+    """Return a description without its end-of-candidates marks, and whether there were any."""
     kept = [line for line in _lines(sdp) if line.strip() != _END]
     return "".join(kept), len(kept) < len(_lines(sdp))
 
 
 def _lines(sdp: str) -> list[str]:
-    # As the stacks in Python split it: at more than CR and LF, so that no line is one there that was none here.
+    # Split as Python stacks split it, not only at CR and LF, so that no line appears there that was none here.
     return sdp.splitlines(keepends=True)
 
 
@@ -157,7 +157,7 @@ def _index(value: object) -> int | None:
         number = float(value) if isinstance(value, int | float | str) else math.nan
     except (ValueError, OverflowError):
         number = math.nan
-    if not 0 <= number <= LARGEST_PORT:  # an unsigned short, of which a browser would only keep the low 16 bits
+    if not 0 <= number <= LARGEST_PORT:  # an unsigned short, of which a browser would keep only the low 16 bits
         raise ValueError(f"its `sdpMLineIndex` must be a number from 0 to 65535, not {_quoted(repr(value))}")
     return int(number)
 

@@ -1,9 +1,9 @@
-"""A client's side of the protocol, over one connection after another. No I/O, no clock: `now` is an argument.
+"""The client's side of the protocol, across connections. No I/O, no clock: `now` is an argument.
 
-Whoever has a socket calls `begin`, connects, fetches credentials (`register`), writes what `take_due` returns, passes
-on what comes (`receive`), lets time pass (`expire` at `deadline`), fetches credentials again when they are wanted
-(`renewal.wanted`, then `renew`) and says when the connection is gone (`lose`). From `retry_at` on all this begins
-again, until `ended`. Where messages travel whole it is one at a time: `next_due`, and `receive_message`.
+The owner of the socket calls `begin`, connects, gets credentials (`register`), writes the bytes of `take_due`, passes
+input to `receive`, lets time pass (`expire` at `deadline`), gets fresh credentials when wanted (`renewal.wanted`, then
+`renew`) and reports a lost connection (`lose`). At `retry_at` this begins again, until `ended`. Transports of whole
+messages use `next_due` and `receive_message`.
 """
 
 import math
@@ -42,7 +42,7 @@ from sigd.wire.said import (
 )
 
 Received = OfferFrom | AnswerFrom | CandidateFrom | ByeFrom | MessageFrom | Error
-"""What a program gets: what other peers send, and an `error` that answers none of its requests."""
+"""Messages for the program: those of other peers, and an `error` that answers none of its requests."""
 
 Asking = (
     messages.Offer
@@ -55,62 +55,65 @@ Asking = (
     | messages.Ping
     | messages.Unregister
 )
-"""What a program says."""
+"""Requests of the program."""
 
 STABLE_SECONDS: Final = 10.0
-"""Who was registered for as long as the longest pause begins with short ones again; a server that drops everybody
-right after `registered` is not hammered."""
+"""Time after registration that resets the pauses, as long as the longest pause; a server that drops clients right after
+`registered` is not hammered.
+"""
 
 SILENCE: Final = 2.5
-"""Keepalives without a byte after which the server is taken for dead: what it allows its clients (`idle-timeout`)."""
+"""Keepalives of silence after which the server counts as dead: as it treats its clients (`idle-timeout`)."""
 
 LATE_LOOKS: Final = 3
-"""Times in a row that a program which stood still looks for an answer once more before it gives a server up: a program
-that is always late finds out all the same."""
+"""Maximum number of consecutive extra looks for an answer after the program stood still; a program that is always late
+still notices a dead server.
+"""
 
 LATE_LOOK_SECONDS: Final = 1.0
-"""Time for each of them: an answer that came while the program stood still is read at once."""
+"""Duration of each extra look: an answer received in the meantime is read at once."""
 
 SHORTEST_KEEPALIVE_SECONDS: Final = 0.1
-"""Whatever the server says, it is not pinged more often than this."""
+"""Minimum ping interval, whatever the server's keepalive."""
 
 BACKLOG_BYTES: Final = 262_144
-"""Received and not yet taken by the program; past it nothing is read. What the server keeps for a link, too."""
+"""Maximum bytes received and not yet taken by the program; beyond it nothing is read. Equals the server's own bound."""
 
 BACKLOG_BYTES_WHILE_ASKING: Final = 4 * BACKLOG_BYTES
-"""The same while a request waits: its answer comes behind what other peers send, and a program that asks between two
-messages has to get it. Past this it gets a time-out instead."""
+"""The same bound while a request waits: its answer comes after messages of other peers, and a program that sends
+requests between messages must get it. Beyond it the request times out.
+"""
 
 STRUCT_BYTES: Final = 512
-"""What a decoded message takes beside its texts, about: many short messages count for what they are."""
+"""Approximate size of a decoded message without its texts, so that many short messages count in full."""
 
 DUE_BYTES: Final = 65_536
-"""Said and not yet taken by the socket; past it further requests wait. One frame of the default size."""
+"""Maximum bytes waiting for the socket; beyond it requests wait. One frame of the default size."""
 
 _ALL: Final = 1 << 30
-"""How many frames are taken at once: as many as one read brought."""
+"""Maximum number of frames taken at once: all of one read."""
 
 
 class Conversation:
-    """What one peer says to a server and hears from it. Times are seconds on the caller's clock.
+    """One peer's conversation with a server. Times are seconds on the caller's clock.
 
     Args:
-        framing: of what is written to a stream; None: there are no frames, messages travel whole.
-        reconnect: whether a lost connection is made again.
-        wait: whether the first connection is tried again until there is one.
+        framing: framing of written frames; None: messages travel whole.
+        reconnect: whether to restore a lost connection.
+        wait: whether to retry the first connection until it succeeds.
 
     Attributes:
-        id: the peer ID: as asked for, then as the server gave it, and asked for again with each connection.
+        id: the peer ID: as requested, then as assigned by the server, and requested again with each connection.
         registered: whether the server has registered this peer over this connection.
-        terms: what it said when it last did.
-        ice_servers: the STUN and TURN servers that it last told of, as RTCConfiguration has them.
-        over: nothing more comes over this connection: it is to be closed.
-        pinged: whether the server, after a long silence, has to show that it is there; over a stream it was asked.
-        fault: why this connection is over, or why this peer was not registered.
-        left: this peer wants no further connection.
-        ended: why there is to be none.
-        retry_at: when the next connection may be made.
-        renewal: when credentials are to be renewed.
+        terms: the server's latest `registered`.
+        ice_servers: the latest STUN and TURN servers, in the form of RTCConfiguration.
+        over: whether the connection is finished and must be closed.
+        pinged: whether the server must show life after a long silence; over a stream it was pinged.
+        fault: the reason for the end of this connection, or for a refused registration.
+        left: whether this peer wants no further connection.
+        ended: the reason for the end of the conversation.
+        retry_at: time of the next connection.
+        renewal: times of credential renewal.
     """
 
     def __init__(
@@ -159,27 +162,27 @@ class Conversation:
     # -- a connection
 
     def begin(self, now: float) -> None:
-        """A connection is being made."""
+        """Begin a new connection."""
         self.over = False
         self.fault = None
         self._split = None
         self.alive(now)
 
     def register(self, credentials: Credentials = NONE) -> None:
-        """Ask for the ID, before anything else is said over a connection."""
+        """Request the ID, as the first message of a connection."""
         self._say_register(self._register, credentials)
 
     def renew(self, credentials: Credentials | None) -> None:
-        """Register again, to stay for longer; None: there are no fresh credentials now, and it asks again later."""
+        """Register again with fresh credentials; None: there are none now, and `renewal` asks again later."""
         self.renewal.wanted = False
         if credentials is not None:
-            self._say_register(Register(), credentials)  # what is not said again stays as it was
+            self._say_register(Register(), credentials)  # omitted members stay unchanged
 
     def receive(self, chunk: bytes, now: float) -> None:
-        """Act on what came. With nothing to follow (`over`) the rest is not looked at."""
+        """Process input. Once `over`, the rest is ignored."""
         split = self._split
         if split is None:
-            # An error before the server knew our framing comes as a line.
+            # An error that the server sends before it knows our framing comes as a line.
             prefixed = framing_of(chunk[0]) is Framing.PREFIXED
             split = self._split = Prefixed(self._max_frame) if prefixed else Lines(self._max_frame)
         self.alive(now)
@@ -200,12 +203,14 @@ class Conversation:
             more = split.more
 
     def receive_message(self, message: bytes, now: float) -> None:
-        """Act on a message that came whole."""
+        """Process a whole message."""
         if not self.over:
             self._hear(message, now)
 
     def lose(self, text: str, now: float) -> None:
-        """The connection is gone, or was never made; `text` says why if nothing that came did."""
+        """Note the loss of the connection, or the failure to make one; `text` is the reason unless a message gave
+        it.
+        """
         if self.left:
             self.fault = Disconnected("this peer has left", sent=True)
         elif self.fault is None:
@@ -226,21 +231,21 @@ class Conversation:
         self.retry_at = self._backoff.next(now)
 
     def leave(self) -> None:
-        """Let this connection be the last."""
+        """Make this connection the last one."""
         self.left = True
 
-    # -- what is said
+    # -- output
 
     @property
     def ready(self) -> bool:
-        """Whether a request can be made now."""
+        """Whether a request is possible now."""
         return self.registered and not self.over and self._due_bytes < DUE_BYTES
 
     def ask(self, message: Asking, expected: type[Answer], settled: Callable[[], None]) -> Pending[Answer]:
-        """Say something, once `ready`; `settled` is called when the answer is there.
+        """Send a request once `ready`; `settled` is called when its answer is there.
 
         Raises:
-            SignalingError: `too-large`, found out here: a server closes the link over it.
+            SignalingError: `too-large`, checked here because a server closes the link over it.
         """
         if self.terms is None or not self.registered:
             raise AssertionError("asked without being registered")
@@ -256,23 +261,23 @@ class Conversation:
         return pending
 
     def forget(self, pending: Pending[Any]) -> None:
-        """Nobody waits for this answer any more."""
+        """Abandon a request: no task waits for its answer any more."""
         self._pending.pop(pending.ref, None)
 
     @property
     def has_due(self) -> bool:
-        """Whether there is anything to be written."""
+        """Whether there is output."""
         return bool(self._due)
 
     def take_due(self) -> bytes:
-        """All that is to be written now."""
+        """Take all output."""
         due = b"".join(self._due)
         self._due.clear()
         self._due_bytes = 0
         return due
 
     def next_due(self) -> bytes:
-        """The next message that is to go, where there is one."""
+        """Take the next output message; there must be one."""
         message = self._due.popleft()
         self._due_bytes -= len(message)
         return message
@@ -283,7 +288,7 @@ class Conversation:
 
     def _say_register(self, register: Register, credentials: Credentials) -> None:
         self._register_ref = self._next_ref()
-        # A copy, for a moment: nothing keeps the credentials.
+        # A short-lived copy, so that no credentials are kept.
         self._say(structs.replace(register, id=self.id, ref=self._register_ref, **credentials))
 
     def _next_ref(self) -> str:
@@ -293,11 +298,11 @@ class Conversation:
     def _say(self, message: ClientMessage) -> None:
         self._put(self._wrap(messages.encode(message)))
 
-    # -- what is heard
+    # -- input
 
     @property
     def wants_more(self) -> bool:
-        """Whether more is to be read: not while the program leaves too much lying."""
+        """Whether to read more: not while the program leaves too much unread."""
         return self._backlog_bytes < (BACKLOG_BYTES_WHILE_ASKING if self._pending else BACKLOG_BYTES)
 
     @property
@@ -306,7 +311,7 @@ class Conversation:
         return bool(self._backlog)
 
     def take(self) -> Received | None:
-        """The next message for the program."""
+        """Take the next message for the program."""
         if not self._backlog:
             return None
         size, message = self._backlog.popleft()
@@ -317,20 +322,20 @@ class Conversation:
         try:
             message = messages.decode_said(frame)
         except ValueError:
-            return  # a newer server may say what this version does not know (protocol.md, section 3)
+            return  # a newer server may send messages unknown to this version (protocol.md, section 3)
         match message:
             case OfferFrom() | AnswerFrom() | CandidateFrom() | ByeFrom() | MessageFrom():
                 self._keep(message, len(frame))
             case Ok() | PongSaid() | PeerList() | IceServerList():
-                if isinstance(message, IceServerList):  # which may also come unasked, before the old ones expire
+                if isinstance(message, IceServerList):  # also sent unasked, before the old ones expire
                     self._hear_ice_servers(message.ice_servers)
                 pending = self._pending.get(message.ref or "")
                 if pending is not None and pending.answer(message):
-                    del self._pending[pending.ref]  # or it would fail yet, should the connection be lost now
+                    del self._pending[pending.ref]  # otherwise a connection lost now would fail it again
             case Error():
                 self._hear_error(message, len(frame), now)
             case PingSaid():
-                if self._due_bytes < DUE_BYTES:  # what is due already says as much
+                if self._due_bytes < DUE_BYTES:  # waiting output shows life as well
                     self._say(Pong())
             case Registered():
                 if message.ref == self._register_ref:
@@ -348,7 +353,9 @@ class Conversation:
     def _hear_registered(self, terms: Registered, now: float) -> None:
         if not self.registered:
             self._registered_at = now
-        if terms.ice_servers is not None or not self.registered:  # renewed without: those from before are as good
+        if (
+            terms.ice_servers is not None or not self.registered
+        ):  # renewed without new ones: the former ones remain valid
             self._hear_ice_servers(terms.ice_servers or [])
         self.id = terms.id
         self.terms = terms
@@ -370,14 +377,14 @@ class Conversation:
         elif not self.registered or (code is not None and code.closes):
             self._hold(error, now)
             self._finish(fault)
-        elif error.ref is None or error.ref == self._register_ref:  # or the old credentials do, until they expire
+        elif error.ref is None or error.ref == self._register_ref:  # else the old credentials serve until they expire
             if code is None and error.to is None:
                 self._hold(error, now)
-                self.fault = fault  # should the connection end now, then because of this
+                self.fault = fault  # the reason, if the connection ends now
             self._keep(error, size)
 
     def _is_final(self, error: Error, code: ErrorCode | None) -> bool:
-        """Whether an error says, or means, that coming back by itself has no point."""
+        """Return whether an error rules out an automatic reconnection."""
         if error.reconnect is False:
             return True
         if code is ErrorCode.AUTH_EXPIRED:
@@ -399,17 +406,17 @@ class Conversation:
 
     @property
     def deadline(self) -> float:
-        """When to call `expire`."""
+        """Return the time of the next `expire`."""
         return min(self.renewal.due_at, self._silent_at)
 
     def expire(self, now: float) -> None:
-        """Do what is due by now: want fresh credentials; ask a silent server whether it is there, or give it up."""
+        """Do everything due: request fresh credentials, ping a silent server, or give it up."""
         self.renewal.expire(now)
         late = now - self._silent_at
         if late < 0:
             return
         if not self.pinged:
-            # Its own wait begins here: the silence before it may have been ours, if we stood still.
+            # Its timeout begins here: the earlier silence may have been ours, if the program stood still.
             self.pinged = True
             self._answers_by = now + self.keepalive * (SILENCE - 1)
             if self._framed:
@@ -422,7 +429,7 @@ class Conversation:
 
     @property
     def keepalive(self) -> float:
-        """After how many seconds of silence the server asks, once there are terms, and is asked."""
+        """Return the silence in seconds after which the server pings; infinite before registration."""
         if self.terms is None:
             return math.inf
         return max(SHORTEST_KEEPALIVE_SECONDS, min(self.terms.keepalive_ms, messages.MAX_KEEPALIVE_MS) / 1000)
@@ -436,7 +443,7 @@ class Conversation:
         return max(self._heard_at + self.keepalive * SILENCE, self._answers_by)
 
     def alive(self, now: float) -> None:
-        """The server has been heard, or the silence was of our own making."""
+        """Restart the silence timer: the server was heard, or the silence was our own."""
         self._heard_at = now
         self.pinged = False
         self._late_looks = 0

@@ -1,4 +1,4 @@
-"""One conversation over one link in datagrams: what goes when, and when the link is lost. No I/O, no clock."""
+"""One conversation over one datagram link: times of sending, and loss of the link. No I/O, no clock."""
 
 import math
 from typing import Final
@@ -8,24 +8,26 @@ from sigd.wire.awake import Awake
 from sigd.wire.datagram import ACK_SECONDS, LEFT, MAX_MESSAGE, Channel
 
 SILENT_SECONDS: Final = 25.0
-"""Without a datagram of ours after which we ping: NATs forget a flow after 30 s (RFC 4787 wants 120 s, many do not)."""
+"""Seconds without a datagram of ours before a ping: NATs forget a flow after 30 s (RFC 4787 wants 120 s, many do
+not).
+"""
 
 SHARE_OF_KEEPALIVE: Final = 0.8
-"""The same, of a keepalive that is longer than it takes a NAT to forget: then there is none, or nobody minds."""
+"""Share of a keepalive longer than a NAT's timeout before a ping: then there is no NAT, or it does not matter."""
 
 DENIED_SECONDS: Final = 3.0
-"""For a server to show that it knows the link after all, where somebody said that it does not."""
+"""Time for a server to show that it knows the link, after an unauthenticated denial."""
 
 _DENIAL: Final = b"Z "
 
 
 class DatagramLink:
-    """Messages of a conversation through a channel. Times are seconds on the caller's clock.
+    """A conversation's messages over a channel. Times are seconds on the caller's clock.
 
     Call `expire` and then `datagrams_to_send` at `deadline`, and `datagrams_to_send` after everything else.
 
-    The channel and the link's own waits go by a clock that stands still while the program does: what the server has
-    acknowledged in the meantime is not read yet. The conversation has a rule of its own for that.
+    The channel's and the link's own timers stand still while the program does: acknowledgements of that time are not
+    read yet. The conversation has its own rule for that.
     """
 
     def __init__(self, conversation: Conversation, channel: Channel[None], now: float) -> None:
@@ -38,24 +40,24 @@ class DatagramLink:
 
     @property
     def cid(self) -> bytes:
-        """The name of the link, 16 hexadecimal letters."""
+        """The connection ID of the link, 16 hexadecimal digits."""
         return self._channel.cid
 
     @property
     def over(self) -> bool:
-        """Whether nothing more comes over it."""
+        """Whether the link is over."""
         return bool(self._channel.over) or self._conversation.over
 
     @property
     def reason(self) -> str:
-        """A few words why the link is over, where nothing that was said tells."""
+        """The reason for the end of the link unless a message gave it."""
         over = self._channel.over
         return "the server closed the connection" if over == LEFT else over
 
-    # -- what comes
+    # -- input
 
     def receive_untrusted(self, datagram: bytes, now: float) -> None:
-        """Act on a datagram, from whoever it is. Never raises."""
+        """Process a datagram of any origin. Never raises."""
         conversation, channel = self._conversation, self._channel
         awake = self._awake.look(now)
         if datagram.startswith(_DENIAL):
@@ -68,25 +70,25 @@ class DatagramLink:
             conversation.alive(now)
         for message in channel.take_whole():
             conversation.receive_message(message, now)
-        channel.finished = 0  # nobody is told: the server answers what was asked
+        channel.finished = 0  # no notice: the server answers our request
         self._plan(now)
 
     def _take_denial(self, datagram: bytes, awake: float) -> None:
-        """Anybody may have sent this: the server has a while to show that it knows the link."""
+        """Note an unauthenticated denial: the server has some time to show that it knows the link."""
         if datagram.rstrip(b"\r\n") == _DENIAL + self.cid and self._denied_at == math.inf:
             self._denied_at = awake + DENIED_SECONDS
             self._channel.ping(awake)
 
-    # -- what goes
+    # -- output
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
-        """What goes out now."""
+        """Return the datagrams to send now."""
         conversation, channel = self._conversation, self._channel
         awake = self._awake.look(now)
         out = channel.datagrams_to_send(awake)
         while channel.room and conversation.has_due:
             message = conversation.next_due()
-            if len(message) <= MAX_MESSAGE:  # else a renewal, which no server would take: the old credentials do
+            if len(message) <= MAX_MESSAGE:  # otherwise a renewal too large for any server: the old credentials remain
                 channel.give(message)
                 out += channel.datagrams_to_send(awake)
         if out:
@@ -95,8 +97,8 @@ class DatagramLink:
         return [datagram for datagram, _ in out]
 
     def leave(self, now: float) -> list[bytes]:
-        """End the link; the last datagrams."""
-        # What came last is acknowledged at once: nobody repeats it for nothing.
+        """End the link; return its last datagrams."""
+        # Acknowledge the latest input at once, so that no peer repeats it in vain.
         awake = self._awake.look(now)
         out = self._channel.datagrams_to_send(awake + ACK_SECONDS)
         self._channel.leave("this peer has left")
@@ -106,7 +108,7 @@ class DatagramLink:
 
     @property
     def deadline(self) -> float:
-        """When `expire` and `datagrams_to_send` are to be called."""
+        """Return the time of the next `expire` and `datagrams_to_send`."""
         conversation, channel = self._conversation, self._channel
         if conversation.has_due and channel.room:
             return -math.inf
@@ -118,7 +120,7 @@ class DatagramLink:
         return self._sent_at + max(SILENT_SECONDS, SHARE_OF_KEEPALIVE * self._conversation.keepalive)
 
     def expire(self, now: float) -> None:
-        """Do what is due by now: repeat, ask for a sign of life, give up."""
+        """Do everything due: retransmit, ping, give up."""
         conversation, channel = self._conversation, self._channel
         awake = self._awake.look(now)
         conversation.expire(now)
@@ -130,5 +132,5 @@ class DatagramLink:
         self._plan(now)
 
     def _plan(self, now: float) -> None:
-        """Note that the caller waits until the deadline: a gap beyond it was slept."""
+        """Note the caller's wait until the deadline: a longer gap was sleep."""
         self._awake.wait(self.deadline - self._awake.slept, now)

@@ -1,4 +1,4 @@
-"""One connection to a server, over TCP, TLS or a Unix socket: made, ended, and why it failed."""
+"""One connection to a server over TCP, TLS or a Unix socket: connect, close, and reasons of failure."""
 
 import ssl
 from contextlib import suppress
@@ -11,18 +11,17 @@ from sigd.client.address import Tcp, Unix
 from sigd.client.trust import unreachable, why_refused
 
 HANG_UP_SECONDS: Final = 0.5
-"""For TLS to say goodbye, and hear it. A server that lives answers in one round trip; another one is not waited for."""
+"""Timeout for TLS's closing handshake: a live server answers in one round trip."""
 
 LOST: Final = (anyio.EndOfStream, anyio.BrokenResourceError, ssl.SSLError)
-"""What reading and writing raise when the connection is over."""
+"""Exceptions of reading and writing when the connection is over."""
 
 
 async def dial(where: Tcp | Unix, context: ssl.SSLContext | None) -> ByteStream:
     """Connect; `context` is that of `context_for`.
 
     Raises:
-        OSError: there is no connection. `ssl.SSLCertVerificationError`, one of these: there is one, and not to whom
-            it should be.
+        OSError: no connection; its subclass `ssl.SSLCertVerificationError`: the server is not the expected one.
     """
     try:
         return await _dial(where, context)
@@ -44,14 +43,14 @@ async def _dial(where: Tcp | Unix, context: ssl.SSLContext | None) -> ByteStream
 
 
 async def hang_up(stream: ByteStream, *, within: float = 0) -> None:
-    """Close a connection, with a goodbye where the time suffices for it, even in a program that is being cancelled."""
-    # TLS finds fault with what was on its way to us; it is no concern any more.
+    """Close a connection, after a farewell if time suffices, even while the program is being cancelled."""
+    # TLS reports errors in late input, which no longer matters.
     with suppress(*LOST), anyio.CancelScope(deadline=anyio.current_time() + within, shield=True):
         await stream.aclose()
 
 
 def why(fault: Exception) -> str:
-    """A few words for people: why there is no connection any more, or why none was made."""
+    """Describe in a few words why a connection was lost or not made."""
     match fault:
         case anyio.EndOfStream():
             return "the server closed the connection"

@@ -1,22 +1,22 @@
-"""What a request raises, and what ends a conversation for good."""
+"""Exceptions of requests, and of the end of a conversation."""
 
 from typing import Final
 
 from sigd.wire.said import Error
 
 DISCONNECTED: Final = "disconnected"
-"""The `code` of `Disconnected`: the client's own word, no server says it."""
+"""The `code` of `Disconnected`: of the client only, not of any server."""
 
 
 class SignalingError(Exception):
-    """Something that was not done, or the end of the conversation, and why.
+    """A refused request, or the end of the conversation.
 
     Attributes:
-        code: as in protocol.md, section 7. A text: a newer server may know more than `sigd.wire.errors.ErrorCode`.
+        code: as in protocol.md, section 7. A text: a newer server may have more than `sigd.wire.errors.ErrorCode`.
         text: for people.
-        to: the recipient that the message at fault named.
-        retry_after_ms: milliseconds after which the same has a chance.
-        reconnect: False where the server asks this client not to come back by itself.
+        to: the recipient named by the refused message.
+        retry_after_ms: milliseconds after which a retry may succeed.
+        reconnect: False if the server asks this client not to reconnect by itself.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class SignalingError(Exception):
 
     @classmethod
     def of(cls, error: Error) -> "SignalingError":
-        """What an `error` of the server says."""
+        """Convert an `error` of the server."""
         return cls(
             error.code,
             error.message,
@@ -52,11 +52,11 @@ class SignalingError(Exception):
 
 
 class Disconnected(SignalingError):
-    """There is no connection to the server, or it was lost.
+    """No connection to the server, or a lost one.
 
     Attributes:
-        sent: False where nothing was sent. True: the connection was lost before the answer came, and nobody knows
-            whether what was asked has been done.
+        sent: False: nothing was sent. True: the connection was lost before the answer came, and the request may have
+            been executed.
     """
 
     def __init__(self, text: str, *, sent: bool) -> None:
@@ -65,8 +65,8 @@ class Disconnected(SignalingError):
 
 
 class NoCredentials(Disconnected):
-    """The function that makes the credentials has failed; what it raised is the cause."""
+    """A failure of the function that makes credentials; its exception is the cause."""
 
     def __init__(self, cause: Exception) -> None:
-        # Its type alone: its text may quote what was said to whoever makes them.
+        # Only its type: its text may quote secrets.
         super().__init__(f"no credentials: {type(cause).__name__}", sent=False)

@@ -1,7 +1,7 @@
-"""What a client says in datagrams before there is a link, and what of the answers it believes. No I/O, no clock.
+"""The datagram exchange before there is a link, and the trust in its answers. No I/O, no clock.
 
-A server keeps nothing of anybody who has not shown a cookie (protocol.md, section 13.2): so the first `register` names
-no credentials, and the second, with the cookie, is repeated until something comes that answers it.
+A server stores nothing for a client without a cookie (protocol.md, section 13.2). So the first `register` carries no
+credentials, and the second one, with the cookie, is repeated until an answer comes.
 """
 
 import math
@@ -20,50 +20,53 @@ from sigd.wire.greeting import LEAST_REGISTER, read_challenge
 from sigd.wire.said import Error, Registered
 
 FIRST_SECONDS: Final = 1.0
-"""Until a `register` is repeated, as long as no round trip was measured (RFC 6298, section 2.1)."""
+"""Interval before a `register` is repeated without a measured round trip (RFC 6298, section 2.1)."""
 
 LONGEST_SECONDS: Final = 4.0
-"""Between two of them, each pause being twice the last: nobody is flooded by a client, and a server that comes back is
-found soon."""
+"""Maximum interval between repetitions, each twice the last: no client floods a server, and a server that comes back is
+found soon.
+"""
 
 JITTER: Final = 0.25
-"""Share of a pause that it may be longer by: clients that begin together come apart."""
+"""Maximum random extension of a pause, as a share: clients that begin together spread out."""
 
 AGAIN_SECONDS: Final = 1.0
-"""Between a `register` and one with another cookie: who makes challenges up does not make us answer each of them."""
+"""Minimum interval between a `register` and one with another cookie: forged challenges do not each trigger an
+answer.
+"""
 
 DOUBTFUL_SECONDS: Final = 10.0
-"""For how long something better is waited for than a refusal that anybody could have sent."""
+"""Time to wait for something better than a refusal that anybody could have sent."""
 
 MOST_MACS: Final = 8
-"""Of our own that may be answered yet: those of the last 8 s at least."""
+"""Maximum number of our own macs with a possible answer: at least those of the last 8 s."""
 
 NONCE_BYTES: Final = 16
-"""Nobody guesses 128 bits: who has not seen our `register` cannot answer it."""
+"""Size of a nonce: 128 bits cannot be guessed, so only observers of our `register` can answer it."""
 
 LONGEST_COOKIE: Final = 64
-"""Letters. There is room for more than any server has a use for."""
+"""Maximum characters of a cookie, more than any server needs."""
 
 _CID: Final = re.compile(r"[0-9a-f]{16}\Z")
 
 
 class Greeting:
-    """One way from nothing to a link. Times are seconds on the caller's clock.
+    """The way from nothing to a link. Times are seconds on the caller's clock.
 
     Args:
-        peer: the ID that is asked for; None: the server picks one.
-        register: the whole message, as JSON, without the token where there is one.
-        token: proves the `user` in it, and is never sent; None: there is no mac, the message stands for itself.
-        jitter: makes pauses differ.
+        peer: the requested ID; None: the server assigns one.
+        register: the whole message as JSON, without any token.
+        token: secret of its `user`, never sent; None: there is no mac, and the message stands for itself.
+        jitter: source of randomness for pauses.
         now: seconds.
 
     Attributes:
-        answer: what the server said in the end, `registered` or `error`, as JSON; empty: nothing yet.
-        channel: the link that there is since it said `registered`.
-        challenged: whether a server was heard at all.
+        answer: the server's final `registered` or `error` as JSON; empty: nothing yet.
+        channel: the link after `registered`.
+        challenged: whether any server has answered.
 
     Raises:
-        SignalingError: `too-large`: a register must stand in one datagram.
+        SignalingError: `too-large`: a register must fit one datagram.
     """
 
     def __init__(self, peer: str | None, register: bytes, token: bytes | None, jitter: Random, now: float) -> None:
@@ -89,7 +92,7 @@ class Greeting:
 
     @property
     def challenged(self) -> bool:
-        """Whether a server has asked for a cookie, and so is there."""
+        """Whether a server has sent a cookie, and is thus alive."""
         return bool(self._cookie)
 
     @property
@@ -97,10 +100,10 @@ class Greeting:
         """Whether there is an answer."""
         return bool(self.answer)
 
-    # -- what goes
+    # -- output
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
-        """What goes out now: one `register`, or nothing."""
+        """Return the datagrams to send now: one `register`, or none."""
         if self.answer or now < self._send_at:
             return []
         self._sent_at = now
@@ -111,7 +114,7 @@ class Greeting:
         return [self._datagram]
 
     def _with_cookie(self, cookie: str) -> tuple[bytes, bytes]:
-        """The datagram that shows this cookie, and the mac in it."""
+        """Return the datagram with this cookie, and the mac in it."""
         text = self._padded(self._register, cookie=cookie)
         if self._token is None:
             return text, b""
@@ -119,15 +122,15 @@ class Greeting:
         return text + b" " + mac, mac
 
     def _padded(self, register: bytes, **members: str) -> bytes:
-        """A register with our nonce, and long enough to be answered whatever becomes of its cookie."""
+        """Return a register with our nonce, padded so that any answer is allowed in size."""
         bare = _with(register, nonce=self._nonce, **members)
         missing = LEAST_REGISTER - len(_with(bare, pad=""))
         return _with(bare, pad="x" * missing) if missing > 0 else bare
 
-    # -- what comes
+    # -- input
 
     def receive_untrusted(self, datagram: bytes, now: float) -> None:
-        """Act on a datagram, from whoever it is. Never raises."""
+        """Process a datagram of any origin. Never raises."""
         if self.answer or len(datagram) > MAX_DATAGRAM:
             return
         challenge = read_challenge(datagram)
@@ -171,14 +174,14 @@ class Greeting:
             self.answer = text
 
     def _take_doubtful(self, text: bytes, now: float) -> None:
-        """Keep in mind the one refusal that a server has to give without a mac: that ours is wrong."""
+        """Remember the one refusal that a server must send without a mac: that ours is wrong."""
         message = self._read(text)
         if isinstance(message, Error) and message.code == ErrorCode.AUTH_FAILED and not self._doubtful and self._macs:
             self._doubtful = text
             self._doubtful_at = now + DOUBTFUL_SECONDS
 
     def _read(self, text: bytes) -> Registered | Error | None:
-        """What answers this greeting, by its nonce."""
+        """Return the answer to this greeting, identified by its nonce."""
         try:
             message = messages.decode_said(text)
         except ValueError:
@@ -194,23 +197,23 @@ class Greeting:
 
     @property
     def deadline(self) -> float:
-        """When to call `expire`, and `datagrams_to_send`."""
+        """Return the time of the next `expire` and `datagrams_to_send`."""
         return min(self._send_at, self._doubtful_at)
 
     def expire(self, now: float) -> None:
-        """Believe a refusal that nothing has contradicted for long enough."""
+        """Accept a refusal that nothing has contradicted for long enough."""
         if now >= self._doubtful_at:
             self.give_up()
 
     def give_up(self) -> None:
-        """There is no more time: take the refusal that came, if one did."""
+        """Accept the refusal received so far, if any: the time is up."""
         self._doubtful_at = math.inf
         if not self.answer:
             self.answer = self._doubtful
 
 
 def _with(message: bytes, **members: str) -> bytes:
-    """A JSON object, which is not empty, and these members behind its own."""
+    """Append members to a non-empty JSON object."""
     return message[:-1] + b"," + msgspec.json.encode(members)[1:]
 
 

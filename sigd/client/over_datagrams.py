@@ -1,4 +1,4 @@
-"""A connection in datagrams: one UDP socket, and who talks over it."""
+"""A datagram connection: one UDP socket and the party that uses it."""
 
 import math
 import random
@@ -24,46 +24,46 @@ if TYPE_CHECKING:
     from sigd.client.wallet import Credentials
 
 PATIENCE_SECONDS: Final = 2.5
-"""For an address to show that a server is there, where the name has others: two datagrams may be lost."""
+"""Timeout for an address to answer, if the name has others: two datagrams may be lost."""
 
 ICE_SECONDS: Final = 2.0
-"""For STUN and TURN servers that found no room in `registered`. A program that is faster than that asks itself."""
+"""Timeout for STUN and TURN servers that did not fit into `registered`. A faster program requests them itself."""
 
 ICE_SERVERS: Final = "iceServers"
-"""What a server says among its features if it can be asked for them."""
+"""Feature of servers that answer requests for them."""
 
 
 class Party(Protocol):
-    """Who talks over a socket: a `Greeting`, then a `DatagramLink`."""
+    """A user of the socket: a `Greeting`, then a `DatagramLink`."""
 
     @property
     def over(self) -> bool:
-        """Whether it has nothing more to say or to hear."""
+        """Whether it is finished."""
         ...
 
     @property
     def deadline(self) -> float:
-        """When `expire` and `datagrams_to_send` are to be called."""
+        """Return the time of the next `expire` and `datagrams_to_send`."""
         ...
 
     def receive_untrusted(self, datagram: bytes, now: float) -> None:
-        """Act on a datagram."""
+        """Process a datagram."""
         ...
 
     def expire(self, now: float) -> None:
-        """Do what is due."""
+        """Do everything due."""
         ...
 
     def datagrams_to_send(self, now: float) -> list[bytes]:
-        """What goes out now."""
+        """Return the datagrams to send now."""
         ...
 
 
 async def connect_datagrams(where: "Udp", jitter: random.Random, reconnector: "Reconnector") -> "DatagramConnection":
-    """Find out where the server is; whether it is there turns out when it is spoken to.
+    """Resolve the server's address; whether it answers shows only later.
 
     Raises:
-        OSError: nobody knows the name.
+        OSError: the name does not resolve.
     """
     try:
         found = await anyio.getaddrinfo(where.host, where.port, type=SOCK_DGRAM)
@@ -74,7 +74,7 @@ async def connect_datagrams(where: "Udp", jitter: random.Random, reconnector: "R
 
 
 class DatagramConnection:
-    """A connection in datagrams. See `Connection` for what is not here."""
+    """A connection over datagrams; see `Connection` for the interface."""
 
     def __init__(self, reconnector: "Reconnector", addresses: list[tuple[str, int]], jitter: random.Random) -> None:
         self._reconnector = reconnector
@@ -87,7 +87,7 @@ class DatagramConnection:
     # -- registering
 
     async def register(self, credentials: "Credentials") -> None:
-        """Ask for the ID, at each of the server's addresses until one answers, and return once it is ours."""
+        """Request the ID at each of the server's addresses until one answers; return once it is registered."""
         conversation = self._conversation
         shown = {name: text for name, text in credentials.items() if name != "token" or "user" not in credentials}
         conversation.register(shown)
@@ -103,7 +103,7 @@ class DatagramConnection:
         await self._ask_for_ice_servers()
 
     async def _greet(self, greeting: Greeting, host: str, port: int, patience: float) -> bool:
-        """Whether there was an answer at this address."""
+        """Return whether this address answered."""
         try:
             self._socket = await anyio.create_connected_udp_socket(host, port)
         except OSError:
@@ -131,7 +131,7 @@ class DatagramConnection:
             self._link = DatagramLink(self._conversation, greeting.channel, now)
 
     async def _ask_for_ice_servers(self) -> None:
-        """Have what `Peer.ice_servers` shows, as over a stream: it may have been too long for `registered`."""
+        """Request the servers of `Peer.ice_servers`: they may have been too long for `registered`."""
         conversation, link = self._conversation, self._link
         terms = conversation.terms
         if link is None or terms is None or terms.ice_servers is not None or ICE_SERVERS not in terms.features:
@@ -144,14 +144,14 @@ class DatagramConnection:
     # -- conversing
 
     async def converse(self) -> str:
-        """Send and receive until the link is over; a few words why, where nothing that was said tells."""
+        """Send and receive until the link is over; return the reason unless a message gave it."""
         if self._link is None:
             raise AssertionError("conversing without being registered")
         await self._exchange(self._link, lambda: False)
         return self._link.reason
 
     def shown(self, credentials: "Credentials") -> "Credentials":
-        """What of fresh credentials is said: instead of a token that goes with a `user` the proof that it is there."""
+        """Return the part of fresh credentials to send: a proof in place of a token that goes with a `user`."""
         if "user" not in credentials or self._link is None:
             return credentials
         proof = macs.renewal_proof(credentials["token"].encode(), self._link.cid, credentials["user"])
@@ -171,7 +171,7 @@ class DatagramConnection:
     # -- the socket
 
     async def _exchange(self, party: Party, done: Callable[[], bool]) -> None:
-        """Send and receive for somebody, until that is done or the party over."""
+        """Send and receive for a party until the condition holds or the party is over."""
         if self._socket is None:
             raise AssertionError("no socket")
         reconnector = self._reconnector
@@ -199,8 +199,8 @@ class DatagramConnection:
                 datagram = await socket.receive()
             except anyio.BrokenResourceError as fault:
                 if not isinstance(fault.__cause__, OSError):
-                    return  # the socket is broken: what is not acknowledged ends the link
-                # What somebody on the way said of a datagram of ours: that counts as lost, which it may be anyway.
+                    return  # the socket is broken: missing acknowledgements end the link
+                # An ICMP error about one of our datagrams: it counts as lost.
                 await anyio.lowlevel.checkpoint()
                 continue
             party.receive_untrusted(datagram, anyio.current_time())
@@ -208,7 +208,7 @@ class DatagramConnection:
 
 
 async def _send(socket: ConnectedUDPSocket, datagrams: list[bytes]) -> None:
-    """Send datagrams, each of which may be lost, here as well as on the way."""
+    """Send datagrams; each may be lost, locally as well as on the way."""
     for datagram in datagrams:
         with suppress(anyio.BrokenResourceError):
             await socket.send(datagram)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sigd.client.wallet import Credentials
 
 RECEIVE_BYTES: Final = 65_536
-"""What one read takes: a frame of the default size in one go."""
+"""Maximum bytes of one read: a whole frame of the default size."""
 
 
 async def connect_stream(
@@ -25,13 +25,13 @@ async def connect_stream(
     """Connect; `context` is that of `context_for`.
 
     Raises:
-        OSError: there is no connection.
+        OSError: no connection.
     """
     return StreamConnection(reconnector, await dial(where, context))
 
 
 class StreamConnection:
-    """A connection over a stream. See `Connection` for what is not here."""
+    """A connection over a stream; see `Connection` for the interface."""
 
     def __init__(self, reconnector: "Reconnector", stream: ByteStream) -> None:
         self._reconnector = reconnector
@@ -39,10 +39,10 @@ class StreamConnection:
         self._stream = stream
 
     async def register(self, credentials: "Credentials") -> None:
-        """Ask for the ID, and return once it is ours."""
+        """Request the ID, and return once it is registered."""
         conversation = self._conversation
         conversation.register(credentials)
-        # Where a server refused the connection at once, writing fails, and what it said is still there to be read.
+        # If the server refused at once, writing fails, but its answer is still readable.
         with suppress(*LOST):
             await self._stream.send(conversation.take_due())
         while not (conversation.registered or conversation.over):
@@ -55,7 +55,7 @@ class StreamConnection:
             raise conversation.fault or AssertionError("over, and nothing says why")
 
     async def converse(self) -> str:
-        """Read and write until the connection is over; a few words why, where nothing that was said tells."""
+        """Read and write until the connection is over; return the reason unless a message gave it."""
         reason = ""
         async with anyio.create_task_group() as group:
             group.start_soon(self._write)
@@ -64,7 +64,7 @@ class StreamConnection:
         return reason
 
     def shown(self, credentials: "Credentials") -> "Credentials":
-        """What of fresh credentials is said: all."""
+        """Return the fresh credentials: all are sent."""
         return credentials
 
     async def hang_up(self, *, within: float = 0) -> None:
@@ -76,7 +76,7 @@ class StreamConnection:
         while not conversation.over:
             if not conversation.wants_more:
                 await self._reconnector.wait_for(lambda: conversation.wants_more)
-                conversation.alive(anyio.current_time())  # the silence was of our own making
+                conversation.alive(anyio.current_time())  # the silence was our own
             chunk = b""
             with anyio.move_on_after(conversation.deadline - anyio.current_time()):
                 try:
@@ -92,7 +92,7 @@ class StreamConnection:
 
     async def _write(self) -> None:
         conversation = self._conversation
-        # The reader finds out by itself that the connection is gone, after all that was still to be read.
+        # The reader notices the lost connection itself, after all remaining input.
         with suppress(*LOST):
             while True:
                 await self._reconnector.wait_for(lambda: conversation.has_due)

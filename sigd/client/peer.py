@@ -1,4 +1,4 @@
-"""What a program on trio or asyncio sees of the client: `connect`, and a `Peer` with a method for each request."""
+"""The client for trio and asyncio: `connect`, and a `Peer` with a method for each request."""
 
 import random
 import ssl
@@ -28,16 +28,18 @@ if TYPE_CHECKING:
     from sigd.client.pending import Pending
 
 MAX_FRAME: Final = 1_048_576
-"""Bytes of the longest message that is taken. Servers take 65 536 unless told otherwise, which is what counts then."""
+"""Maximum bytes of a received message. Servers accept 65 536 by default, and their limit counts then."""
 
 CONNECT_SECONDS: Final = 10.0
-"""For one attempt, the server's answer to `register` included: that may take 3 s while it asks a holder of the ID."""
+"""Timeout for one attempt, including the answer to `register`: that may take 3 s while the server pings the ID's
+holder.
+"""
 
 ANSWER_SECONDS: Final = 10.0
-"""For one request, the wait for a connection included: as long as the longest pause between two attempts."""
+"""Timeout for one request, including the wait for a connection: as long as the longest pause between attempts."""
 
 LEAVE_SECONDS: Final = 1.0
-"""For the farewell: it makes sure that the ID is free, and nothing else depends on it."""
+"""Timeout for the farewell: it frees the ID, and nothing else depends on it."""
 
 Answer = TypeVar("Answer", bound=Said)
 
@@ -58,41 +60,41 @@ async def connect(
     connect_timeout: float = CONNECT_SECONDS,
     jitter: random.Random | None = None,
 ) -> AsyncGenerator["Peer", None]:
-    """Be a peer, registered with the server, for as long as the `async with` lasts.
+    """Connect and register for the duration of the `async with`.
 
-    What goes wrong with the first connection is raised: a wrong address, an ID that somebody else holds. With `wait`
-    it is tried again like a lost one, and only a rejection that no further try mends is raised.
+    Failures of the first connection are raised, such as a wrong address or an ID in use. With `wait` they are retried
+    like a lost connection, and only a refusal that no retry changes is raised.
 
-    A connection that is lost later is made again, after pauses with full jitter, and with the same ID; that somebody
-    else holds it is then a reason to try again, since that may be this peer's own old link. So is a server that cannot
-    be trusted, which may be mended. The server can end this (`replaced`, `auth-failed`).
+    A connection lost later is restored, after pauses with full jitter, and with the same ID. An ID in use is then a
+    reason to retry, since its holder may be this peer's own old link. So is an untrusted server, whose certificate may
+    be repaired. The server can end this (`replaced`, `auth-failed`).
 
-    Credentials that expire are renewed in good time, if a function makes them. Without one `auth-expired` is the end.
+    Expiring credentials are renewed in time if a function makes them. Without one `auth-expired` ends the conversation.
 
     Args:
         url: `tls://host[:port]`, `tcp://host[:port]`, `udp://host[:port]` or `unix:/path`.
-        id: the peer ID; None: the server picks one (`Peer.id`).
-        meta: what other peers see of this one in a list: a JSON object of at most 1 KiB.
+        id: the peer ID; None: the server assigns one (`Peer.id`).
+        meta: metadata shown to other peers: a JSON object of at most 1 KiB.
         credentials: members of `register`: `{"token": ...}`, `{"user": ..., "token": ...}` or `{"jwt": ...}`; or a
             function that returns such a mapping, called for each `register`. It must not block, but may be async. Once
-            connected, one that raises is called again later.
-        ssl_context: for `tls://`: whom to trust, and the client's certificate; None: whom the system trusts. The name
-            in the URL is checked against the server's certificate, as the context says.
+            connected, a function that raises is called again later.
+        ssl_context: for `tls://`: trusted authorities and the client's certificate; None: the system's authorities. The
+            name in the URL is checked against the server's certificate, as the context says.
         framing: length-prefixed, or lines of JSON, which are easier to read in a trace; datagrams need neither.
-        keepalive_ms: after how much silence each side asks whether the other is there; None: as the server likes it.
-        max_frame: bytes of the longest message that is taken.
-        reconnect: False: a lost connection is the end.
-        wait: True: wait for a server that cannot be reached yet, or has no room, instead of raising; the first cause is
+        keepalive_ms: silence after which each side pings the other; None: the server's choice.
+        max_frame: maximum bytes of a received message.
+        reconnect: False: do not restore a lost connection.
+        wait: True: wait for a server that is unreachable or full instead of raising; the first cause is
             logged.
-        connect_timeout: seconds for one attempt, until the server has answered.
-        jitter: where the pauses come from.
+        connect_timeout: seconds for one attempt, including the server's answer.
+        jitter: source of randomness for pauses.
 
     Raises:
-        OSError: there is no connection; `TimeoutError`, one of these, after `connect_timeout`, and
-            `ssl.SSLCertVerificationError` where it is not the server that it should be.
-        SignalingError: the server did not register this peer: `id-taken`, `auth-failed`, `server-full`, ...; or
-            `NoCredentials`, one of these, its cause being what `credentials` raised.
-        ValueError: the URL or the credentials are none of these, or there is no use for an `ssl_context`.
+        OSError: no connection; its subclasses `TimeoutError` after `connect_timeout`, and
+            `ssl.SSLCertVerificationError` if the server is not the expected one.
+        SignalingError: the server refused to register: `id-taken`, `auth-failed`, `server-full`, ...; its subclass
+            `NoCredentials`: `credentials` raised the exception in its cause.
+        ValueError: the URL or the credentials are invalid, or the `ssl_context` has no use.
     """
     where = address.parse(url)
     context = context_for(where, ssl_context)
@@ -135,17 +137,17 @@ async def connect(
 
 
 class Peer:
-    """A registered peer. Iterate over it to get what other peers send; `connect` makes it.
+    """A registered peer, made by `connect`. Iterate over it to receive the messages of other peers.
 
-    A request returns once the server has answered it. For what is relayed this says that the message is in the
-    recipient's outbox there. While there is no connection requests wait for the next. Each raises
+    A request returns once the server has answered it. For relayed messages this means that the message is in the
+    recipient's outbox. Without a connection, requests wait for the next one. Each raises
 
     - `SignalingError`: the server's reason, such as `peer-unavailable` or `too-large`;
-    - `Disconnected`, one of these: there was no connection in time, or it was lost before the answer came;
+    - `Disconnected`, its subclass: there was no connection in time, or it was lost before the answer came;
     - `TimeoutError`: no answer came, though there is a connection.
 
-    `within` is how long all of it may take, in seconds. Messages wait for the program up to a bound, and then nothing
-    more is read: a program that makes requests has to take what comes, too.
+    `within` is the timeout for all of it, in seconds. Messages wait for the program up to a bound; beyond it nothing
+    more is read, so a program that sends requests must also take messages.
     """
 
     def __init__(self, reconnector: Reconnector) -> None:
@@ -159,26 +161,26 @@ class Peer:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection, and this peer is registered over it."""
+        """Whether the peer is registered over a live connection."""
         return self._conversation.registered
 
     @property
     def registered(self) -> Registered:
-        """What the server said when it last registered this peer."""
+        """The server's latest answer to `register`."""
         if self._conversation.terms is None:
             raise AssertionError("a peer was handed out before it was registered")
         return self._conversation.terms
 
     @property
     def ice_servers(self) -> list[dict[str, Any]]:
-        """The STUN and TURN servers that the server last told of, as RTCConfiguration has them.
+        """The latest STUN and TURN servers, in the form of RTCConfiguration.
 
-        It sends new ones before they expire: look here for each call anew. After a long time without a connection
-        they may have expired; `request_ice_servers` waits for one.
+        The server sends new ones before they expire: read them again for each call. After a long time without a
+        connection they may have expired; `request_ice_servers` waits for fresh ones.
         """
         return self._conversation.ice_servers.copy()
 
-    # -- what a peer says
+    # -- requests
 
     async def offer(self, to: str, sdp: str, *, session: str | None = None, within: float = ANSWER_SECONDS) -> None:
         """Send an SDP offer."""
@@ -201,7 +203,7 @@ class Peer:
         await self._ask(messages.Candidate(to=to, candidate=body, session=session), Ok, within)
 
     async def end_of_candidates(self, to: str, *, session: str | None = None, within: float = ANSWER_SECONDS) -> None:
-        """Say that there are no more candidates."""
+        """Signal the end of candidates."""
         await self._ask(messages.Candidate(to=to, candidate=Raw(b"null"), session=session), Ok, within)
 
     async def bye(
@@ -211,12 +213,12 @@ class Peer:
         await self._ask(messages.Bye(to=to, reason=reason, session=session), Ok, within)
 
     async def send(self, to: str, data: object, *, session: str | None = None, within: float = ANSWER_SECONDS) -> None:
-        """Send anything else that JSON can say."""
+        """Send any other JSON value."""
         body = Raw(msgspec.json.encode(data))
         await self._ask(messages.Message(to=to, data=body, session=session), Ok, within)
 
     async def peers(self, prefix: str = "", *, within: float = ANSWER_SECONDS) -> dict[str, dict[str, Any]]:
-        """Who is registered, and what each says of itself; with a prefix, those whose IDs begin with it."""
+        """Return the registered peers with their metadata; with a prefix, those whose IDs begin with it."""
         found: dict[str, dict[str, Any]] = {}
         until = anyio.current_time() + within
         after, more = "", True
@@ -229,18 +231,18 @@ class Peer:
         return found
 
     async def request_ice_servers(self, *, within: float = ANSWER_SECONDS) -> list[dict[str, Any]]:
-        """`ice_servers` with fresh credentials."""
+        """Return `ice_servers` with fresh credentials."""
         await self._ask(messages.IceServers(), IceServerList, within)
         return self.ice_servers
 
     async def ping(self, *, within: float = ANSWER_SECONDS) -> float:
-        """Ask whether the server is there; the seconds that it took."""
+        """Ping the server; return the round trip in seconds."""
         asked = anyio.current_time()
         await self._ask(messages.Ping(), PongSaid, within)
         return anyio.current_time() - asked
 
     async def leave(self) -> None:
-        """Leave: the ID is free, and the iteration ends once all that has come was taken."""
+        """Leave, which frees the ID; the iteration ends once all received messages are taken."""
         if self._conversation.left:
             return
         self._conversation.leave()
@@ -270,7 +272,7 @@ class Peer:
             raise TimeoutError(f"no answer for {within:g} s")
         return pending.result()
 
-    # -- what a peer hears
+    # -- messages
 
     def __aiter__(self) -> AsyncIterator[Received]:
         return self
@@ -284,7 +286,7 @@ class Peer:
             if message is not None:
                 self._reconnector.tell()  # there is room again
                 return message
-            if conversation.ended is not None:  # else somebody else who iterates was faster
+            if conversation.ended is not None:  # otherwise another iterator was faster
                 break
         if conversation.left:
             raise StopAsyncIteration
@@ -292,14 +294,14 @@ class Peer:
 
 
 def _unsent(fault: SignalingError | None, within: float) -> Disconnected:
-    """What a request raises that was not made at all, `fault` being why there is no connection."""
+    """Return the exception for a request that was never sent; `fault` is the reason for the missing connection."""
     if fault is None:
         return Disconnected(f"no connection for {within:g} s: nothing was sent", sent=False)
     return Disconnected(fault.text if isinstance(fault, Disconnected) else str(fault), sent=False)
 
 
 def _object(meta: Raw | UnsetType) -> dict[str, Any]:
-    """What a peer says of itself; empty where that is nothing, or nothing that can be read."""
+    """Return a peer's metadata; empty if there is none, or none that is readable."""
     if meta is UNSET:
         return {}
     try:

@@ -21,7 +21,7 @@ class Pending(Generic[Answer]):
         self._answer: Answer | SignalingError | None = None
 
     def answer(self, message: Said) -> bool:
-        """Settle it with what the server said, if that answers such a request."""
+        """Settle it with a message of the server, if that answers such a request."""
         if not isinstance(message, self._expected):
             return False
         self._answer = message
@@ -29,7 +29,7 @@ class Pending(Generic[Answer]):
         return True
 
     def fail(self, fault: SignalingError) -> None:
-        """Settle it with what went wrong."""
+        """Settle it with an exception."""
         self._answer = fault
         self._settled()
 
@@ -39,10 +39,10 @@ class Pending(Generic[Answer]):
         return self._answer is not None
 
     def result(self) -> Answer:
-        """The answer.
+        """Return the answer.
 
         Raises:
-            SignalingError: what the server said instead, or `Disconnected`.
+            SignalingError: the server's refusal, or `Disconnected`.
         """
         if self._answer is None or isinstance(self._answer, SignalingError):
             raise self._answer or AssertionError("not settled yet")

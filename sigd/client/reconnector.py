@@ -1,6 +1,6 @@
-"""Keeps a conversation going: connects, registers, renews, connects again. How bytes travel is its connection's affair.
+"""Tasks of a conversation: connect, register, renew, reconnect. Knows nothing of transports.
 
-Over a byte stream that is `over_stream`, in datagrams `over_datagrams`.
+`over_stream` is the connection over a byte stream, `over_datagrams` the one over UDP.
 """
 
 import logging
@@ -19,40 +19,40 @@ from sigd.client.wallet import Credentials, Wallet
 _log: Final = logging.getLogger(__name__)
 
 _TO_BE_MENDED: Final = (ssl.SSLCertVerificationError, NoCredentials)
-"""What somebody has to mend: told once per outage, to programs that would only wait."""
+"""Faults that need human repair: logged once per outage, as the program itself only waits."""
 
 
 class Connection(Protocol):
-    """One connection to a server, and the conversation over it."""
+    """A connection to a server, with the conversation over it."""
 
     async def register(self, credentials: Credentials) -> None:
-        """Ask for the ID, and return once it is ours.
+        """Request the ID, and return once it is registered.
 
         Raises:
             OSError: the server cannot be reached.
-            SignalingError: it did not register this peer.
+            SignalingError: the server refused to register.
         """
         ...
 
     async def converse(self) -> str:
-        """Say and hear until the connection is over; a few words why, where nothing that was said tells."""
+        """Send and receive until the connection is over; return the reason unless a message gave it."""
         ...
 
     def shown(self, credentials: Credentials) -> Credentials:
-        """What of fresh credentials is said when they are renewed."""
+        """Return the part of fresh credentials to send at a renewal."""
         ...
 
     async def hang_up(self, *, within: float = 0) -> None:
-        """Close, with a goodbye where so many seconds suffice for it, even in a program that is being cancelled."""
+        """Close, after a farewell if it takes at most this long, even while the program is being cancelled."""
         ...
 
 
 class Reconnector:
-    """The tasks around a conversation.
+    """The tasks of a conversation.
 
     Attributes:
-        conversation: what is said.
-        changed: is set when somebody has done something to the conversation; another one is here after that.
+        conversation: the conversation.
+        changed: an event set after each change by the program; a new one takes its place then.
     """
 
     def __init__(
@@ -73,17 +73,17 @@ class Reconnector:
         self._suspensions = Suspensions()
 
     def expire(self, expire: Callable[[float], None]) -> None:
-        """Call `expire` with the time, after credentials have been told of any suspension."""
+        """Call `expire` with the time, after any suspension has been deducted from credentials."""
         self._suspensions.tell(self.conversation.renewal)
         expire(anyio.current_time())
 
     def tell(self) -> None:
-        """Have everybody who waits look at the conversation again."""
+        """Wake all waiting tasks to look at the conversation again."""
         self.changed.set()
         self.changed = anyio.Event()
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Wait until something is the case."""
+        """Wait until the condition holds."""
         while not condition():
             await self.changed.wait()
 
@@ -93,14 +93,14 @@ class Reconnector:
         """Connect and register.
 
         Raises:
-            OSError: there is no connection, or (`TimeoutError`) no answer.
-            SignalingError: the server did not register this peer.
+            OSError: no connection, or (`TimeoutError`) no answer.
+            SignalingError: the server refused to register.
         """
         self.conversation.begin(anyio.current_time())
         with anyio.move_on_after(self._connect_timeout):
             connection = await self._dial(self)
             try:
-                # Not before there is somebody to show them to: who makes them may have to do with thousands of peers.
+                # Only once there is a connection: their source may serve thousands of peers.
                 await connection.register(await self._wallet.fresh())
             except BaseException:
                 await connection.hang_up()
@@ -111,10 +111,10 @@ class Reconnector:
         raise TimeoutError(f"{self._url} did not register this peer within {self._connect_timeout:g} s")
 
     async def establish_or_wait(self) -> Connection:
-        """Connect and register, as often as it takes: a server that is away, or has no room, may be there later.
+        """Connect and register, as often as needed: an unreachable or full server may recover.
 
         Raises:
-            SignalingError: the server rejected this peer for a reason that no further try mends.
+            SignalingError: the server refused for a reason that no retry changes.
         """
         try:
             return await self.establish()
@@ -155,7 +155,7 @@ class Reconnector:
     # -- one after another
 
     async def run(self, connection: Connection) -> None:
-        """Converse, and connect again whenever the connection is lost, until the conversation has ended."""
+        """Converse, and reconnect after each loss, until the conversation has ended."""
         conversation = self.conversation
         current: Connection | None = connection
         try:
@@ -172,7 +172,7 @@ class Reconnector:
                 self.tell()
 
     def stop(self) -> None:
-        """Close the connection, and make no other."""
+        """Close the connection for good."""
         self._scope.cancel()
 
     async def _establish_again(self) -> Connection | None:

@@ -1,7 +1,7 @@
-"""Connections on bare sockets, for `blocking`: each does what can be done now, and yields what it waits for.
+"""Connections on plain sockets, for `blocking`: each does all that is possible, and yields the next wait.
 
-Nothing here waits itself: every function that would is a generator of `Wait`s, to be resumed when one is over. Going on
-too early does no harm. Only names are looked up by the system, which has time-outs of its own.
+Nothing here blocks: functions that would are generators of `Wait`s, resumed when one is over. Resuming early does no
+harm. Only name lookup blocks, with the system's own timeouts.
 """
 
 import errno
@@ -26,13 +26,13 @@ from sigd.client.wallet import Credentials
 from sigd.wire import macs
 
 RECEIVE_BYTES: Final = 65_536
-"""What one read takes: a frame of the default size in one go, and every datagram."""
+"""Maximum bytes of one read: a whole frame of the default size, and every datagram."""
 
 MOST_DATAGRAMS: Final = 64
-"""Read in one go before anything is answered: whoever floods the socket does not keep a link from its deadlines."""
+"""Maximum number of datagrams read before any is answered: a flooded socket still meets a link's deadlines."""
 
 PATIENCE_SECONDS: Final = 2.5
-"""For a UDP address to show that a server is there, where the name has others: two datagrams may be lost."""
+"""Timeout for a UDP address to answer, if the name has others: two datagrams may be lost."""
 
 TOO_LATE: Final = "the server did not answer in time"
 
@@ -40,7 +40,7 @@ _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EALREADY})
 
 
 class Wait(NamedTuple):
-    """Until a socket is ready for these events (0: for none of them), or it is `at` on the monotonic clock."""
+    """A wait for these events of a socket (0: for none), or until `at` on the monotonic clock."""
 
     socket: socket.socket | None
     events: int
@@ -50,48 +50,47 @@ class Wait(NamedTuple):
 Result = TypeVar("Result")
 
 Turns = Generator[Wait, None, Result]
-"""Something that takes a while."""
+"""A process that takes a while."""
 
 
 class _Place(NamedTuple):
     family: int
     address: Any
-    """As `socket` has it, of this family."""
+    """An address in the form of `socket`, of this family."""
 
 
 class Connection(Protocol):
-    """One connection to a server, and the conversation over it."""
+    """A connection to a server, with the conversation over it."""
 
     def register(self, credentials: Credentials, until: float) -> Turns[None]:
-        """Ask for the ID, and return once it is ours.
+        """Request the ID, and return once it is registered.
 
         Raises:
-            OSError: the server cannot be reached; `TimeoutError`, one of these: it did not answer in time.
-            SignalingError: it did not register this peer.
+            OSError: the server cannot be reached; its subclass `TimeoutError`: it did not answer in time.
+            SignalingError: the server refused to register.
         """
         ...
 
     def converse(self) -> Turns[str]:
-        """Say and hear until the connection is over; a few words why, where nothing that was said tells."""
+        """Send and receive until the connection is over; return the reason unless a message gave it."""
         ...
 
     def shown(self, credentials: Credentials) -> Credentials:
-        """What of fresh credentials is said when they are renewed."""
+        """Return the part of fresh credentials to send at a renewal."""
         ...
 
     def hang_up(self) -> None:
-        """Close, with a goodbye that nobody waits for."""
+        """Close, after a farewell without an answer."""
         ...
 
 
 def connect_socket(
     where: Address, context: ssl.SSLContext | None, conversation: Conversation, jitter: random.Random, until: float
 ) -> Turns[Connection]:
-    """Connect; `context` is that of `context_for`. Over UDP it turns out later whether a server is there.
+    """Connect; `context` is that of `context_for`. Over UDP, the server's absence shows only later.
 
     Raises:
-        OSError: there is no connection. `ssl.SSLCertVerificationError`, one of these: there is one, and not to whom
-            it should be.
+        OSError: no connection; its subclass `ssl.SSLCertVerificationError`: the server is not the expected one.
     """
     try:
         return (yield from _connect(where, context, conversation, jitter, until))
@@ -119,7 +118,7 @@ def _connect(
 
 
 def _dial_any(places: list[_Place], until: float) -> Turns[socket.socket]:
-    """Connect to the first address that takes it, each being given its share of the time."""
+    """Connect to the first address that accepts, with a share of the time for each."""
     for number, place in enumerate(places):
         left = len(places) - number
         try:
@@ -145,7 +144,7 @@ def _dial(place: _Place, until: float) -> Turns[socket.socket]:
 
 
 def _secure(plain: socket.socket, context: ssl.SSLContext, name: str, until: float) -> Turns[socket.socket]:
-    with plain:  # which is left with nothing to close once TLS has taken it over
+    with plain:  # nothing to close once TLS has taken it over
         sock = context.wrap_socket(
             plain, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
         )
@@ -168,14 +167,14 @@ def _secure(plain: socket.socket, context: ssl.SSLContext, name: str, until: flo
 
 
 def _within(until: float, sock: socket.socket, events: int) -> Wait:
-    """Wait for a socket, if there is time left for it."""
+    """Return a wait for a socket; raise if the time is up."""
     if monotonic() >= until:
         raise TimeoutError(TOO_LATE)
     return Wait(sock, events, until)
 
 
 class StreamConnection:
-    """A connection over TCP, TLS or a Unix socket. See `Connection` for what is not here."""
+    """A connection over TCP, TLS or a Unix socket; see `Connection` for the interface."""
 
     def __init__(self, conversation: Conversation, sock: socket.socket) -> None:
         self._conversation = conversation
@@ -183,7 +182,7 @@ class StreamConnection:
         self._unsent = b""
 
     def register(self, credentials: Credentials, until: float) -> Turns[None]:
-        """Ask for the ID, and return once it is ours."""
+        """Request the ID, and return once it is registered."""
         conversation = self._conversation
         conversation.register(credentials)
         while not (conversation.registered or conversation.over):
@@ -198,12 +197,12 @@ class StreamConnection:
             raise conversation.fault or AssertionError("over, and nothing says why")
 
     def converse(self) -> Turns[str]:
-        """Read and write until the connection is over; a few words why, where nothing that was said tells."""
+        """Read and write until the connection is over; return the reason unless a message gave it."""
         conversation = self._conversation
         while not conversation.over:
             if not conversation.wants_more:
                 yield Wait(self._socket, self._write(), math.inf)
-                conversation.alive(monotonic())  # the silence was of our own making
+                conversation.alive(monotonic())  # the silence was our own
                 continue
             try:
                 wait = self._turn(conversation.deadline)
@@ -216,24 +215,24 @@ class StreamConnection:
         return ""
 
     def shown(self, credentials: Credentials) -> Credentials:
-        """What of fresh credentials is said: all."""
+        """Return the fresh credentials: all are sent."""
         return credentials
 
     def hang_up(self) -> None:
         """Close the socket."""
         if isinstance(self._socket, ssl.SSLSocket):
             with suppress(OSError, ValueError):
-                self._socket.unwrap()  # says goodbye, and does not wait for one
+                self._socket.unwrap()  # sends the farewell without waiting for the server's
         self._socket.close()
 
     def _turn(self, until: float) -> Wait:
-        """Write and read what goes now; what to wait for if nothing has come, else nothing: there may be more."""
+        """Read and write; return the next wait without new input, else no wait: there may be more."""
         events = self._write()
         awaited = self._read()
         return Wait(self._socket, events | awaited, until) if awaited else Wait(None, 0, -math.inf)
 
     def _write(self) -> int:
-        """Write what is due; what to wait for, should anything be left of it."""
+        """Write the output; return the event to wait for if some is left."""
         conversation = self._conversation
         while self._unsent or conversation.has_due:
             self._unsent = self._unsent or conversation.take_due()
@@ -244,12 +243,12 @@ class StreamConnection:
             except ssl.SSLWantReadError:
                 return EVENT_READ
             except OSError:
-                # Reading finds out that the connection is gone, after all that was still to be read.
+                # Reading reports the lost connection, after all remaining input.
                 self._unsent = b""
         return 0
 
     def _read(self) -> int:
-        """Act on what has come; what to wait for if that is nothing."""
+        """Process input; return the event to wait for if there is none."""
         try:
             chunk = self._socket.recv(RECEIVE_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError):
@@ -262,11 +261,11 @@ class StreamConnection:
         return 0
 
 
-# -- in datagrams
+# -- over datagrams
 
 
 class DatagramConnection:
-    """A connection over UDP. See `Connection` for what is not here."""
+    """A connection over UDP; see `Connection` for the interface."""
 
     def __init__(self, conversation: Conversation, places: list[_Place], jitter: random.Random) -> None:
         self._conversation = conversation
@@ -276,7 +275,7 @@ class DatagramConnection:
         self._link: DatagramLink | None = None
 
     def register(self, credentials: Credentials, until: float) -> Turns[None]:
-        """Ask for the ID, at each of the server's addresses until one answers, and return once it is ours."""
+        """Request the ID at each of the server's addresses until one answers; return once it is registered."""
         conversation = self._conversation
         shown = {name: text for name, text in credentials.items() if name != "token" or "user" not in credentials}
         conversation.register(shown)
@@ -310,14 +309,14 @@ class DatagramConnection:
             self._link = DatagramLink(self._conversation, greeting.channel, monotonic())
 
     def converse(self) -> Turns[str]:
-        """Send and receive until the link is over; a few words why, where nothing that was said tells."""
+        """Send and receive until the link is over; return the reason unless a message gave it."""
         if self._link is None:
             raise AssertionError("conversing without being registered")
         yield from self._exchange(self._link, lambda: False, math.inf)
         return self._link.reason
 
     def shown(self, credentials: Credentials) -> Credentials:
-        """What of fresh credentials is said: instead of a token that goes with a `user` the proof that it is there."""
+        """Return the part of fresh credentials to send: a proof in place of a token that goes with a `user`."""
         if "user" not in credentials or self._link is None:
             return credentials
         proof = macs.renewal_proof(credentials["token"].encode(), self._link.cid, credentials["user"])
@@ -332,7 +331,7 @@ class DatagramConnection:
             sock.close()
 
     def _exchange(self, party: Greeting | DatagramLink, done: Callable[[], bool], until: float) -> Turns[None]:
-        """Send and receive for somebody, until that is done, the party over, or the time."""
+        """Send and receive for a party until the condition holds, the party is over, or the time is up."""
         sock = self._socket
         if sock is None:
             raise AssertionError("no socket")
@@ -349,7 +348,7 @@ class DatagramConnection:
 
 
 def _received(sock: socket.socket) -> list[bytes]:
-    """The datagrams that have come."""
+    """Return the received datagrams."""
     datagrams: list[bytes] = []
     for _ in range(MOST_DATAGRAMS):
         try:
@@ -357,19 +356,19 @@ def _received(sock: socket.socket) -> list[bytes]:
         except BlockingIOError:
             break
         except OSError:
-            continue  # what somebody on the way said of a datagram of ours: that counts as lost, which it may be anyway
+            continue  # an ICMP error about one of our datagrams: it counts as lost
     return datagrams
 
 
 def _send(sock: socket.socket, datagrams: list[bytes]) -> None:
-    """Send datagrams, each of which may be lost, here as well as on the way."""
+    """Send datagrams; each may be lost, locally as well as on the way."""
     for datagram in datagrams:
         with suppress(OSError):
             sock.send(datagram)
 
 
 def why(fault: BaseException) -> str:
-    """A few words for people: why there is no connection any more, or why none was made."""
+    """Describe in a few words why a connection was lost or not made."""
     match fault:
         case EOFError():
             return "the server closed the connection"

@@ -1,4 +1,4 @@
-"""Whom a client trusts, and what it says when that, or anything else about a connection, goes wrong. No I/O."""
+"""TLS trust of a client, and error texts of failed connections. No I/O."""
 
 import errno
 import os
@@ -14,14 +14,15 @@ _REMEDIES: Final = {
     errno.ENOENT: "start sigd, or correct the path",
     errno.EACCES: "run this program as a user or in a group that may open the socket",
 }
-"""The advice for the causes that a newcomer meets."""
+"""Remedies for common causes."""
 
 
 def context_for(where: Address, wanted: ssl.SSLContext | None) -> ssl.SSLContext | None:
-    """Whom to trust: what is wanted, or whom the system trusts, certificate and name checked; None: no TLS.
+    """Return the TLS context: the wanted one, or one with the system's authorities and host name check; None: no
+    TLS.
 
     Raises:
-        ValueError: TLS is wanted where it is not spoken.
+        ValueError: a context is given for a transport without TLS.
     """
     if not (isinstance(where, Tcp) and where.tls):
         if wanted is not None:
@@ -31,19 +32,19 @@ def context_for(where: Address, wanted: ssl.SSLContext | None) -> ssl.SSLContext
 
 
 def trusting(authority: str | None) -> ssl.SSLContext:
-    """A context that trusts the certificates in a file alone; None: those that the system trusts.
+    """Return a context that trusts only the certificates in a file; None: the system's.
 
     Raises:
-        OSError: the file cannot be read, or (`ssl.SSLError`) holds none.
+        OSError: the file is unreadable, or (`ssl.SSLError`) contains none.
     """
     context = ssl.create_default_context(cafile=authority)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2  # which a distribution's Python may leave to its configuration
-    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # tell a cut from an end
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # a distribution's Python may leave this to its configuration
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # distinguish a truncation from an end
     return context
 
 
 def why_refused(fault: BaseException) -> str:
-    """Return a few words for people where a server, TLS or the system has refused; nothing for other faults."""
+    """Describe in a few words a refusal by the server, TLS or the system; empty for other faults."""
     match fault:
         case SignalingError():
             return fault.text if isinstance(fault, Disconnected) else str(fault)
@@ -58,9 +59,9 @@ def why_refused(fault: BaseException) -> str:
 
 
 def unreachable(where: Address, fault: OSError) -> OSError:
-    """Return the error to raise for a connection that cannot be made: with the address, the cause, and a remedy.
+    """Return the exception for a failed connection: with the address, the cause, and a remedy.
 
-    It has the type and the `errno` of `fault`. An error of TLS stays as it is, and names the address in a note.
+    It has the type and the `errno` of `fault`. A TLS error stays as it is, with the address in a note.
     """
     if isinstance(fault, ssl.SSLError):
         fault.add_note(f"while connecting to {where.url}")
@@ -78,7 +79,7 @@ def unreachable(where: Address, fault: OSError) -> OSError:
 
 
 def _single_cause(fault: OSError) -> OSError:
-    """Return the error of the last address that was tried, where several were and `fault` only counts them."""
+    """Return the error of the last address tried, if several were and `fault` only counts them."""
     cause = fault.__cause__
     while isinstance(cause, BaseExceptionGroup):
         cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[-1]

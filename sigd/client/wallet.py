@@ -1,4 +1,4 @@
-"""What proves who a peer is: the members of `register` that carry it, from wherever the program has them. No I/O."""
+"""Credentials: members of `register` that prove a peer's identity, from any source in the program. No I/O."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,22 +11,22 @@ Credentials = Mapping[str, str]
 """Members of `register`: `token`, or `user` and `token`, or `jwt` (protocol.md, section 6)."""
 
 CredentialsSource = Credentials | Callable[[], Credentials | Awaitable[Credentials]]
-"""Credentials that stay the same, or a function that is called for them before each `register`."""
+"""Constant credentials, or a function called for them before each `register`."""
 
 NONE: Final[Credentials] = MappingProxyType({})
-"""For who has none to show: a Unix socket and a client certificate speak for themselves."""
+"""No credentials: a Unix socket or a client certificate proves the identity."""
 
 _KINDS: Final = (frozenset({"token"}), frozenset({"user", "token"}), frozenset({"jwt"}))
 
-# Says nothing of what was given: a secret might be in the wrong place.
+# Quotes no input: a secret might be in the wrong place.
 _EXPECTED: Final = "credentials are a mapping of `token`, or `user` and `token`, or `jwt` to texts that are not empty"
 
 
 class Wallet:
-    """Where the credentials of one peer come from; it shows them to nobody but the server.
+    """The source of one peer's credentials, which are shown only to the server.
 
     Attributes:
-        renewable: whether there are fresh ones whenever they are needed.
+        renewable: whether fresh ones are available at any time.
     """
 
     def __init__(self, source: CredentialsSource | None) -> None:
@@ -40,10 +40,10 @@ class Wallet:
         self.renewable = self._make is not None
 
     async def fresh(self) -> Credentials:
-        """Credentials to register with.
+        """Return credentials to register with.
 
         Raises:
-            NoCredentials: the program's function has failed; what it raised is the cause.
+            NoCredentials: the program's function has failed; its exception is the cause.
         """
         if self._make is None:
             return self._given
@@ -55,10 +55,10 @@ class Wallet:
 
 
 def checked(credentials: object) -> Credentials:
-    """A copy of credentials, fit for `register`.
+    """Return a checked copy of credentials for `register`.
 
     Raises:
-        ValueError: they are of no kind that a server knows.
+        ValueError: they are of an unknown kind.
     """
     if not isinstance(credentials, Mapping):
         raise ValueError(_EXPECTED)
@@ -69,5 +69,5 @@ def checked(credentials: object) -> Credentials:
 
 
 def _is_fit(text: str) -> bool:
-    """Whether a text can be sent: half of a surrogate pair, from the bytes of a bad environment, cannot."""
+    """Return whether a text can be sent: half of a surrogate pair, from a bad environment, cannot."""
     return bool(text) and not any("\ud800" <= letter <= "\udfff" for letter in text)
