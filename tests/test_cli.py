@@ -117,7 +117,7 @@ def test_check_reads_what_the_configuration_names_and_tells_nothing_of_it(tmp_pa
         f"{tmp_path}/blank: line 2 is blank: remove it (an empty secret would admit everybody)",
         'user "no-such-user": this machine has no such user: create it, or correct [[auth.unix]]',
         "credential: a plain name means a systemd credential, and systemd has passed none ($CREDENTIALS_DIRECTORY is"
-        " not set): write an absolute path, or LoadCredential=credential:/PATH into the unit",
+        " not set): use an absolute path, or add LoadCredential=credential:/PATH to the unit",
         "/nowhere/cert.pem: no such file: create it, or correct the path",
         "/nowhere/key.pem: no such file: create it, or correct the path",
         "6 faults",
@@ -152,8 +152,8 @@ def test_a_faulty_configuration_is_neither_started_nor_printed(tmp_path: Path, o
         (["--config", "."], ".: is a directory: name the file in it"),
         (
             ["--listen", "tcp://[::]:7337"],
-            '--listen tcp://[::]:7337: "tcp://[::]:7337" is not a loopback address: to listen beyond loopback'
-            " say in [auth] who may be whom, or set `insecure = true` (on the command line: --set insecure=true)"
+            '--listen tcp://[::]:7337: "tcp://[::]:7337" is not a loopback address: listening beyond loopback needs'
+            " credentials: configure [auth], or set `insecure = true` (on the command line: --set insecure=true)"
             " to let any client claim any ID, or use 127.0.0.1, [::1] or a unix: path",
         ),
         (["--listen", "tcp://::"], "--listen tcp://::: write an IPv6 address in brackets, as in tcp://[::1]:7337"),

@@ -208,9 +208,7 @@ class Conversation:
             self._hear(message, now)
 
     def lose(self, text: str, now: float) -> None:
-        """Note the loss of the connection, or the failure to make one; `text` is the reason unless a message gave
-        it.
-        """
+        """Note the loss of the connection, or a failure to make one; `text` is the reason unless a message gave it."""
         if self.left:
             self.fault = Disconnected("this peer has left", sent=True)
         elif self.fault is None:

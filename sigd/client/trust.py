@@ -18,8 +18,7 @@ _REMEDIES: Final = {
 
 
 def context_for(where: Address, wanted: ssl.SSLContext | None) -> ssl.SSLContext | None:
-    """Return the TLS context: the wanted one, or one with the system's authorities and host name check; None: no
-    TLS.
+    """Return the wanted TLS context, or one with the system's authorities and host name check; None: no TLS.
 
     Raises:
         ValueError: a context is given for a transport without TLS.

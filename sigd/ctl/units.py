@@ -177,5 +177,5 @@ def socket_findings(config: "Config", found: Units) -> Iterator[Finding]:
         url = url_of_key(key)
         local = key[3] or is_loopback(key[1])
         what = "it is served in plain text" if local else "the daemon may refuse to start"
-        text = f"{SOCKET} has {url}, which no [[listen]] names: {what}"
+        text = f"{SOCKET} has {url}, which is in no [[listen]]: {what}"
         yield Finding(code="socket-unit", severity="warn" if local else "fail", text=text, advice=SETUP)

@@ -190,7 +190,7 @@ def _say_misfits(config: Config, inherited: "Sequence[Endpoint]") -> None:
         log.warning(f"not everywhere: {what}: {ADVICE}")
     for listener in config.listen:
         if isinstance(listener, Unnamed):
-            log.warning(f"unnamed: sigd.socket has {listener.url}, which no [[listen]] names: {ADVICE}")
+            log.warning(f"unnamed: sigd.socket has {listener.url}, which is in no [[listen]]: {ADVICE}")
 
 
 async def _serve_admin(server: Server, asked: list[socket.socket]) -> None:

@@ -178,12 +178,12 @@ FAULTS: dict[str, tuple[str, list[str]]] = {
     "unix": (
         f'{LOCAL}[[auth.unix]]\nregister = ["*"]\nusers = ["nobody"]\ngroups = ["nogroup", "65534"]',
         [
-            'F:5:10: auth.unix[0].users[0]: "nobody" stands for all users for all of another user namespace:'
-            " anybody could be it",
-            'F:6:11: auth.unix[0].groups[0]: "nogroup" stands for all users for all of another user namespace:'
-            " anybody could be it",
-            'F:6:22: auth.unix[0].groups[1]: "65534" stands for all users for all of another user namespace:'
-            " anybody could be it",
+            'F:5:10: auth.unix[0].users[0]: "nobody" stands for all users of another user namespace,'
+            " so it identifies nobody: use another one",
+            'F:6:11: auth.unix[0].groups[0]: "nogroup" stands for all users of another user namespace,'
+            " so it identifies nobody: use another one",
+            'F:6:22: auth.unix[0].groups[1]: "65534" stands for all users of another user namespace,'
+            " so it identifies nobody: use another one",
         ],
     ),
     "unix with nobody": (

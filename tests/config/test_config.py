@@ -395,7 +395,7 @@ def test_errors_read_as_their_lines() -> None:
 def test_render_explains_every_key() -> None:
     text = render(Config(limits=Limits(max_frame=5000)))
     assert text.startswith("# Allow listening beyond loopback without credentials:")
-    assert "\n# Where clients connect. A plain URL may stand for a table," in text
+    assert "\n# Listeners. A plain URL may stand for a table," in text
     assert (
         "\n[limits]\n\n# Maximum number of connections; never above RLIMIT_NOFILE - 64. Beyond it:\n"
         "# server-full, close.\n"
@@ -426,7 +426,7 @@ def test_every_key_is_documented(table: type[Table]) -> None:
 
 def test_every_key_of_a_credential_is_explained_though_there_is_none() -> None:
     text = render(Config())
-    assert "\n# [[auth.token]]\n\n# File with the token, which others may not read;" in text
+    assert "\n# [[auth.token]]\n\n# File with the token, not readable to others;" in text
     for kind in (TokenEntry, HmacEntry, JwtEntry, CertificateEntry, UnixEntry):
         for field in msgspec.structs.fields(kind):
             assert f"\n# {field.encode_name} =" in text

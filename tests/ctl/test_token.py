@@ -207,7 +207,7 @@ def test_a_secret_that_others_may_read_signs_nothing(file, sigctl):
 def test_nothing_of_a_bad_secret_is_shown(file, sigctl):
     private(file, b"hunter2 hunter2 hunter2\n")
     said = sigctl.refusal("--id", "a", "--ttl", "1h", "--secret-file", str(file))
-    assert said.startswith(f"sigctl: {file}: line 1 holds a space")
+    assert said.startswith(f"sigctl: {file}: line 1 contains a space")
     assert "hunter2" not in said
 
 

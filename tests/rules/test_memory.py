@@ -45,7 +45,7 @@ def test_what_does_not_fit_is_named_with_a_remedy() -> None:
     short = shortage(config, unit_bytes())
     assert short is not None
     text, advice = short
-    assert "and the kernel allows 1024 MiB (limits.max_connections 1954 MiB, " in text
+    assert "but the kernel allows 1024 MiB (limits.max_connections 1954 MiB, " in text
     found = re.fullmatch(
         r"MemoryMax=(\d+)M in the unit \(sudo systemctl edit sigd\), or lower limits\.max_connections", advice
     )

@@ -74,7 +74,7 @@ def test_secrets_are_lines_the_first_in_front(file, content, expected):
 
 ONE_PER_LINE = (
     "contains a space, a control character or a non-ASCII character:"
-    " secrets are one per line, as `openssl rand -base64 32` makes them"
+    " write one secret per line, as made by `openssl rand -base64 32`"
 )
 BLANK = "is blank: remove it (an empty secret would admit everybody)"
 
@@ -192,7 +192,7 @@ class TestEveryFile:
         assert read(str(file))
         if read is not read_public:
             target.chmod(0o604)
-            assert "may use it (mode 0604)" in fault(read, str(file))
+            assert "have access (mode 0604)" in fault(read, str(file))
         target.unlink()
         assert "no such file" in fault(read, str(file))
         target.symlink_to(file)
@@ -258,7 +258,7 @@ def test_a_credential_without_systemd(monkeypatch, value):
         monkeypatch.setenv("CREDENTIALS_DIRECTORY", value)
     expected = (
         "hmac: a plain name means a systemd credential, and systemd has passed none ($CREDENTIALS_DIRECTORY is not"
-        " set): write an absolute path, or LoadCredential=hmac:/PATH into the unit"
+        " set): use an absolute path, or add LoadCredential=hmac:/PATH to the unit"
     )
     assert fault(locate, "hmac") == expected
     for read in READERS:

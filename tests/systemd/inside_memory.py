@@ -50,7 +50,7 @@ def shows_that_the_shipped_limits_fit() -> None:
 
 def shows_a_unit_with_less_memory() -> object:
     _bounds(256 << 20)
-    text = "and the kernel allows 256 MiB"
+    text = "but the kernel allows 256 MiB"
     assert text in _says_before_the_start()
     began = time.time()
     systemctl("start", "sigd.service")
