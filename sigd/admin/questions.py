@@ -16,7 +16,7 @@ MAX_TAPPED: Final = 64
 
 
 class Question(Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What every question is."""
+    """Members common to all requests."""
 
 
 class AskStatus(Question, kw_only=True, tag="status"):
@@ -24,13 +24,13 @@ class AskStatus(Question, kw_only=True, tag="status"):
 
 
 class AskPeers(Question, kw_only=True, tag="peers"):
-    """Who is registered?"""
+    """List registered peers."""
 
     glob: str = "*"
 
 
 class AskShow(Question, kw_only=True, tag="show"):
-    """What is known of one peer?"""
+    """Show all details of one peer."""
 
     peer: str
 
@@ -87,7 +87,7 @@ class AskTap(Question, kw_only=True, tag="tap"):
 
     peers: list[str] = []
     since: float = 0.0
-    """Seconds back: what the record still has of them comes first."""
+    """Start time, in seconds back: recorded messages come first."""
     full: bool = False
     """With everything that is in a message; else addresses and secrets are masked."""
 

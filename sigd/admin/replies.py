@@ -14,7 +14,7 @@ SCHEMA: Final = 1
 
 
 class Reply(Struct, kw_only=True, rename="camel"):
-    """What every answer is."""
+    """Members common to all answers."""
 
     schema: int = SCHEMA
 
@@ -85,11 +85,11 @@ class StatusReply(Reply, kw_only=True, tag="status"):
     now: float
     uptime: float
     configuration: str
-    """The digest of what holds: the same for the same configuration."""
+    """Digest of the configuration in force: equal for equal configurations."""
     config_file: str | None = None
     listeners: list[ListenerEntry] = []
     links: dict[str, int] = {}
-    """By what carries them: tcp, tls, unix, udp, dtls; `lines` counts those in addition that speak lines."""
+    """Links by transport: tcp, tls, unix, udp, dtls; `lines` counts those of them that use lines."""
     peers: int = 0
     unregistered: int = 0
     max_connections: int = 0
@@ -131,7 +131,7 @@ class PeerRow(Struct, kw_only=True, rename="camel", omit_defaults=True):
 
 
 class PeersReply(Reply, kw_only=True, tag="peers"):
-    """Who is registered; the first of them where there are more."""
+    """Registered peers; the first ones if there are more."""
 
     now: float
     peers: list[PeerRow]
@@ -139,7 +139,7 @@ class PeersReply(Reply, kw_only=True, tag="peers"):
 
 
 class ShowReply(Reply, kw_only=True, tag="show"):
-    """What is known of one peer."""
+    """Details of one peer."""
 
     now: float
     peer: PeerRow
@@ -152,13 +152,13 @@ class ShowReply(Reply, kw_only=True, tag="show"):
     register: list[str] = []
     """Each has to match an ID that it may take; ` | ` parts globs of which one has to. Without any it may take any."""
     talk: list[str] | None = None
-    """The same for those whom it may talk to; null: anybody."""
+    """IDs that it may talk to, as globs; null: any."""
     discover: bool = True
     credential: str | None = None
-    """The kind of it and the entry that it was shown to; never what it is."""
+    """Kind and entry of the credential; never the credential itself."""
     expires: float | None = None
     recent: list[str] = []
-    """Peers with whom it has talked of late."""
+    """Recent partners."""
 
 
 class ClosedRow(Struct, kw_only=True, rename="camel", omit_defaults=True):
@@ -210,11 +210,11 @@ class PingReply(Reply, kw_only=True, tag="ping"):
 
     peer: str
     rtt: float
-    """From the ping to the next sign of life, whatever that was."""
+    """Time from the ping to the peer's next sign of life of any kind."""
 
 
 class ReloadReply(Reply, kw_only=True, tag="reload"):
-    """What has changed; with any fault nothing has."""
+    """Changes of a reload; none if there was a fault."""
 
     faults: list[str] = []
     reloaded: list[str] = []
@@ -270,7 +270,7 @@ class TappedReply(Reply, kw_only=True, tag="tapped"):
 
 
 class TapReply(Reply, kw_only=True, tag="tap"):
-    """The tap is open: what passes from now on follows."""
+    """The tap is open: later messages follow."""
 
     now: float
 

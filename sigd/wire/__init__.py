@@ -1,1 +1,1 @@
-"""Bytes to messages and back: what both ends must agree on. No sockets, no trio, no clock."""
+"""Bytes to messages and back: the part that both ends share. No sockets, no trio, no clock."""

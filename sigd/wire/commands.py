@@ -1,4 +1,4 @@
-"""What a person types: one line in, one message out, the same as a program would have sent. No I/O."""
+"""Typed commands: one line in, one message out, equal to a program's message. No I/O."""
 
 from collections.abc import Callable
 from typing import Final, NamedTuple

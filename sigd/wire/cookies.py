@@ -80,7 +80,7 @@ class Cookies:
 
     @property
     def state(self) -> CookiesState:
-        """What another process needs to know its cookies again."""
+        """State from which another process can verify these cookies."""
         return CookiesState(self._key, self._previous, self._tick, self._begun)
 
     def restore(self, state: CookiesState, shift: float) -> None:

@@ -308,7 +308,7 @@ class Channel(Generic[Place]):
             aside.ping_at = now
 
     def leave(self, reason: str) -> None:
-        """End the link for this reason: X goes out next, whatever is unacknowledged."""
+        """End the link for this reason: X goes out next, even before unacknowledged messages."""
         if not self.over:
             self._end(reason)
             self._needed_aside().leaving = True
@@ -320,7 +320,7 @@ class Channel(Generic[Place]):
             self._held = None
 
     def expire(self, now: float) -> None:
-        """End the link if something took too long, and find what is to be sent again."""
+        """End the link if a timeout has passed, and find everything to retransmit."""
         if self._flight is not None and now >= self._flight.dies_at:
             self.leave(UNACKNOWLEDGED)
         elif self._held is not None and now >= self._held.dies_at:
@@ -341,7 +341,7 @@ class Channel(Generic[Place]):
         return deadline if aside is None else min(deadline, aside.next_deadline())
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Place]]:
-        """What goes out now, each with where to; an X that is owed too, once the link is over."""
+        """Return the datagrams to send now, each with its place; also an owed X, once the link is over."""
         out = [] if self._aside is None else self._say_aside(self._aside, now)
         flight = self._flight
         if flight is not None:

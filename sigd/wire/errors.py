@@ -1,11 +1,11 @@
-"""The error codes of the protocol: how each is spelled, whether it closes, what a client does next."""
+"""The error codes of the protocol: spelling, effect on the link, and the client's next step."""
 
 import enum
 from typing import NamedTuple
 
 
 class Next(enum.StrEnum):
-    """What a client does after an error; protocol.md, section 7, spells it out."""
+    """A client's next step after an error; see protocol.md, section 7."""
 
     MEND = "mend"  # the message was wrong: the same one again gets the same answer
     BACK_OFF = "back off"  # try again later, each time after a longer pause
@@ -53,7 +53,7 @@ class ErrorCode(enum.StrEnum):
 
     @property
     def next(self) -> Next:
-        """What a client does next."""
+        """The client's next step."""
         return _FACTS[self].next
 
     @property

@@ -29,7 +29,7 @@ SKIPPED_LIMITS: Final = 16
 description that `why` reads. A length beyond is more likely no length at all."""
 
 HEAD_BYTES: Final = 1_024
-"""Of a frame that is passed over, what is looked at once: `type`, `to` and `ref`, where they stand before the SDP."""
+"""Beginning of a skipped frame that is searched for `type`, `to` and `ref`, if they stand before the SDP."""
 
 NO_FRAMES: Final[Sequence[bytes]] = ()
 
@@ -53,7 +53,7 @@ _CLOSING_BYTES: Final = 4
 """Of the longest end of a text."""
 
 TLS_ALERT: Final = bytes.fromhex("15 03 03 0002 02 28")
-"""A fatal `handshake_failure` (RFC 8446, section 6): what a TLS client gets where no TLS is spoken."""
+"""A fatal `handshake_failure` (RFC 8446, section 6): the answer to a TLS client where there is no TLS."""
 
 NOT_HTTP: Final = (
     b"# This is sigd, a WebRTC signaling daemon. It does not speak HTTP: connect with TCP and type help.\n"
@@ -69,7 +69,7 @@ _FEW: Final = 16
 
 
 class Framing(enum.Enum):
-    """What the first byte of a client says about all that follows (protocol.md, section 2)."""
+    """Framing of a client, by its first byte (protocol.md, section 2)."""
 
     PREFIXED = enum.auto()
     LINES = enum.auto()
@@ -110,7 +110,7 @@ class TooLong(ProtocolError):
 
 
 class Splitter(Protocol):
-    """Finds the frames in what one link sends."""
+    """Finds the frames in the input of one link."""
 
     limit: int
     """Bytes of the longest frame that is taken; may change between two calls of `take`."""
@@ -119,7 +119,7 @@ class Splitter(Protocol):
     skipping: int
     """Number of bytes still to be skipped; 1 for a line, whose length is unknown."""
     rest: bytes | bytearray
-    """What has come and is no whole frame yet (or, where `more` says so, may be)."""
+    """Bytes received that form no whole frame yet (or may, if `more` says so)."""
 
     def take(self, chunk: bytes, most: int) -> Sequence[bytes]:
         """The next whole frames, at most `most`, `chunk` being what came after all that was given before.
@@ -131,7 +131,7 @@ class Splitter(Protocol):
         ...
 
     def clear(self) -> None:
-        """Forget what has come: nothing follows."""
+        """Drop all input: nothing follows."""
         ...
 
     def skip(self) -> None:
@@ -220,7 +220,7 @@ class Prefixed:
         return bytes(rest) + chunk
 
     def clear(self) -> None:
-        """Forget what has come: nothing follows."""
+        """Drop all input: nothing follows."""
         self.rest = b""
         self.more = False
 
@@ -295,7 +295,7 @@ class Lines:
         return self._kept(frames, data[start:])
 
     def _untangled(self, chunk: bytes, most: int) -> Sequence[bytes]:
-        """The next whole lines, and behind them what a telnet program has to say itself."""
+        """Return the next whole lines, followed by the answers due to a telnet program."""
         begun = 0 if self.more else telnet.begun(self.rest)
         if begun:
             chunk = bytes(self.rest[-begun:]) + chunk
@@ -364,13 +364,13 @@ class Lines:
         """Pass over the line that was `TooLong`: that is done already."""
 
     def clear(self) -> None:
-        """Forget what has come: nothing follows."""
+        """Drop all input: nothing follows."""
         self.rest = b""
         self.more = False
 
     @staticmethod
     def wrap(message: bytes) -> bytes:
-        """The line that carries a message: whatever is in it, a terminal stays whole and sees one line."""
+        """Return a message as one line that is safe for a terminal, with any content."""
         if message.isascii() and _DEL not in message:
             return message + _LF
         text = message.decode()
@@ -396,5 +396,5 @@ def _escapes() -> dict[int, str]:
 
 
 def is_http_request(line: bytes) -> bool:
-    """Whether a link's first line is that of an HTTP request, whatever its method: a web page may have sent it."""
+    """Return whether a link's first line is an HTTP request of any method: a web page may have sent it."""
     return _HTTP_REQUEST.search(line) is not None

@@ -61,7 +61,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def open_untrusted(datagram: bytes) -> Opening | None:
-    """What a datagram from anybody says, if it is a `register` with a nonce; None: it is nothing to be answered."""
+    """Parse a datagram from an unproven address as a `register` with a nonce; None: it gets no answer."""
     datagram = datagram.removesuffix(b"\n").removesuffix(b"\r")
     if len(datagram) > MAX_DATAGRAM:
         return None
@@ -74,7 +74,7 @@ def open_untrusted(datagram: bytes) -> Opening | None:
 
 
 def challenge_untrusted(opening: Opening, length: int, cookie: str) -> bytes:
-    """What answers a `register` without a good cookie: nothing, where its `length` was too short for an answer."""
+    """Return the answer to a `register` without a valid cookie; empty if its `length` was too short for one."""
     challenge = _encode(Challenge(opening.nonce, cookie))
     return challenge if length >= max(LEAST_REGISTER, len(challenge)) else b""
 

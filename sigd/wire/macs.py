@@ -12,14 +12,14 @@ MAC_LETTERS: Final = 32
 """Small hexadecimal letters of a mac: 16 bytes, the first half of an HMAC-SHA256 (RFC 2104 allows down to half)."""
 
 TAIL_BYTES: Final = 1 + MAC_LETTERS
-"""What sealing adds to a datagram: a space, and the mac."""
+"""Bytes that sealing adds to a datagram: a space, and the mac."""
 
 REGISTER: Final = b"R"
 """Direction of a register, the key being the token."""
 FROM_CLIENT: Final = b"C"
-"""Direction of what a client sends on a link."""
+"""Direction from client to server."""
 FROM_SERVER: Final = b"S"
-"""Direction of what a server sends on a link, and of the `registered` before it."""
+"""Direction from server to client, including the `registered` before the link."""
 ERROR: Final = b"E"
 """Direction of an error to a register whose mac is right, the key being the token."""
 
@@ -58,5 +58,5 @@ def link_key(token: bytes, cid: bytes, register_mac: bytes) -> bytes:
 
 
 def renewal_proof(token: bytes, cid: bytes, user: str) -> bytes:
-    """What a `register` on a link shows instead of its new token: 32 small hexadecimal letters."""
+    """Return the proof that a `register` on a link carries instead of its token: 32 lower-case hexadecimal digits."""
     return mac(token, b"N", cid + b"\n" + user.encode())

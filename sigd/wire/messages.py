@@ -36,7 +36,7 @@ MAX_KEEPALIVE_MS: Final = 300_000
 
 
 class Request(Struct, kw_only=True, omit_defaults=True, rename="camel"):
-    """What every message of a client may carry."""
+    """Members common to all messages of a client."""
 
     ref: str | None = None
 
@@ -60,7 +60,7 @@ class Request(Struct, kw_only=True, omit_defaults=True, rename="camel"):
             self.refuse(r'`ref` must be 1 to 64 printable ASCII characters without " and \ ')
 
     def passable(self, body: Raw, max_depth: int) -> Raw:
-        """What is to be relayed, on one line; refused where a small client's parser would run out of stack."""
+        """Return a value to relay on one line; refuse one on which a small client's parser would run out of stack."""
         text = passable(body, max_depth)
         if text is None:
             self.refuse(f"what is relayed must not be nested deeper than {max_depth}", limit="max_depth")
@@ -89,7 +89,7 @@ class Register(Request, kw_only=True, tag="register"):
 
     @property
     def shows_credential(self) -> bool:
-        """Whether it carries one, and does not leave it to the transport to say who the client is."""
+        """Whether it carries a credential, rather than rely on the transport to identify the client."""
         return self.token is not None or self.user is not None or self.jwt is not None
 
     def check(self, plain: bool, max_depth: int) -> None:
@@ -174,7 +174,7 @@ class Candidate(Relayed, kw_only=True, tag="candidate"):
     candidate: Raw
 
     def check(self, plain: bool, max_depth: int) -> None:
-        """Refuse what cannot be passed on."""
+        """Refuse a message that cannot be relayed."""
         if self.ref is not None or self.session is not None:
             self.check_names()
         if not plain:
@@ -217,26 +217,26 @@ class Message(Relayed, kw_only=True, tag="message"):
     data: Raw
 
     def check(self, plain: bool, max_depth: int) -> None:
-        """Refuse what cannot be passed on."""
+        """Refuse a message that cannot be relayed."""
         if self.ref is not None or self.session is not None:
             self.check_names()
         if not plain:
             self.data = self.passable(self.data, max_depth)
 
     def delivered(self, sender: bytes) -> bytes:
-        """The message as its recipient gets it: byte by byte what was sent."""
+        """Return the message for its recipient, byte by byte as sent."""
         return b"".join((b'{"type":"message","from":"', sender, b'","data":', self.data, _end(self.session)))
 
 
 class Peers(Request, kw_only=True, tag="peers"):
-    """Who is registered? IDs that begin with `prefix`, those after `after` only. With `peers` it is an answer."""
+    """A request for registered IDs that begin with `prefix`, only those after `after`. With `peers` it is an answer."""
 
     prefix: str = ""
     after: str = ""
     peers: Raw | UnsetType = UNSET
 
     def check(self, plain: bool, max_depth: int) -> None:
-        """Refuse what no ID can begin with."""
+        """Refuse a prefix with which no ID can begin."""
         self.check_ref()
         if not (is_prefix(self.prefix) and is_prefix(self.after)):
             self.refuse("`prefix` and `after` must be at most 64 characters of A-Z a-z 0-9 _ . ~ -")
@@ -362,7 +362,7 @@ def encode_string(text: str) -> Raw:
 
 
 def error_of(fault: ProtocolError) -> Error:
-    """What a client is told."""
+    """A message to a client."""
     return Error(
         code=fault.code.value,
         message=fault.text[:MAX_REASON],

@@ -35,7 +35,7 @@ _V1: Final = b"PROXY "
 _V2: Final = b"\r\n\r\n\0\r\nQUIT\n"
 
 SIGNATURES: Final = (_V1, _V2)
-"""What a header begins with, and nothing else that anybody sends."""
+"""The beginning of a header, which no other protocol sends."""
 
 # Version 2 in the upper four bits, the command in the lower.
 _LOCAL: Final = 0x20

@@ -97,7 +97,7 @@ class Held:
         return mid in self._messages
 
     def keep(self, mid: int, number: int, count: int, piece: bytes, now: float) -> bool:
-        """Keep a slice, if it fits to what is held and there is room; whether it is kept."""
+        """Keep a slice if it fits the others and there is room; return whether it was kept."""
         message = self._messages.get(mid)
         if message is None:
             message = self._begin(mid, count, len(piece), now)

@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 
 class Said(Struct, kw_only=True, omit_defaults=True, rename="camel"):
-    """What every message of the server may carry: the `ref` of the message that it answers."""
+    """Members common to all messages of the server: the `ref` of the message that it answers."""
 
     ref: str | None = None
 
@@ -102,7 +102,7 @@ class PongSaid(Said, kw_only=True, tag="pong"):
 
 
 class Ok(Said, kw_only=True, tag="ok"):
-    """Done; for what is relayed: it is in the recipient's outbox, no more."""
+    """Success; for a relayed message: it is in the recipient's outbox, no more."""
 
 
 class Error(Said, kw_only=True, tag="error"):

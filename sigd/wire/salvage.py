@@ -1,4 +1,4 @@
-"""What can be said of a message that cannot be decoded: an error for its sender, with its `ref`."""
+"""The answer to an undecodable message: an error for its sender, with its `ref`."""
 
 import re
 from collections.abc import Set

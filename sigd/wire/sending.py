@@ -20,13 +20,13 @@ FIRST_TIMEOUT: Final = 1.0
 """Until a round trip was measured (RFC 6298, section 2.1)."""
 
 LEAST_TIMEOUT: Final = 0.2
-"""Above what another end may delay an acknowledgement, with room for a busy device."""
+"""Maximum delay of the other end's acknowledgements, with room for a busy device."""
 
 LONGEST_TIMEOUT: Final = 4.0
 """So that within the 30 s of a datagram's life it goes out at least eight times."""
 
 UNACKNOWLEDGED_SECONDS: Final = 30.0
-"""From a datagram's first sending; what was not acknowledged by then ends the link."""
+"""Timeout from a datagram's first sending; without an acknowledgement by then the link ends."""
 
 FIRST_WINDOW: Final = 4
 MOST_WINDOW: Final = 8
@@ -215,7 +215,7 @@ class Flight:
                 self.again.append(seq)
 
     def expire(self, now: float) -> None:
-        """Have sent again what has waited long enough."""
+        """Mark everything overdue for retransmission."""
         for seq, one in self.sent.items():
             if one.sent_at + one.wait > now or seq in self.again:
                 continue
@@ -358,7 +358,7 @@ class Aside(Generic[Place]):
         self.ping_at = math.inf
 
     def challenge_there(self, draw: Callable[[], bytes], place: Place, now: float) -> None:
-        """Challenge a place; what was open elsewhere no longer counts."""
+        """Challenge a place; earlier challenges elsewhere no longer count."""
         if not self._challenge or place != self._challenged:  # else with the same: an answer may take over a second
             self._challenge = draw().hex().encode()
             self._challenged = place

@@ -48,7 +48,7 @@ def begun(text: bytes | bytearray) -> int:
 
 
 def untangle(chunk: bytes) -> Untangled:
-    """Take the sequences out of what came."""
+    """Remove telnet sequences from the input."""
     asked = b""
     commands: list[bytes] = []
     for sequence in _SEQUENCE.findall(chunk):
