@@ -15,7 +15,7 @@ from typing import Final
 
 from sigd.admin.replies import Finding
 from sigd.config import DATAGRAM_SCHEMES, Config, Listen
-from sigd.ctl.commands import DEFAULT_SOCKET
+from sigd.ctl.command_line import DEFAULT_SOCKET
 
 RESERVED_DESCRIPTORS: Final = 64
 """Descriptors that the daemon reserves: as in sigd.net.entrance, which a test compares; importing it would load
