@@ -8,9 +8,9 @@
 `connect` and `Peer` need the extra `client` (anyio), and are imported on first use; the rest needs nothing.
 
 Reading order: errors, conversation (the rules, without I/O) with pending, renewal and backoff; wallet; hello and
-datagram_conversation (the same over UDP); dial, over_stream, over_datagrams and reconnector (sockets and tasks); peer
-(the interface). Without tasks: sockets and blocking (the interface). aiortc serves programs written for its own
-signaling classes, and must be imported explicitly.
+datagram_conversation (the same over UDP); dial, over_stream, over_datagrams and reconnector (sockets and tasks);
+registration (shared by the interfaces); peer (the interface). Without tasks: sockets and blocking (the interface).
+aiortc serves programs written for its own signaling classes, and must be imported explicitly.
 """
 
 from typing import TYPE_CHECKING

@@ -21,20 +21,18 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Final
 
-import msgspec
-from msgspec import UNSET, Raw
-
 from sigd.client import address
 from sigd.client.address import Udp
 from sigd.client.conversation import Asking, Conversation, Received
 from sigd.client.errors import Disconnected, NoCredentials, SignalingError
+from sigd.client.registration import Registration, requested
 from sigd.client.sockets import Connection, Turns, Wait, connect_socket, why
 from sigd.client.suspended import Suspensions
 from sigd.client.trust import context_for
 from sigd.client.wallet import NONE, Credentials, checked
 from sigd.wire import messages
 from sigd.wire.framing import Framing
-from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid, Registered
+from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid
 
 MAX_FRAME: Final = 1_048_576
 """Maximum bytes of a received message. Servers accept 65 536 by default, and their limit counts then."""
@@ -99,7 +97,7 @@ def connect(
     where = address.parse(url)
     context = context_for(where, ssl_context)
     chance = jitter or random.Random()
-    register = messages.Register(id=id, meta=UNSET if meta is None else Raw(msgspec.json.encode(dict(meta))))
+    register = requested(id, meta)
     conversation = Conversation(
         register,
         None if isinstance(where, Udp) else Framing.PREFIXED,
@@ -115,7 +113,7 @@ def connect(
     return peer
 
 
-class BlockingPeer:
+class BlockingPeer(Registration):
     """A registered peer, made by `connect`. For one thread, and for `with`.
 
     Nothing happens between two calls: `request` and `receive` read, answer pings and reconnect.
@@ -130,7 +128,7 @@ class BlockingPeer:
         *,
         wait: bool = False,
     ) -> None:
-        self._conversation = conversation
+        super().__init__(conversation)
         self._dial = dial
         self._make_credentials = make_credentials
         self._timeout = timeout
@@ -145,23 +143,6 @@ class BlockingPeer:
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-    @property
-    def id(self) -> str:
-        """The peer ID."""
-        return self.registered.id
-
-    @property
-    def connected(self) -> bool:
-        """Whether the peer is registered over a live connection."""
-        return self._conversation.registered
-
-    @property
-    def registered(self) -> Registered:
-        """The server's latest answer to `register`."""
-        if self._conversation.terms is None:
-            raise AssertionError("a peer was handed out before it was registered")
-        return self._conversation.terms
 
     @property
     def trouble(self) -> str:

@@ -18,11 +18,12 @@ from sigd.client.errors import Disconnected, SignalingError
 from sigd.client.over_datagrams import connect_datagrams
 from sigd.client.over_stream import connect_stream
 from sigd.client.reconnector import Connection, Reconnector
+from sigd.client.registration import Registration, requested
 from sigd.client.trust import context_for
 from sigd.client.wallet import CredentialsSource, Wallet
 from sigd.wire import messages
 from sigd.wire.framing import Framing
-from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid, Registered, Said
+from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid, Said
 
 if TYPE_CHECKING:
     from sigd.client.pending import Pending
@@ -100,12 +101,7 @@ async def connect(
     context = context_for(where, ssl_context)
     chance = jitter or random.Random()
     wallet = Wallet(credentials)
-    register = messages.Register(
-        id=id,
-        meta=UNSET if meta is None else Raw(msgspec.json.encode(dict(meta))),
-        keepalive_ms=keepalive_ms,
-        max_frame=max_frame,
-    )
+    register = requested(id, meta, keepalive_ms=keepalive_ms, max_frame=max_frame)
     dial: Callable[[Reconnector], Awaitable[Connection]]
     if isinstance(where, address.Udp):
         dial, frames = partial(connect_datagrams, where, chance), None
@@ -136,7 +132,7 @@ async def connect(
         raise fault  # not inside, where it would be wrapped in a group
 
 
-class Peer:
+class Peer(Registration):
     """A registered peer, made by `connect`. Iterate over it to receive the messages of other peers.
 
     A request returns once the server has answered it. For relayed messages this means that the message is in the
@@ -151,25 +147,8 @@ class Peer:
     """
 
     def __init__(self, reconnector: Reconnector) -> None:
+        super().__init__(reconnector.conversation)
         self._reconnector = reconnector
-        self._conversation = reconnector.conversation
-
-    @property
-    def id(self) -> str:
-        """The peer ID."""
-        return self.registered.id
-
-    @property
-    def connected(self) -> bool:
-        """Whether the peer is registered over a live connection."""
-        return self._conversation.registered
-
-    @property
-    def registered(self) -> Registered:
-        """The server's latest answer to `register`."""
-        if self._conversation.terms is None:
-            raise AssertionError("a peer was handed out before it was registered")
-        return self._conversation.terms
 
     @property
     def ice_servers(self) -> list[dict[str, Any]]:
