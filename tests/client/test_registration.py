@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from sigd.client.registration import Registration, requested
 from tests.client.by_hand import Bench
@@ -33,6 +33,7 @@ def test_stays_known_while_there_is_no_connection() -> None:
 
 def test_asks_for_what_was_given_and_leaves_the_rest_to_the_server() -> None:
     asked = requested("alice", {"kind": "camera"}, keepalive_ms=5_000, max_frame=2_048)
+    assert isinstance(asked.meta, Raw)
     assert (asked.id, json.loads(bytes(asked.meta)), asked.keepalive_ms, asked.max_frame) == (
         *("alice", {"kind": "camera"}, 5_000, 2_048),
     )
