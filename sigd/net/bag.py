@@ -26,7 +26,7 @@ _CONTROL_BYTES: Final = socket.CMSG_SPACE(BATCH * _descriptor.size)
 _MAGIC: Final = b"sigd bag"
 
 _LIMITS: Final = frozenset({errno.ETOOMANYREFS, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""What the system says when it keeps no more: of descriptors in flight, RLIMIT_NOFILE for each user."""
+"""Error of the system when its store is full: descriptors in flight, at most RLIMIT_NOFILE for each user."""
 
 _UNREAD: Final = 65_536
 """Bytes that are read of a connection before it is closed: what nobody reads would make the end a reset."""
@@ -94,7 +94,7 @@ def unpack(bags: Iterable[socket.socket]) -> list[int]:
 
 
 def _take_out(bag: socket.socket, batches: dict[int, list[int]]) -> str:
-    """Read a bag to its end; what is wrong with it, if something is. It need not make sense, but nothing gets lost."""
+    """Read a bag to its end; return its fault, if any. Faulty content is tolerated, but nothing gets lost."""
     why_not = ""
     bag.setblocking(False)
     while True:

@@ -1,4 +1,4 @@
-"""Who the transport says a client is: by its certificate, or by the kernel."""
+"""Client identity from the transport: by its certificate, or by the kernel."""
 
 import socket
 import ssl
@@ -13,7 +13,7 @@ _SO_PEERGROUPS: Final = 59
 """Linux, asm-generic/socket.h: all groups of the process that has connected; SO_PEERCRED has its primary one alone."""
 
 _MOST_BYTES: Final = 1024
-"""What Python's getsockopt takes: 256 groups. Whoever is in more counts as in its primary one."""
+"""Maximum of Python's getsockopt: 256 groups. A user in more counts as in the primary one."""
 
 _ucred: Final[Callable[[bytes], tuple[int, int, int]]] = struct.Struct("iII").unpack  # pid, uid, gid: socket(7)
 
@@ -33,7 +33,7 @@ class Process(NamedTuple):
 
 
 def caller_of(sock: socket.socket) -> Caller | None:
-    """Who is at the other end; None: nothing but a password could say."""
+    """Return the identity of the other end; None: only a password could prove one."""
     if isinstance(sock, TLSSocket):
         return _by_certificate(sock)
     return _by_kernel(sock) if sock.family == socket.AF_UNIX else None

@@ -1,4 +1,4 @@
-"""A link in datagrams: what its outbox holds goes through a channel, which sees to it that it arrives."""
+"""A datagram link: its outbox goes through a channel, which makes delivery reliable."""
 
 import hmac
 from typing import TYPE_CHECKING, Final
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from sigd.wire.said import ServerMessage
 
 GREETING_EXTRAS: Final = 200
-"""Bytes that are kept free in the first `registered` for what datagrams add: nonce, cid, mac, and their names."""
+"""Bytes reserved in the first `registered` for members of datagrams: nonce, cid, mac, and their names."""
 
 
 IN_FLIGHT_BYTES: Final = MAX_DATAGRAM + 250
-"""Of a datagram on its way: its own bytes, and what is noted of it."""
+"""Memory of a datagram in flight: its own bytes, and its bookkeeping."""
 
 FLIGHT_BYTES: Final = 700
 """Of an end that has something on its way, beside that."""
@@ -50,7 +50,7 @@ class RegisterSeal(Seal):
         self.mac = mac
 
     def made_with(self, token: bytes, register: "Register") -> bool:
-        """Whether who sent this `register` has the token."""
+        """Return whether the sender of this `register` has the token."""
         return hmac.compare_digest(macs.mac(token, macs.REGISTER, self._text), self.mac)
 
 
@@ -64,7 +64,7 @@ class RenewalSeal(Seal):
         self._cid = cid
 
     def made_with(self, token: bytes, register: "Register") -> bool:
-        """Whether who sent this `register` has the token."""
+        """Return whether the sender of this `register` has the token."""
         if register.proof is None or register.user is None:
             return False
         proof = macs.renewal_proof(token, self._cid, register.user)
@@ -155,7 +155,7 @@ class DatagramLink(Recipient):
         return False
 
     def caller(self) -> Caller | None:
-        """Who the transport says the client is: one that has the token of its `user`, where it shows that."""
+        """The client's identity from the transport: the owner of its `user`'s token, if proved."""
         if self.greeted is not None:
             seal = self.greeted.seal
             return Caller(seal=seal, sealed_only=seal is not None or self.greeted.place.carrier.sealed_only)
@@ -164,12 +164,12 @@ class DatagramLink(Recipient):
 
     @property
     def reactor(self) -> Rounds:
-        """Who serves it."""
+        """The reactor that serves it."""
         return self._exchange.reactor
 
     @property
     def via(self) -> str:
-        """What carries it: `udp` or `dtls`."""
+        """Its transport: `udp` or `dtls`."""
         known = self.channel or self.greeted
         return "udp" if known is None else known.place.carrier.via
 
@@ -267,7 +267,7 @@ class DatagramLink(Recipient):
                 receive(self, message, now)
 
     def _settle_finished(self, channel: Channel[Place], now: float) -> None:
-        """Take what was acknowledged out of the outbox."""
+        """Remove acknowledged bytes from the outbox."""
         count, channel.finished = channel.finished, 0
         self._given -= count
         size = len(self.outbox[0]) if count == 1 else sum(map(len, self.outbox[:count]))
@@ -289,7 +289,7 @@ class DatagramLink(Recipient):
             self.refuse(too_many_datagram_links())
 
     def resume(self) -> None:
-        """Act on what waits, after having been held."""
+        """Process waiting messages after a pause."""
         self._list()
 
     def has_unread(self) -> bool:
@@ -311,14 +311,14 @@ class DatagramLink(Recipient):
 
     @property
     def idle_since(self) -> float:
-        """Since when it has acknowledged nothing of what is on its way; else, since it was heard last."""
+        """Time since it last acknowledged anything in flight; with nothing in flight, since it was last heard."""
         since = NEVER if self.channel is None else self.channel.unacknowledged_since
         return super().idle_since if since == NEVER else since
 
     # -- what goes
 
     def deliver(self, message: bytes, sender: "Outbox") -> ErrorCode | None:
-        """Queue what another peer sends; or say why not. See `Link.deliver`."""
+        """Queue a message of another peer, or return the refusal. See `Link.deliver`."""
         waits = self.queued
         refusal = super().deliver(message, sender)
         if waits:
@@ -339,7 +339,7 @@ class DatagramLink(Recipient):
             self._list()
 
     def push(self) -> None:
-        """Send what the channel has room for; the rest waits until something is acknowledged."""
+        """Send as much as the channel has room for; the rest waits for acknowledgements."""
         channel = self.channel
         if channel is None:
             return
@@ -382,7 +382,7 @@ class DatagramLink(Recipient):
     # -- the end
 
     def attend(self, now: float) -> None:
-        """Send what is due, and bring a closing link further to its end."""
+        """Send waiting output, and bring a closing link further to its end."""
         channel = self.channel
         if channel is None:
             self._listed = False
@@ -423,7 +423,7 @@ class DatagramLink(Recipient):
             self._finish()
 
     def sever(self) -> None:
-        """Give up what is held for the link, and tell the client if it does not know."""
+        """Release the link's resources, and tell the client if it does not know."""
         channel, known = self.channel, self.channel or self.greeted
         if known is None:
             return

@@ -21,7 +21,7 @@ DATAGRAMS_PER_TURN: Final = 16
 """Of one socket that are taken before trio's other tasks have their turn."""
 
 WAITING_DATAGRAMS: Final = 16
-"""Of one client that wait to be decrypted: two windows. What comes on top is lost."""
+"""Maximum number of a client's datagrams waiting for decryption: two windows. Further ones are dropped."""
 
 RESEND_SECONDS: Final = 1.0
 """How often at most the end of a handshake is repeated to a client that is through it: as often as an honest one asks
@@ -165,7 +165,7 @@ class _Socket(trio.socket.SocketType):
         return address
 
     def close(self) -> None:
-        """Close the socket, and have who waits for it know."""
+        """Close the socket, and wake its waiting tasks."""
         if self._port.sock.fileno() >= 0:
             trio.lowlevel.notify_closing(self._port.sock)
             self._port.sock.close()
@@ -209,7 +209,7 @@ class _Socket(trio.socket.SocketType):
         return True
 
     async def sendto(self, *args: Any) -> int:  # noqa: ANN401 - bytes and a `Way`, where a trio socket takes flags too
-        """Send a datagram somewhere. What the kernel does not take is lost."""
+        """Send a datagram; it is lost if the kernel refuses it."""
         datagram: bytes
         way: Way
         datagram, way = args

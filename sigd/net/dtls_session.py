@@ -35,7 +35,7 @@ STOP_SECONDS: Final = 0.5
 """How long farewells may take when the daemon stops: a few datagrams that nobody waits for."""
 
 _LOST: Final = (SSL.Error, trio.BrokenResourceError, trio.ClosedResourceError)
-"""What trio raises when OpenSSL gives up, when the client starts anew, and when the socket is closed."""
+"""Exceptions of trio when OpenSSL gives up, the client starts anew, or the socket is closed."""
 
 _LEFT: Final = "left"
 _CONNECTION_LOST: Final = "connection lost"
@@ -67,7 +67,7 @@ class Sessions:
         return len(self._all)
 
     async def run(self) -> None:
-        """Serve all who come, until cancelled."""
+        """Serve all clients until cancelled."""
         async with trio.open_nursery() as nursery:
             for port in self.ports:
                 nursery.start_soon(port.serve, self.serve, self.datagrams.may_answer)
@@ -281,7 +281,7 @@ class Session:
         return True
 
     async def _read(self) -> str:
-        """Act on what comes, until nothing more does; why."""
+        """Process input until there is no more; return the reason."""
         while True:
             try:
                 datagram = await self._channel.receive()

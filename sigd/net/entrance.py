@@ -1,4 +1,4 @@
-"""Who connects: taken in, or told why not, whatever the daemon is out of."""
+"""Accept of connections, or refusal with a reason, even without free resources."""
 
 import contextlib
 import errno
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sigd.relay.origins import Origin
 
 ACCEPTS_PER_ROUND: Final = 16
-"""Connections taken per listener and round: a crowd at the door does not delay those who are in."""
+"""Maximum number of connections accepted per listener and round: a crowd must not delay existing links."""
 
 RESERVED_DESCRIPTORS: Final = 64
 """Descriptors that are not for clients: listeners, epoll, trio, logs, refusals, and what a library may open."""
@@ -57,7 +57,7 @@ class Entrance:
         self._begun = log.Budget()
 
     def open(self, door: StreamListener) -> None:
-        """Take in who connects to a listening, non-blocking socket."""
+        """Accept clients of a listening, non-blocking socket."""
         self.doors[door.sock.fileno()] = door
         self._epoll.register(door.sock.fileno(), IN)
 
@@ -69,12 +69,12 @@ class Entrance:
         self.doors.clear()
 
     def give_up(self) -> None:
-        """Close what is kept for refusing."""
+        """Close the descriptors reserved for refusals."""
         if self._spare is not None:
             os.close(self._spare)
 
     def accept(self, doors: list[StreamListener]) -> None:
-        """Take in those who wait, a few per round and door."""
+        """Accept waiting clients, a few per round and listener."""
         for door in doors:
             self._accept(door, max(1, ACCEPTS_PER_ROUND // len(doors)))
 

@@ -71,7 +71,7 @@ class Exchange:
 
 
 class CountedReassembly(Reassembly):
-    """What all links share, and how often there was no room."""
+    """State shared by all links, with the count of refusals for lack of room."""
 
     __slots__ = ("_router",)
 

@@ -100,7 +100,7 @@ class Parcel:
         self.streams = list(socks[count:])
 
     def close(self) -> None:
-        """Close what nobody has taken out."""
+        """Close everything unused."""
         for sock in (*self.doors.values(), *self.streams):
             bag.say_end(sock)
         self.doors.clear()
@@ -175,7 +175,7 @@ def pack(reactor: "Reactor", doors: Sequence[ListeningSocket], inherited: Contai
 
 
 def _bound(reactor: "Reactor") -> list[ServedLink]:
-    """The links that cannot be handed over: what encrypts them stays here."""
+    """Links that cannot be handed over: their TLS state stays in this process."""
     in_sessions = [] if reactor.sessions is None else reactor.sessions.all_links()
     return [*(link for link in reactor.all_streams() if _is_bound(link)), *in_sessions]
 
@@ -265,7 +265,7 @@ def _seal(
 
 
 def _take_back(freed: "Sequence[ServedLink]", written: "Iterator[Raw]") -> None:
-    """Give links their buffers again, out of what was written."""
+    """Restore the buffers of links from the snapshot."""
     for link, each in zip(freed, written, strict=False):
         state = stream_state(each) if isinstance(link, Stream) else datagram_state(each)
         if state is not None:

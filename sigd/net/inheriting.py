@@ -94,7 +94,7 @@ def with_inherited(config: Config, inherited: Iterable[Endpoint]) -> Config:
 
 
 def as_read(config: Config) -> Config:
-    """The configuration without what `with_inherited` has added to it."""
+    """Return the configuration without the additions of `with_inherited`."""
     own = tuple(each for each in config.listen if not isinstance(each, Unnamed))
     return config if len(own) == len(config.listen) else msgspec.structs.replace(config, listen=own)
 

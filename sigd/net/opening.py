@@ -49,7 +49,7 @@ class Opening:
 
     @property
     def state(self) -> OpeningState:
-        """What has come, to be given to another process; the listener knows the rest."""
+        """Return the received bytes for another process; the listener knows the rest."""
         return OpeningState(self._header, self._proxied)
 
     def restore(self, state: OpeningState) -> None:
@@ -81,7 +81,7 @@ class Opening:
         return True
 
     def _read_header(self, link: "Stream", reactor: "Rounds", now: float) -> None:
-        """Take what belongs to a PROXY header, and nothing behind it."""
+        """Remove the bytes of a PROXY header, and nothing after it."""
         coming = link.sock.recv(proxy.LONGEST, socket.MSG_PEEK)
         known = len(self._header)
         own = proxy.own(self._header + coming) if coming else 0
@@ -145,7 +145,7 @@ async def shake_hands(
 
 
 def _step(sock: TLSSocket) -> "Callable[[socket.socket], Awaitable[None]] | None":
-    """Go on with a handshake as far as it goes, and say what to wait for."""
+    """Continue a handshake as far as possible, and return the events to wait for."""
     try:
         return None if sock.shake_hands() else _turn
     except BlockingIOError:

@@ -60,7 +60,7 @@ _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fc
 
 
 class HandoverError(Exception):
-    """What another process has left cannot be taken up; the text says why."""
+    """The state of another process is unusable; the text gives the reason."""
 
 
 class OpeningState(Struct, array_like=True):

@@ -31,7 +31,7 @@ class Recipient(ServedLink):
         raise NotImplementedError
 
     def expire(self, now: float) -> None:
-        """Do what is due for the channel's sake."""
+        """Do everything due for the channel."""
         raise NotImplementedError
 
     def let_go(self) -> None:

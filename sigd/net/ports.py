@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sigd.config.endpoints import Endpoint
 
 RECEIVE_BYTES: Final = 1_203
-"""What is read of a datagram: the longest there may be, a line end, and one byte that shows that it was longer."""
+"""Read size of a datagram: the longest valid one, a line end, and one byte that reveals a longer one."""
 
 RECEIVE_BUFFER: Final = 4_194_304
 """Bytes that may wait in the kernel (it gives what net.core.rmem_max allows): a crowd that comes back in one moment."""
@@ -111,7 +111,7 @@ class DatagramSocket:
         del self.links[cid]
 
     def send(self, data: bytes, address: Address, source: bytes) -> None:
-        """Send a datagram. What the kernel does not take is lost, as on any other way."""
+        """Send a datagram; it is lost if the kernel refuses it, as it might be on the way."""
         try:
             if source:
                 self.sock.sendmsg([data], [(self._option[0], self._option[1], source)], 0, address)

@@ -195,7 +195,7 @@ class Reactor(Rounds):
         return self._read(late, doors, now) and all_read
 
     def _attend(self) -> None:
-        """Write what is due, within the budget, and wake the rounds if something is left for them."""
+        """Write waiting output within the budget, and wake the rounds if some is left."""
         turns.attend_due(self)
         buffers = self.router.buffers
         if (buffers.total or buffers.unfinished) and is_crowded(self.router):
@@ -207,7 +207,7 @@ class Reactor(Rounds):
             self._alarm.deadline = earliest
 
     def _make_room(self) -> None:
-        """End links for the memory that they hold, and tell those who can be told."""
+        """End links for their memory, and tell those that can be told."""
         ended = turns.make_room(self)
         if ended and (count := self._crowds.lets_through(self.now)):
             at = self.router.limits.buffer_bytes_total
@@ -229,7 +229,7 @@ class Reactor(Rounds):
             self._empty.set()
 
     def listen(self, door: ListeningSocket) -> None:
-        """Take in who comes to a non-blocking socket: a listening one, or one for datagrams."""
+        """Serve a non-blocking socket: a listening one, or one for datagrams."""
         if door.key[0].startswith("dtls:"):
             return  # `sessions` reads it
         if isinstance(door, DatagramSocket):

@@ -85,7 +85,7 @@ class Rounds:
 
     @property
     def linger_seconds(self) -> float:
-        """The time that a closing link has to read what is due to it."""
+        """Time for a closing link to read its waiting output."""
         seconds = self.router.limits.linger_ms / 1000
         return min(seconds, STOP_LINGER_SECONDS) if self.stopping else seconds
 
@@ -134,7 +134,7 @@ class Rounds:
             self.relay_seconds.observe(time.perf_counter() - began, relayed)
 
     def _attend(self) -> None:
-        """Write what is due, and wake the rounds if something is left for them."""
+        """Write waiting output, and wake the rounds if some is left."""
         raise NotImplementedError
 
     def start_soon(self, function: "Callable[..., Awaitable[object]]", *arguments: object) -> None:
@@ -203,7 +203,7 @@ class ServedLink(Link):
         return PERSON_LEAVES_SECONDS if leaves else self.reactor.linger_seconds
 
     def close(self, reason: str, fault: ProtocolError | None = None) -> None:
-        """End the conversation: the ID is free at once; what is due, the error last, is still sent."""
+        """End the conversation: the ID is free at once; waiting output, the error last, is still sent."""
         if not self.closing and self.id is not None:
             seconds = f"{self.reactor.now - self.opened:.1f}"
             by = None if fault is None else fault.by
@@ -223,7 +223,7 @@ class ServedLink(Link):
         super().refuse(fault)
 
     def abort(self, reason: str) -> None:
-        """End at once, whatever is still due."""
+        """End at once, and drop waiting output."""
         self.close(reason)
         self._finish()
 
@@ -248,7 +248,7 @@ class PolledLink(ServedLink):
     busy: bool
 
     def take_turn(self, now: float) -> None:
-        """Act on more of what has come."""
+        """Process more input."""
         raise NotImplementedError
 
     def rearm(self) -> None:

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from sigd.relay.snapshot import LinkState
 
 RECEIVE_BYTES: Final = 65_536
-"""What one system call reads: a default frame in one go."""
+"""Bytes of one read: a default frame in one go."""
 
 SEND_BYTES: Final = 65_536
-"""What is joined for one system call while a link is stuck: what its kernel buffer may take."""
+"""Maximum bytes joined for one system call while a link is stuck: the size of its kernel buffer."""
 
 STRANGERS_MESSAGES_PER_ROUND: Final = 2
-"""The same before `register`: who honestly comes in says one thing, and there may be hundreds of others."""
+"""Bytes of one read before `register`: an honest client sends one message, and there may be hundreds of others."""
 
 SHORT_BYTES: Final = 8_192
 """Bytes up to which what waits to be read may be one message: a browser's offer with all its candidates."""
@@ -92,7 +92,7 @@ class Stream(PolledLink):
     # -- reading
 
     def readable(self, now: float) -> None:
-        """Read once, and act on what came."""
+        """Read once, and process the input."""
         if self.busy:
             self.rearm()  # it has its turn, and takes up no more room among those that have something new
             return
@@ -124,7 +124,7 @@ class Stream(PolledLink):
                 self._reactor.router.admission.sign_of_life(self, now)
 
     def take_turn(self, now: float) -> None:
-        """Act on more of what has come."""
+        """Process more input."""
         if self._is_waiting:
             self.process(b"", now)
         else:
@@ -218,7 +218,7 @@ class Stream(PolledLink):
         return self._as_json(rest if self.patient else rest[framing.PREFIX_BYTES :])
 
     def _unfinished(self, progress: bool, now: float) -> None:
-        """Settle what happens with what was not acted on: its turn in the next round, or a deadline."""
+        """Schedule the rest of the input: a turn in the next round, or a deadline."""
         self.account()
         if progress:
             self.frame_since = NEVER
@@ -245,7 +245,7 @@ class Stream(PolledLink):
 
     @property
     def _is_waiting(self) -> bool:
-        """Whether there may be a message in what was read."""
+        """Return whether the unread input may contain a message."""
         return bool(self._backlog) or (self._split is not None and self._split.more)
 
     @property
@@ -292,7 +292,7 @@ class Stream(PolledLink):
             return False
 
     def caller(self) -> "Caller | None":
-        """Who the transport says the client is."""
+        """The client's identity from the transport."""
         return caller_of(self.sock)
 
     @property
@@ -309,7 +309,7 @@ class Stream(PolledLink):
     # -- writing
 
     def push(self) -> None:
-        """Write what the kernel takes; what it does not take waits for `writable`."""
+        """Write as much as the kernel accepts; the rest waits for `writable`."""
         outbox = self.outbox
         self._write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
         if self.queued and not self.over:
@@ -345,7 +345,7 @@ class Stream(PolledLink):
         return b"".join(self.outbox[:count])
 
     def rearm(self) -> None:
-        """Have epoll watch for what this link can make use of now."""
+        """Set epoll's events to those useful to this link now."""
         shaking = self.opening is not None and self.opening.shaking is not None  # the handshake waits by itself
         interest = 0 if self._ended or self.busy or shaking or (self.held and not self.closing) else IN
         if self.stuck:
@@ -363,13 +363,13 @@ class Stream(PolledLink):
         self.account()
 
     def forget_unacted(self) -> None:
-        """Free what has come and was not acted on; `fill` undoes that."""
+        """Free unprocessed input; `fill` restores it."""
         self._backlog = framing.NO_FRAMES
         if self._split is not None:
             self._split.clear()
 
     def attend(self, now: float) -> None:
-        """Write what is due, and bring a closing link further to its end."""
+        """Write waiting output, and bring a closing link further to its end."""
         if self.opening is not None and self.opening.mute:
             if self.closing:
                 self._finish()
@@ -400,12 +400,12 @@ class Stream(PolledLink):
 
     @property
     def reactor(self) -> Rounds:
-        """Who serves it."""
+        """The reactor that serves it."""
         return self._reactor
 
     @property
     def via(self) -> str:
-        """What carries it: `tcp`, `tls` or `unix`."""
+        """Its transport: `tcp`, `tls` or `unix`."""
         if self.tls is not None:
             return "tls"
         return "unix" if self.port is None else "tcp"
@@ -416,7 +416,7 @@ class Stream(PolledLink):
         return self.fd < 0
 
     def sever(self) -> None:
-        """Give up what the system and the reactor hold for the link."""
+        """Release the link's resources in the system and the reactor."""
         if self.over:
             return
         self.router.deadlines.forget(self)
@@ -451,7 +451,7 @@ class Stream(PolledLink):
         )
 
     def fill(self, state: StreamState) -> None:
-        """Have what was received be received again."""
+        """Restore received input."""
         self._backlog = state.backlog or framing.NO_FRAMES
         if self._split is not None:
             self._split.rest, self._split.more = state.rest, state.more

@@ -1,4 +1,4 @@
-"""TLS on accepted connections: what a listener needs for it, and sockets that speak it."""
+"""TLS on accepted connections: contexts of listeners, and encrypted sockets."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 RECORD_BYTES: Final = 8_192
-"""What we put into one record, and give to OpenSSL at once: its buffers stay as large as the most that was in them."""
+"""Maximum bytes per written record, and per call of OpenSSL, whose buffers keep their largest size."""
 
 RECORDS_PER_STEP: Final = 32
 """Records of one handshake that are taken before everybody else has a turn: an honest one has a handful."""
@@ -24,13 +24,13 @@ _HEAD_BYTES: Final = 5
 _KINDS: Final = frozenset({20, 21, 22, 23})
 
 _LARGEST: Final = 16_384
-"""What a client may put into one (RFC 8446, section 5.1)."""
+"""Maximum bytes of a client's record (RFC 8446, section 5.1)."""
 
 _LONGEST: Final = _LARGEST + 2_048
 """Bytes behind the head of one, at most (RFC 5246, section 6.2.3)."""
 
 _MISMATCHES: Final = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
-"""What OpenSSL says of a key that is another one, and of one that is of another kind."""
+"""Errors of OpenSSL for a mismatched key, and for a key of another kind."""
 
 _recv: Final = socket.socket.recv
 _send: Final = socket.socket.send
@@ -83,7 +83,7 @@ class TLSSocket(socket.socket):
         return False
 
     def getpeercert(self) -> dict[str, Any] | None:
-        """What the client's certificate says, if it has shown one."""
+        """Return the names in the client's certificate, if it has presented one."""
         return self._tls.getpeercert()
 
     @property
@@ -165,7 +165,7 @@ class TLSSocket(socket.socket):
         return sent
 
     def _flush(self) -> bool:
-        """Write what is encrypted; whether that was all."""
+        """Write encrypted bytes; return whether that was all."""
         while self._unsent or self._going.pending:
             self._unsent = self._unsent or self._going.read()
             try:

@@ -26,7 +26,7 @@ BACKLOG_SECONDS: Final = 0.0005
 """Budget of a round for the backlogs of busy links. They come last, and go on even if there is always something new."""
 
 WRITE_SECONDS: Final = 0.001
-"""Budget of a round for writing; what is due beyond it is written in the next round."""
+"""Budget of a round for writing; the rest is written in the next round."""
 
 LINKS_AT_ONCE: Final = 16
 """Links between two looks at the clock, each of which costs a tenth of a message: 0.1 ms with one message each."""
@@ -107,7 +107,7 @@ def do_chores(reactor: "Rounds", seconds: float = CHORE_SECONDS) -> None:
 
 
 def attend_due(reactor: "Rounds") -> None:
-    """Write what is due, and bring closing links further to their ends, within the budget."""
+    """Write waiting output, and bring closing links further to their ends, within the budget."""
     due = reactor.router.due
     coming, done, until = iter(due), 0, 0.0
     while done < len(due):  # it grows while it is walked

@@ -1,4 +1,4 @@
-"""Many links over few datagram sockets: who is challenged, who gets in, and whose datagram this is."""
+"""Many links over few datagram sockets: challenges, admission, and the link of each datagram."""
 
 import hashlib
 import secrets
@@ -29,7 +29,7 @@ CID_BYTES: Final = 8
 """64 random bits name a link: without a mac nobody guesses them, and no two links share them."""
 
 SECRET_BYTES: Final = 32
-"""What cids are made with: as many as the hash takes at most for half of it."""
+"""Bytes of the key from which cids are made: half of the longest that the hash takes."""
 
 _BRACE: Final = b"{"
 _HEADS_WITH_ANSWER: Final = (b"D ", b"P ")
@@ -59,7 +59,7 @@ class Datagrams(Exchange):
     # -- what comes
 
     def readable(self, port: DatagramSocket, now: float) -> bool:
-        """Act on what has come to a socket; whether there may be more."""
+        """Process input of a socket; return whether there may be more."""
         for _ in range(DATAGRAMS_PER_ROUND):
             try:
                 datagram, place = port.receive()
@@ -103,13 +103,13 @@ class Datagrams(Exchange):
             self.send(challenge, place)
 
     def _deny_untrusted(self, datagram: bytes, place: Place, now: float) -> None:
-        """Tell who speaks on a link that there is none: the daemon may have been restarted."""
+        """Answer a datagram of an unknown link: the daemon may have restarted."""
         cid = datagram[_CID]
         if len(datagram) > _SHORTEST and _is_cid(cid) and self.may_answer(place.address[0], now):
             self.send(b"Z " + cid, place)
 
     def may_answer(self, host: str, now: float) -> bool:
-        """Whether somebody is answered who has shown nothing yet; if so, that counts."""
+        """Return whether an unproven sender gets an answer; if so, count it."""
         limits = self.router.limits
         most, most_per_host = limits.udp_unproven_per_second, limits.udp_unproven_per_second_per_address
         hit = self._meter.hit(host, most, most_per_host, now)
@@ -128,7 +128,7 @@ class Datagrams(Exchange):
     # -- registering
 
     def greet(self, opening: greeting.Opening, place: Place, now: float) -> None:
-        """Act on a `register` from who has shown that it receives there."""
+        """Process a `register` from a proven address."""
         if opening.cookie is not None and place.carrier.serial:
             return  # recorded elsewhere: in DTLS there are no cookies
         cid = self._cid_for(opening, place)
@@ -185,7 +185,7 @@ class Datagrams(Exchange):
     # -- what is due
 
     def expire(self, now: float, most: int = sys.maxsize) -> bool:
-        """Do what is due by now, for about so many links at most; return whether there are more."""
+        """Do everything due by now, for about so many links at most; return whether there are more."""
         for link in self.timers.due(now, most):
             try:
                 link.expire(now)

@@ -1,1 +1,1 @@
-"""Who is here, and what goes where. No sockets, no trio; time is a number that the caller passes."""
+"""Registered peers and the relay of their messages. No sockets, no trio; time is a number passed by the caller."""

@@ -51,10 +51,10 @@ class Access:
         self._deny = tuple(deny)
         self.open = not credentials
         self.stranger = Grant(None, (), None, discover=self.open, rates=rates)
-        """What a link may that has shown nothing."""
+        """Permissions of a link without credentials."""
 
     def prove(self, register: Register, caller: Caller | None, unix_now: float) -> Proof | None:
-        """What the client has shown; None: nothing that is true, or nothing at all."""
+        """The client's verified credential; None: none, or an invalid one."""
         if caller is not None and caller.sealed_only and _names_more_than_a_user(register):
             return None
         kind = _kind(register, caller)
@@ -109,7 +109,7 @@ class Access:
                 credential.prove(register, caller, 0.0)
 
     def grant(self, proof: Proof | None, peer: str | None) -> Grant | None:
-        """What a proof is worth now for who wants to be `peer` (None: anybody); None: nothing."""
+        """Return the current grant of a proof for the ID `peer` (None: any ID); None: no grant."""
         if self._deny and peer is not None and self.denies(peer):
             return None
         if self.open:
@@ -148,7 +148,7 @@ _ENTRIES: Final[dict[type[Credential], str]] = {
 
 
 def _kind(register: Register, caller: Caller | None) -> type[Credential] | None:
-    """The kind of what a client shows; None: it shows nothing."""
+    """Return the kind of the credential that a client presents; None: it presents none."""
     if register.jwt is not None:
         return WebToken
     if register.user is not None:

@@ -1,4 +1,4 @@
-"""Who gets in, under which ID, and for how long. No I/O, no clock: `now` is seconds on the caller's clock."""
+"""Admission: registration, IDs and their expiry. No I/O, no clock: `now` is seconds on the caller's clock."""
 
 import functools
 import math
@@ -185,7 +185,7 @@ class Admission(Lobby):
         link.welcome(self.greeting(link, message.ref, now))
 
     def greeting(self, link: "Link", ref: str | None, now: float) -> said.Registered:
-        """What a link is told that has registered."""
+        """Return the `registered` for a link."""
         assert link.id is not None
         answer = said.Registered(
             ref=ref,
@@ -307,7 +307,7 @@ class Admission(Lobby):
         return [link.id for link in links if link.id and access.grant(link.grant.proof, link.id) is None]
 
     def _judge_again(self, link: "Link", now: float) -> bool:
-        """Have the rules hold for who is registered already; whether he still may be."""
+        """Apply new rules to a registered peer; return whether it may stay."""
         grant = self.access.grant(link.grant.proof, link.id)
         if grant is None:
             link.refuse(ProtocolError(ErrorCode.AUTH_FAILED, "the credential is not accepted any more"))
@@ -353,7 +353,7 @@ class Admission(Lobby):
 
     @property
     def strikes(self) -> StrikesState:
-        """Who has failed or taken over too often of late."""
+        """Recent strikes for failed credentials and takeovers."""
         return StrikesState(self._failures.state, self._takeovers.state)
 
     def restore_strikes(self, state: StrikesState, shift: float) -> None:

@@ -30,7 +30,7 @@ trips of a slow path. Senders to it get `peer-busy` in the meantime."""
 
 
 class Kind(enum.Enum):
-    """The largest part of what a link holds."""
+    """Return the largest part of a link's buffers."""
 
     STRANGERS = enum.auto()  # anything that a link without an ID holds
     REPLIES = enum.auto()  # answers that the client itself has asked for
@@ -48,7 +48,7 @@ class Holder(Protocol):
 
     @property
     def kind(self) -> Kind:
-        """The largest part of what it holds."""
+        """Return the largest part of its buffers."""
         ...
 
     @property
@@ -83,7 +83,7 @@ class Buffers(Generic[Link]):
         self._in_vain = (-math.inf, 0)  # when a look at all has found nobody, and what was taken then
 
     def hold(self, holder: Link, size: int) -> None:
-        """Note that a link holds `size` bytes now, whatever it held before; 0: nothing."""
+        """Note the current size of a link's buffers, in place of the former one."""
         held = self.held
         before = held.get(holder, 0)
         if size:
@@ -93,7 +93,7 @@ class Buffers(Generic[Link]):
         self.total += size - before
 
     def reserve(self, owner: Hashable, size: int) -> None:
-        """Note that something else than a link holds `size` bytes now, whatever it held before; 0: nothing."""
+        """Note the current size of other buffers than a link's, in place of the former one."""
         before = self.reserved.pop(owner, 0)
         if size:
             self.reserved[owner] = size

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sigd.wire.messages import Register
 
 LEEWAY_SECONDS: Final = 30.0
-"""How far clocks may differ: what has expired is taken for so much longer, and its link ends so much later."""
+"""Tolerated clock difference: expired credentials stay valid for so long, and their links end so much later."""
 
 
 OWN_NAME: Final = "{name}"
@@ -41,7 +41,7 @@ class Seal:
         self.token = b""
 
     def made_with(self, token: bytes, register: "Register") -> bool:
-        """Whether who sent this `register` has the token."""
+        """Return whether the sender of this `register` has the token."""
         raise NotImplementedError
 
 
@@ -169,7 +169,7 @@ class Credential:
         self.rule = rule
 
     def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
-        """What the client has shown, if that is true."""
+        """Return the client's credential if it is valid."""
         raise NotImplementedError
 
     def objection(self, register: "Register", caller: Caller | None, unix_now: float) -> Objection:
@@ -177,7 +177,7 @@ class Credential:
         raise NotImplementedError
 
     def grant(self, proof: Proof) -> Grant | None:
-        """What a proof that was given under this entry's key is worth here; None: nothing any more."""
+        """Return the grant of a proof made with this entry's key; None: no longer any."""
         raise NotImplementedError
 
     def _granted(self, proof: Proof, register: Sequence[str]) -> Grant:
@@ -231,13 +231,13 @@ class StaticToken(_WithSecrets):
 
 
 class ExpiringToken(_WithSecrets):
-    """`user` says until when, for which IDs and towards whom; `token` is its HMAC. What TURN servers do too."""
+    """`user` names expiry, IDs and partners; `token` is its HMAC, as for TURN servers."""
 
     def __init__(self, file: str, rule: Rule, secret_values: Iterable[bytes]) -> None:
         super().__init__("hmac", file, rule, secret_values)
 
     def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
-        """What `user` says, if `token` is its HMAC, or there is a seal that was made with it."""
+        """Return the content of `user`, if `token` is its HMAC or a seal was made with it."""
         assert register.user is not None
         seal = caller.seal if caller is not None and register.token is None else None
         shown = (register.token or "").encode()
@@ -307,7 +307,7 @@ class ClientCertificate(Credential):
 
 
 class UnixCaller(Credential):
-    """Who is at the other end of a Unix socket, as the kernel says."""
+    """The user at the other end of a Unix socket, according to the kernel."""
 
     def __init__(self, users: frozenset[int], groups: frozenset[int], rule: Rule) -> None:
         super().__init__(("unix", ""), rule)

@@ -1,9 +1,9 @@
-"""Peers whose links have ended: what is kept of them, for whoever asks afterwards."""
+"""Record of ended links, for later questions."""
 
 from typing import Final, NamedTuple
 
 ENDINGS_KEPT: Final = 1_000
-"""What nats-server keeps too: 0.4 MiB, and on a busy day some minutes."""
+"""Maximum number of entries, as in nats-server: 0.4 MiB, and some minutes on a busy day."""
 
 
 UNREGISTERED: Final = "unregistered"

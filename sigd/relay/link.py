@@ -104,7 +104,7 @@ class Claim:
 
 
 class State(enum.Enum):
-    """Where a link stands; each follows from what the link holds, none is stored."""
+    """State of a link; derived, not stored."""
 
     NEW = enum.auto()
     CLAIMING = enum.auto()
@@ -359,7 +359,7 @@ class Link(Outbox):
     # -- the end
 
     def ending(self, reason: str, by: str | None, now: float) -> Ending:
-        """Return what is kept of a registered peer's link that ends now."""
+        """Return the entry for the end of a registered peer's link."""
         assert self.id is not None
         elapsed = self.router.wall.elapsed
         return Ending(
@@ -376,7 +376,7 @@ class Link(Outbox):
         )
 
     def close(self, reason: str, fault: ProtocolError | None = None) -> None:
-        """End the conversation: the ID is free at once; what is due, the error last, is still flushed."""
+        """End the conversation: the ID is free at once; waiting output, the error last, is still flushed."""
         if self.closing:
             return
         self.closing = self.held = True

@@ -1,4 +1,4 @@
-"""Refusals on their way into the record and to the taps: what was refused, to whom, and what it named."""
+"""Refusals on their way into the record and to the taps, with the refused message and its sender."""
 
 from typing import TYPE_CHECKING, Final
 

@@ -14,7 +14,7 @@ from sigd.wire.errors import Objection
 from sigd.wire.ids import GLOB
 
 LATEST_DURATION: Final = 1e9
-"""Seconds: what is less is no time of this century but a duration, 31 years at most."""
+"""Seconds below which a number is a duration, 31 years at most, and no time of this century."""
 
 NAMES_SHOWN: Final = 3
 """Names of a certificate that are shown; each is cut to 64 characters."""
@@ -33,7 +33,7 @@ OUTSIDE_OWN: Final = Objection("outside", "the credential is right, and names ot
 
 
 def of_token(secrets: Iterable[bytes], token: str) -> Objection:
-    """Return what is wrong with a static token."""
+    """Return the fault of a static token."""
     stripped = token.strip().encode()
     if any(hmac.compare_digest(secret, stripped) for secret in secrets):
         return Objection("white-space", "`token` is right but for white space around it", is_proven=True)
@@ -41,7 +41,7 @@ def of_token(secrets: Iterable[bytes], token: str) -> Objection:
 
 
 def of_user(secrets: Iterable[bytes], user: str, token: str | None) -> Objection:
-    """Return what is wrong with an expiring token (protocol.md, section 4)."""
+    """Return the fault of an expiring token (protocol.md, section 4)."""
     malformed = _of_form(user)
     if token is None:
         return malformed or Objection("wrong-mac", "the mac was not made with the token of this `user`")
@@ -57,7 +57,7 @@ _WHITE_SPACE: Final = Objection("white-space", "`token` is right but for white s
 
 
 def _of_form(user: str) -> Objection | None:
-    """Return what is wrong with the form of a `user`, which is EXPIRY:ID or EXPIRY:ID:TALK."""
+    """Return the fault in the form of a `user`, which is EXPIRY:ID or EXPIRY:ID:TALK."""
     if _MILLISECONDS.match(user):
         return Objection("milliseconds", "the expiry in `user` is in milliseconds: it has to be in seconds")
     if _OTHER_ORDER.match(user):
@@ -97,14 +97,14 @@ def _slips(secret: bytes, user: bytes) -> Iterator[tuple[bytes, Objection | None
 
 
 def of_expiry(expires: float, unix_now: float) -> Objection:
-    """Return what is wrong with a credential that has expired."""
+    """Return the objection to an expired credential."""
     if expires < LATEST_DURATION:
         return Objection("duration", "the expiry is a duration: it has to be Unix time, in seconds", is_proven=True)
     return Objection("expired", f"the credential expired {unix_now - expires:.0f} s ago", is_proven=True)
 
 
 def of_certificate(names: Iterable[str]) -> Objection:
-    """Return what is wrong with a client's certificate."""
+    """Return the fault of a client certificate."""
     shown = ", ".join(name[:64] for name, _ in zip(names, range(NAMES_SHOWN), strict=False))
     if not shown:
         return Objection("no-name", "the certificate has no name")
@@ -112,5 +112,5 @@ def of_certificate(names: Iterable[str]) -> Objection:
 
 
 def of_caller(uid: int | None) -> Objection:
-    """Return what is wrong with a user at a Unix socket."""
+    """Return the objection to a user at a Unix socket."""
     return Objection("wrong-user", f"user {uid} is not among `users`, and in none of `groups`", is_proven=True)

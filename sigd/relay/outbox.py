@@ -81,7 +81,7 @@ class Outbox(Transport):
     # -- what is due to it
 
     def deliver(self, message: bytes, sender: "Outbox") -> ErrorCode | None:
-        """Queue what another peer sends; or say why not: `too-large`, `peer-busy` or `peer-unavailable`."""
+        """Queue a message of another peer, or return the refusal: `too-large`, `peer-busy` or `peer-unavailable`."""
         if len(message) > self.max_frame:  # before it is escaped, which costs time and only makes it longer
             return ErrorCode.TOO_LARGE
         data = self.wrap(message)
@@ -174,7 +174,7 @@ class Outbox(Transport):
         self.watch()
 
     def sent(self, count: int, now: float) -> None:
-        """Take what the transport has written, `count` bytes from the front of the outbox, out of it."""
+        """Remove `count` bytes, now written by the transport, from the front of the outbox."""
         if count == self.queued:
             self.outbox = self.owners = NOTHING
             self._shares = None
@@ -257,7 +257,7 @@ class Outbox(Transport):
 
     @property
     def kind(self) -> Kind:
-        """The largest part of what it holds."""
+        """Return the largest part of its buffers."""
         if self.id is None:
             return Kind.STRANGERS
         own, others = (self.own, self.queued - self.own) if self.stuck else (0, 0)

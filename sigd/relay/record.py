@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sigd.relay.wall import UnixAhead
 
 BYTES_KEPT: Final = 8 << 20
-"""All that the record may take: some 380 calls of 10 KiB, with what is accounted for what may be added to them."""
+"""Maximum size of the record: some 380 calls of 10 KiB, with the bytes reserved for their next messages."""
 
 MESSAGES_KEPT: Final = 32
 """From one peer to another: a description, and more candidates than most machines have."""
@@ -45,7 +45,7 @@ TRIED_BY_ONE: Final = 16
 """Pairs of one sender that have been refused only: an attempt to call a whole family, and no more."""
 
 NOBODY: Final = ""
-"""The recipient of what names none: a message whose `to` was not found, or a pause of the link."""
+"""Recipient of entries without one: a message whose `to` was not found, or a pause of the link."""
 
 ENTRY_BYTES: Final = 96
 """Of one message beside its body: the head of `bytes` (33), a time (24), and four places in a list, two of them free
@@ -236,7 +236,7 @@ class Record:
             self._forget(sender, tried[0])
 
     def attempt(self, attempt: Attempt, origin: str) -> None:
-        """Keep what was refused to a client without an ID, or a refused `register`."""
+        """Record a refusal to a client without an ID, or a refused `register`."""
         before = self.attempts.charge
         self.attempts.add(attempt, origin)
         self.charge += self.attempts.charge - before
@@ -244,7 +244,7 @@ class Record:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Forget who was silent for longest, until what is left is allowed."""
+        """Drop the peers silent for longest, until the rest fits."""
         chances = CHANCES
         while self.charge > self._bound:
             queue = self._tried if len(self._tried) > TRIED_KEPT or not self._talked else self._talked
@@ -303,7 +303,7 @@ class Record:
         return PairHistory((one, other), passed, max(0.0, whole_since + unix_ahead), attempts)
 
     def partners(self, peer: str) -> list[str]:
-        """All with whom a peer has talked, or tried to."""
+        """Return all partners of a peer, refused ones included."""
         sent_to = self.rings.get(peer, {})
         heard_from = [sender for sender, talks in self.rings.items() if peer in talks]
         return [each for each in dict.fromkeys([*sent_to, *heard_from]) if each != NOBODY]

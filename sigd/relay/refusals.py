@@ -148,7 +148,7 @@ class Attempt:
 
     @property
     def is_proven(self) -> bool:
-        """Whether the client has a secret of the configuration, which nobody who merely guesses has."""
+        """Return whether the client has a secret of the configuration, which cannot be guessed."""
         return self.objection is not None and self.objection.is_proven
 
 

@@ -14,7 +14,7 @@ AnyLink = TypeVar("AnyLink", bound=Transport)
 
 
 class Registry(Generic[AnyLink]):
-    """Who holds which ID. An ID has one holder."""
+    """Registered IDs and their holders. An ID has one holder."""
 
     __slots__ = ("_sorted", "holders")
 
@@ -30,7 +30,7 @@ class Registry(Generic[AnyLink]):
         return self.holders.get(peer)
 
     def claim(self, peer: str, link: AnyLink) -> None:
-        """Give an ID to a link; whoever held it holds it no more."""
+        """Give an ID to a link, and take it from any former holder."""
         if peer not in self.holders:
             self._sorted.add(peer)
         self.holders[peer] = link

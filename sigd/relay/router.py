@@ -1,4 +1,4 @@
-"""The rules: what happens with each message of a client. No I/O, no clock; nothing here ever waits."""
+"""The rules for each message of a client. No I/O, no clock; nothing here blocks."""
 
 import sys
 from collections.abc import Callable
@@ -125,7 +125,7 @@ class Router(Ledger[Link]):
                 self.refuse(link, fault, now, commands.as_json(line), len(line))
 
     def refuse(self, link: Link, fault: ProtocolError, now: float, frame: bytes = b"", length: int = 0) -> None:
-        """Answer with an `error`, and keep in the record what was refused; see `Ledger.refuse`."""
+        """Answer with an `error`, and record the refusal; see `Ledger.refuse`."""
         if not fault.is_recorded:
             note(self, link, fault, now, frame, length or len(frame))
         link.refuse(fault)

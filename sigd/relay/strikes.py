@@ -13,10 +13,10 @@ STRIKES_KEPT: Final = 4_096
 """Names in one table of strikes, the oldest making room: some 4 MiB, however many names an attacker thinks of."""
 
 STRIKES_SECONDS: Final = 60.0
-"""What `..._per_minute` counts over."""
+"""Period of `..._per_minute`."""
 
 LOCK_SECONDS: Final = 30.0
-"""How long a name is locked: whoever guesses gets through 10 guesses in a minute, whoever slipped waits half of one."""
+"""Duration of a lock: it leaves a guesser 10 guesses per minute, and costs an honest user half a minute."""
 
 Name = TypeVar("Name")
 
@@ -25,7 +25,7 @@ Counted = tuple[float, bytes]
 
 
 class Strikes(Generic[Name]):
-    """Who has done something too often within a minute, and is locked for a while. Of a fixed size."""
+    """Counts of repeated acts within a minute, with a lock for offenders. Of a fixed size."""
 
     __slots__ = ("_kept",)
 

@@ -1,4 +1,4 @@
-"""The far side of a link: what each transport provides. No sockets, no clock."""
+"""The far side of a link: the interface of each transport. No sockets, no clock."""
 
 from typing import TYPE_CHECKING
 
@@ -24,11 +24,11 @@ class Transport:
     meta: "Raw | None"
 
     def push(self) -> None:
-        """Write now what can be written without waiting."""
+        """Write as much as possible without blocking."""
         raise NotImplementedError
 
     def attend(self, now: float) -> None:
-        """Write what is due, and bring a closing link further to its end."""
+        """Write waiting output, and bring a closing link further to its end."""
         raise NotImplementedError
 
     def has_unread(self) -> bool:
@@ -44,11 +44,11 @@ class Transport:
         raise NotImplementedError
 
     def abort(self, reason: str) -> None:
-        """End at once, whatever is still due."""
+        """End at once, and drop waiting output."""
         raise NotImplementedError
 
     def sever(self) -> None:
-        """Give up what the system holds for the link, after a bug in everything else that could end it."""
+        """Release the link's system resources, after a bug in every other way to end it."""
         raise NotImplementedError
 
     @property
@@ -81,7 +81,7 @@ class Transport:
 
     @property
     def kind(self) -> "Kind":
-        """The largest part of what its buffers hold."""
+        """Return the largest part of its buffers."""
         raise NotImplementedError
 
     @property

@@ -59,7 +59,7 @@ class WebToken(Credential):
         self._digest = digest_of(b"\0".join((key, *(part.encode() for part in named))))
 
     def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
-        """What the token says, if it is signed, and meant for here."""
+        """Return the claims of the token, if it is signed and meant for this server."""
         try:
             claims = self._claims(register)
         except self._faults:
