@@ -23,16 +23,16 @@ REFUSED_KEPT: Final = 8
 recipient has got."""
 
 ATTEMPTS_PART: Final = 16
-"""The part of the record that attempts may take: 512 of them in 8 MiB."""
+"""The part of the record that attempts may take: 455 of them in 8 MiB."""
 
 ATTEMPTS_MOST: Final = 1_024
 """Attempts, however large the record is: to choose the one that goes, all are looked at, in 0.1 ms."""
 
 ATTEMPTS_OF_ADDRESS_PART: Final = 4
-"""The part of all attempts that one address may have: a fleet behind one NAT has 128 of 512, a flood has no more."""
+"""The part of all attempts that one address may have: a fleet behind one NAT has 113 of 455, a flood has no more."""
 
-ATTEMPT_BYTES: Final = 1_024
-"""Of an attempt with its place in the table (250), its key (230), an ID and a `to` (230) and its texts (300)."""
+ATTEMPT_BYTES: Final = 1_152
+"""Size of the longest attempt, 1 089 bytes, rounded up: its place in the table, its key, an ID, a `to` and its texts."""
 
 _REFUSED_BYTES: Final = 112
 """Of a `Refused` beside its body and its text."""
