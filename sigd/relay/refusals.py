@@ -32,7 +32,7 @@ ATTEMPTS_OF_ADDRESS_PART: Final = 4
 """The part of all attempts that one address may have: a fleet behind one NAT has 113 of 455, a flood has no more."""
 
 ATTEMPT_BYTES: Final = 1_152
-"""Size of the longest attempt, 1 089 bytes, rounded up: its place in the table, its key, an ID, a `to` and its texts."""
+"""Size of the longest attempt, rounded up: 1 089 bytes with its place in the table, its key, its names and texts."""
 
 _REFUSED_BYTES: Final = 112
 """Of a `Refused` beside its body and its text."""

@@ -156,7 +156,7 @@ def test_they_count_within_the_record() -> None:
         told(record, float(number), f"a{number}", "b", bytes(300))
         record.attempt(attempt(f"cam{number}"), f"10.{number}.0.1")
         assert record.charge <= 1 << 20
-    assert record.attempts.charge == (1 << 20) // 16
+    assert record.attempts.charge == (1 << 20) // 16 // ATTEMPT_BYTES * ATTEMPT_BYTES
 
 
 def test_in_a_full_record_an_attempt_takes_the_place_of_what_was_said() -> None:

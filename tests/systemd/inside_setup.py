@@ -83,7 +83,7 @@ def shows_setup_for_a_name_and_back() -> None:
     said = run(SIGCTL, "setup", "--tls", NAME, "--udp").stdout
     assert f"tried tls://0.0.0.0:7337 as {NAME}: it answers" in said
     pid = main_pid()
-    assert "all is set up already" in run(SIGCTL, "setup", "--tls", NAME, "--udp").stdout
+    assert "nothing to do: already set up" in run(SIGCTL, "setup", "--tls", NAME, "--udp").stdout
     assert main_pid() == pid
     (undo,) = (line.partition(": ")[2] for line in said.splitlines() if line.startswith("to undo it: "))
     run("sh", "-ec", undo.replace("sudo ", ""))
