@@ -295,8 +295,8 @@ class Limits(Table, frozen=True):
             ge=1,
             le=MOST_CONNECTIONS,
             description="Maximum number of DTLS sessions without a registered peer (per address:"
-            " max_unregistered_per_address). Beyond it the oldest is closed, or, if it is younger than 1 s, the new one"
-            " is ignored.",
+            " max_unregistered_per_address). Beyond it the client with the least progress makes room, first one of an"
+            " address or network with far more clients.",
         ),
     ] = 64
     udp_reassembly_bytes: Annotated[

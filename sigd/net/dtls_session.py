@@ -17,6 +17,7 @@ from sigd import log
 from sigd.net.dtls import DTLSSocket, Resends
 from sigd.net.opening import FAILED, TIMED_OUT
 from sigd.net.places import Address, Place, Recipient
+from sigd.relay.strangers import Strangers
 from sigd.wire import greeting
 from sigd.wire.datagram import MAX_DATAGRAM
 
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 
 QUEUE: Final = 32
 """Datagrams that wait to be encrypted: four windows. What comes on top is lost, as it might be on the way."""
-
-PATIENCE_SECONDS: Final = 1.0
-"""How long a handshake is safe from being given up for a newer one: some round trips. Without it none of a crowd that
-comes back in one moment would ever be done."""
 
 STOP_SECONDS: Final = 0.5
 """How long farewells may take when the daemon stops: a few datagrams that nobody waits for."""
@@ -60,7 +57,8 @@ class Sessions:
         self.ports: list[DTLSSocket] = []
         self.turn = trio.Lock()
         self._all: set[Session] = set()
-        self._young: dict[Session, None] = {}  # those that had no ID when they were looked at last, the oldest first
+        # Those that had no ID at the last look: silent until the handshake is done, and begun from then on.
+        self._young: Strangers[Session] = Strangers()
         self._empty = trio.Event()
 
     def __len__(self) -> int:
@@ -112,34 +110,34 @@ class Sessions:
         if len(self._all) >= limits.dtls_sessions:
             hits["dtls_sessions"] += 1
             return False
-        self._young = {other: None for other in self._young if not other.registered}
-        limit, oldest = self._in_the_way_of(session)
-        if limit:
-            hits[limit] += 1
-        if oldest is not None:
-            if session.began < oldest.began + PATIENCE_SECONDS:
-                return False
-            del self._young[oldest]
-            oldest.end()
+        for other in [other for other in self._young if other.registered]:
+            self._young.leave(other, other.origin)
         self._all.add(session)
-        self._young[session] = None
-        return True
+        self._young.enter(session, session.origin, session.began)
+        limit, gone = self._in_the_way_of(session)
+        if gone is not None:
+            hits[limit] += 1
+            self._young.leave(gone, gone.origin)
+            gone.end()
+        return gone is not session
 
     def _in_the_way_of(self, session: "Session") -> "tuple[str, Session | None]":
-        """Which limit a further session would be above, and which one of those below it is the oldest."""
-        limits = self.reactor.router.limits
-        cap = limits.max_unregistered_per_address
-        if cap and session.origin.capped:
-            same = [other for other in self._young if other.origin.key == session.origin.key]
-            if len(same) >= cap:
-                return "max_unregistered_per_address", same[0]
-        if len(self._young) >= limits.dtls_handshakes:
-            return "dtls_handshakes", next(iter(self._young))
+        """Return the limit that a session exceeds, and the one that makes room for it: maybe itself."""
+        limits, young, now = self.reactor.router.limits, self._young, session.began
+        cap, most = limits.max_unregistered_per_address, limits.dtls_handshakes
+        if cap and session.origin.capped and young.count(session.origin) > cap:
+            return "max_unregistered_per_address", young.in_the_way(session, session.origin, cap, now)
+        if len(young) > most:
+            return "dtls_handshakes", young.in_the_way_of_all(session, session.origin, most, now)
         return "", None
+
+    def has_shaken_hands(self, session: "Session") -> None:
+        """Note that a client goes on, which keeps its place for longer (see `strangers`)."""
+        self._young.begin(session, session.origin, trio.current_time())
 
     def _leave(self, session: "Session") -> None:
         self._all.discard(session)
-        self._young.pop(session, None)
+        self._young.leave(session, session.origin)
         if not self._all:
             self._empty.set()
 
@@ -165,9 +163,9 @@ class Session:
         "_resends",
         "_room",
         "_scope",
+        "_sessions",
         "_source",
         "_to_write",
-        "_turn",
         "address",
         "began",
         "links",
@@ -178,7 +176,7 @@ class Session:
     def __init__(self, sessions: Sessions, channel: trio.DTLSChannel, port: DTLSSocket) -> None:
         self._datagrams = sessions.datagrams
         self._reactor = sessions.reactor
-        self._turn = sessions.turn
+        self._sessions = sessions
         self._channel = channel
         self._port = port
         self.address: Address
@@ -270,7 +268,7 @@ class Session:
         channel = self._channel
         channel.set_ciphertext_mtu(MAX_DATAGRAM)
         try:
-            async with self._turn:
+            async with self._sessions.turn:
                 await trio.lowlevel.checkpoint()
             await channel.do_handshake()
         except _LOST as fault:
@@ -278,6 +276,7 @@ class Session:
             self._reactor.router.closed[FAILED] += 1
             return False
         self._room = channel.get_cleartext_mtu()
+        self._sessions.has_shaken_hands(self)
         return True
 
     async def _read(self) -> str:
