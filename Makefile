@@ -21,9 +21,9 @@ test: .venv/dev
 	$(BIN)/python -m pytest --ignore tests/wire --ignore tests/relay -m 'not alone and not systemd and not long' -n 4 --dist worksteal
 	$(BIN)/python -m pytest -m '(alone or systemd) and not long'
 
-# Tests of over a minute each, which `make test` and CI leave out: one at a time, with the reasons of those that skip.
+# Tests of over a minute each, which `make test` and CI leave out: one at a time, with what each says and why it skips.
 long: .venv/dev
-	$(BIN)/python -m pytest -m long -rs $(LONG)
+	$(BIN)/python -m pytest -m long -rsP $(LONG)
 
 # Boots systemd beside this one, as root, and installs sigd there; skipped with the reason where that cannot be.
 test-systemd: .venv/dev
