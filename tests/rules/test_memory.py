@@ -63,3 +63,43 @@ def test_version_1_of_control_groups(tmp_path: Path, text: str, expected: int | 
     own = tmp_path / "cgroup"
     own.write_text("9:name=systemd:/x\n5:cpu,memory:/system.slice/sigd.service\n0::/\n")
     assert memory_max(own, tmp_path) == expected
+
+
+# -- control groups
+
+
+@pytest.fixture
+def groups(tmp_path: Path) -> Path:
+    """A tree of control groups, in the third of which we are."""
+    folder = tmp_path / "groups"
+    (folder / "system.slice" / "sigd.service").mkdir(parents=True)
+    (tmp_path / "cgroup").write_text("1:cpu:/elsewhere\n0::/system.slice/sigd.service\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("own", "around", "expected"),
+    [
+        ("max\n", "max\n", None),
+        ("1000\n", "max\n", 1000),
+        ("max\n", "2000\n", 2000),
+        ("1000\n", "2000\n", 1000),
+        ("3000\n", "2000\n", 2000),
+        (None, "2000\n", 2000),
+        ("?", None, None),
+    ],
+)
+def test_the_least_bound_around_counts(
+    groups: Path, tmp_path: Path, own: str | None, around: str | None, expected: int | None
+) -> None:
+    for folder, text in ((groups / "system.slice" / "sigd.service", own), (groups / "system.slice", around)):
+        if text is not None:
+            (folder / "memory.max").write_text(text)
+    assert memory_max(tmp_path / "cgroup", groups) == expected
+
+
+@pytest.mark.parametrize("text", [None, "", "4:memory:/x\n", "0::/\n"])
+def test_without_a_group_there_is_no_bound(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "cgroup").write_text(text)
+    assert memory_max(tmp_path / "cgroup", tmp_path) is None

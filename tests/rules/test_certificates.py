@@ -1,4 +1,4 @@
-"""What is asked of certificates, of the control group and of the counters."""
+"""Until when the certificate of a listener is good."""
 
 import datetime
 import ssl
@@ -13,13 +13,9 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigd.control.samples import LATELY_SECONDS, Samples
 from sigd.net.tls import context_for
 from sigd.rules.certificates import expiry, not_after
-from sigd.rules.memory import memory_max
-from sigd.wire.errors import ErrorCode
 from tests import certificates
-from tests.relay.world import World
 
 
 def certificate(ends: datetime.datetime, folder: Path) -> tuple[x509.Certificate, str, str]:
@@ -91,73 +87,3 @@ def test_what_is_cut_short_is_refused_as_that(tmp_path: Path) -> None:
     for end in range(len(whole)):
         with pytest.raises((ValueError, IndexError)):
             not_after(whole[:end])
-
-
-# -- memory
-
-
-@pytest.fixture
-def groups(tmp_path: Path) -> Path:
-    """A tree of control groups, in the third of which we are."""
-    folder = tmp_path / "groups"
-    (folder / "system.slice" / "sigd.service").mkdir(parents=True)
-    (tmp_path / "cgroup").write_text("1:cpu:/elsewhere\n0::/system.slice/sigd.service\n")
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("own", "around", "expected"),
-    [
-        ("max\n", "max\n", None),
-        ("1000\n", "max\n", 1000),
-        ("max\n", "2000\n", 2000),
-        ("1000\n", "2000\n", 1000),
-        ("3000\n", "2000\n", 2000),
-        (None, "2000\n", 2000),
-        ("?", None, None),
-    ],
-)
-def test_the_least_bound_around_counts(
-    groups: Path, tmp_path: Path, own: str | None, around: str | None, expected: int | None
-) -> None:
-    for folder, text in ((groups / "system.slice" / "sigd.service", own), (groups / "system.slice", around)):
-        if text is not None:
-            (folder / "memory.max").write_text(text)
-    assert memory_max(tmp_path / "cgroup", groups) == expected
-
-
-@pytest.mark.parametrize("text", [None, "", "4:memory:/x\n", "0::/\n"])
-def test_without_a_group_there_is_no_bound(tmp_path: Path, text: str | None) -> None:
-    if text is not None:
-        (tmp_path / "cgroup").write_text(text)
-    assert memory_max(tmp_path / "cgroup", tmp_path) is None
-
-
-# -- counters
-
-
-def test_the_rate_is_that_of_ten_seconds() -> None:
-    world, samples = World(), Samples()
-    assert samples.relayed_per_second == 0
-    samples.take(world.router, 0.0)
-    assert samples.relayed_per_second == 0
-    for second in range(1, 31):
-        world.router.relayed += 5 if second > 20 else 100
-        samples.take(world.router, float(second))
-        if second == 4:
-            assert samples.relayed_per_second == 100
-    assert samples.relayed_per_second == 5
-
-
-def test_what_has_risen_is_known_for_a_minute() -> None:
-    world, samples = World(), Samples()
-    world.router.limits_hit["max_frame"] += 1
-    samples.take(world.router, 0.0)
-    world.router.limits_hit["max_per_address"] += 1
-    world.router.errors[ErrorCode.AUTH_FAILED] += 1
-    samples.look(world.router, 30.0)
-    samples.look(world.router, 40.0)
-    assert samples.limits.lately(40.0) == ["max_frame", "max_per_address"]
-    assert samples.errors.lately(40.0) == ["auth-failed"]
-    assert samples.limits.lately(LATELY_SECONDS) == ["max_per_address"]
-    assert samples.limits.lately(30.0 + LATELY_SECONDS) == []
