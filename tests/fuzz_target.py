@@ -25,7 +25,19 @@ from sigd.relay.rates import Rates
 from sigd.relay.router import Router
 from sigd.wire import telnet
 from sigd.wire.errors import ErrorCode, ProtocolError
-from sigd.wire.framing import NOT_HTTP, TLS_ALERT, Framing, Lines, Prefixed, Splitter, TooLong, framing_of
+from sigd.wire.framing import (
+    LINES,
+    NOT_HTTP,
+    PREFIXED,
+    TLS_ALERT,
+    UNDECIDED,
+    Framing,
+    Lines,
+    Prefixed,
+    Splitter,
+    TooLong,
+    framing_of,
+)
 from sigd.wire.messages import decode_said
 from sigd.wire.said import Error, PingSaid
 from sigd.wire.times import NEVER
@@ -145,7 +157,7 @@ class Memory(Link):
     """A link in memory: it writes as much as there is `room` for."""
 
     def __init__(self, router: Router, now: float) -> None:
-        super().__init__(router, router.admission.origins.of("192.0.2.1"), "192.0.2.1", None, now, Lines.wrap)
+        super().__init__(router, router.admission.origins.of("192.0.2.1"), "192.0.2.1", None, now, UNDECIDED)
         self.rules = router
         self.now = now
         self.room = 0
@@ -173,9 +185,9 @@ class Memory(Link):
         limit = self.router.limits.max_frame_unregistered
         match framing_of(first):
             case Framing.PREFIXED:
-                self._split, self.wrap, self.overhead = Prefixed(limit), Prefixed.wrap, 4
+                self._split, self.framing = Prefixed(limit), PREFIXED
             case Framing.LINES:
-                self._split, self.overhead = Lines(limit), 1
+                self._split, self.framing = Lines(limit), LINES
                 self._receive = self.rules.receive_line
             case Framing.TLS:
                 self.close("tls")

@@ -27,7 +27,7 @@ from sigd.relay.link import Link
 from sigd.relay.origins import Origins
 from sigd.relay.strikes import STRIKES_KEPT
 from sigd.rules.memory import BUFFER_PART, LINK_BYTES
-from sigd.wire.framing import Prefixed
+from sigd.wire.framing import PREFIXED
 from tests import certificates
 from tests.calls.public import SECRET, token, write_private
 from tests.crowd import Crowd, Crypt, address, connected, reset
@@ -490,9 +490,8 @@ def register_many(count: int) -> None:
     origin = router.admission.origins.of("192.0.2.1")
     for number in range(count):
         now += 0.001
-        link = MemoryLink(router, origin, origin.key, number % 65_536, now, Prefixed.wrap)
+        link = MemoryLink(router, origin, origin.key, number % 65_536, now, PREFIXED)
         link.origins = router.admission.origins
-        link.overhead = 4
         router.welcome(link)
         meta = b',"meta":{"is":[1]}' if number % 8 == 0 else b""
         router.receive(link, b'{"type":"register","id":"peer-%d"%s}' % (number, meta), now)

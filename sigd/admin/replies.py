@@ -119,7 +119,7 @@ class PeerRow(Struct, kw_only=True, rename="camel", omit_defaults=True):
 
     id: str
     via: str
-    framing: Literal["lines", "prefixed", "datagrams"]
+    framing: str
     address: str
     since: float
     idle: float = 0.0

@@ -26,7 +26,7 @@ def row_of(link: Link, now: float, unix_ahead: UnixAhead) -> PeerRow:
     return PeerRow(
         id=link.id,
         via=link.via,
-        framing="datagrams" if not link.overhead else "lines" if link.patient else "prefixed",
+        framing=link.framing.name,
         address=link.address,
         since=link.opened + unix_ahead,
         idle=max(0.0, now - link.last_seen),

@@ -14,6 +14,7 @@ from sigd.relay.lobby import too_many_datagram_links
 from sigd.wire import macs, messages, said
 from sigd.wire.datagram import MAX_DATAGRAM, MAX_MESSAGE, Channel
 from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.framing import DATAGRAMS
 from sigd.wire.messages import MIN_FRAME
 from sigd.wire.sending import MOST_WINDOW
 from sigd.wire.times import NEVER
@@ -125,7 +126,7 @@ class DatagramLink(Recipient):
     def __init__(self, exchange: Exchange, origin: "Origin", known: Greeted | Channel[Place]) -> None:
         self._exchange = exchange
         host, port = known.place.address[:2]
-        super().__init__(exchange.router, origin, host, port, exchange.reactor.now, _as_it_is)
+        super().__init__(exchange.router, origin, host, port, exchange.reactor.now, DATAGRAMS)
         self._given = 0  # messages of the outbox that the channel has
         self._listed = False  # stands in `router.due`
         self.greeted: Greeted | None = known if isinstance(known, Greeted) else None
@@ -464,7 +465,3 @@ def _greeting(registered: said.Registered, nonce: str, cid: bytes, key: bytes | 
     registered.nonce, registered.cid = nonce, cid.decode()
     text = messages.encode(registered)
     return text if key is None else macs.sealed(key, macs.FROM_SERVER, text)
-
-
-def _as_it_is(message: bytes) -> bytes:
-    return message

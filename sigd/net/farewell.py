@@ -77,7 +77,7 @@ def say_goodbye(
     """Tell links to reconnect after a time, and close them for a reason; `why` is the same for people."""
     for link in links:
         try:
-            if link.overhead or link.id is not None:  # else it has said nothing: its framing is not known
+            if link.framing.name or link.id is not None:  # else it has said nothing: its framing is not known
                 link.reply(said.GoingAway(reconnect_after_ms=reconnect_after_ms, reason=why))
             link.close(reason)
         except Exception as fault:

@@ -75,7 +75,7 @@ class Stream(PolledLink):
         port: int | None,
         opening: "Opening | None" = None,
     ) -> None:
-        super().__init__(reactor.router, origin, host, port, reactor.now, Lines.wrap)
+        super().__init__(reactor.router, origin, host, port, reactor.now, framing.UNDECIDED)
         self._reactor = reactor
         self.opening = opening
         self.sock = sock
@@ -178,13 +178,12 @@ class Stream(PolledLink):
         match framing.framing_of(chunk[0]):
             case Framing.PREFIXED:
                 self._split = Prefixed(limit)
-                self.wrap = Prefixed.wrap
-                self.overhead = framing.PREFIX_BYTES
+                self.framing = framing.PREFIXED
                 if self.bucket:  # it was looked at while it was silent: it has less time now
                     self.watch()
             case Framing.LINES:
                 self._split = Lines(limit)
-                self.overhead = framing.NEWLINE_BYTES
+                self.framing = framing.LINES
                 self._receive = self._reactor.receive_first_line
             case Framing.TLS:
                 if self.tls is None:
@@ -464,11 +463,10 @@ class Stream(PolledLink):
             self._split = split = Lines(limit) if state.framing == 2 else Prefixed(limit)
             split.skipping = state.skipping
         if state.framing == 2:
-            self.overhead = framing.NEWLINE_BYTES
+            self.framing = framing.LINES
             self._receive = reactor.receive_line if state.has_spoken else reactor.receive_first_line
         elif state.framing:
-            self.wrap = Prefixed.wrap
-            self.overhead = framing.PREFIX_BYTES
+            self.framing = framing.PREFIXED
         self._ended = state.ended
         self._shut = state.shut
         self.interest = 0

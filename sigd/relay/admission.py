@@ -339,7 +339,7 @@ class Admission(Lobby):
         """
         if not link.closing and link.id is None:
             self.unregistered.enter(link, link.origin, now)
-            if link.overhead:
+            if link.framing.name:
                 self.unregistered.begin(link, link.origin, now)
             link.allow(self.access.stranger, now)
         elif not link.closing and link.id is not None:

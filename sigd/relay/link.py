@@ -5,7 +5,6 @@ No sockets, no clock. A transport subclasses `Link`, writes what the outbox hold
 
 import enum
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Raw
@@ -15,8 +14,9 @@ from sigd.relay.endings import Ending
 from sigd.relay.outbox import Outbox
 from sigd.relay.rates import SETTLE_SECONDS, Offences
 from sigd.relay.record import NO_TALKS
-from sigd.wire import framing, messages
+from sigd.wire import messages
 from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.framing import LinkFraming
 from sigd.wire.said import Registered
 from sigd.wire.times import NEVER
 
@@ -147,9 +147,9 @@ class Link(Outbox):
         host: str,
         port: int | None,
         now: float,
-        wrap: Callable[[bytes], bytes],
+        framing: LinkFraming,
     ) -> None:
-        super().__init__(router, wrap, now)
+        super().__init__(router, framing, now)
         self.origin = origin
         self.host = host
         self.port = port
@@ -204,7 +204,7 @@ class Link(Outbox):
     @property
     def patient(self) -> bool:
         """Whether it speaks lines: a person or a passive listener, neither pinged nor closed for silence."""
-        return self.overhead == framing.NEWLINE_BYTES
+        return self.framing.patient
 
     @property
     def state(self) -> State:
@@ -239,7 +239,7 @@ class Link(Outbox):
     def register_timeout_ms(self) -> int:
         """The time that it has to register: longer for people, and before its first byte."""
         limits = self.router.limits
-        return limits.register_timeout_lines_ms if self.patient or not self.overhead else limits.register_timeout_ms
+        return limits.register_timeout_lines_ms if self.patient or not self.framing.name else limits.register_timeout_ms
 
     # -- what it sends
 

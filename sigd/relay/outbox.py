@@ -3,7 +3,7 @@
 No sockets, no clock: times are seconds on the caller's clock, sizes are bytes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sigd.relay.buffers import MESSAGE_BYTES, Kind
@@ -11,6 +11,7 @@ from sigd.relay.chores import LINKS_PER_STEP
 from sigd.relay.transport import Transport
 from sigd.wire import messages
 from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.framing import LinkFraming
 from sigd.wire.said import ServerMessage
 from sigd.wire.times import NEVER
 
@@ -28,8 +29,7 @@ class Outbox(Transport):
         router: the rules that hold here, as far as links know them.
         id: the peer ID that the link holds or, once closing, held.
         max_frame: the longest message that the client takes.
-        wrap: the framing of a message: the same bytes, framed and, where needed, escaped.
-        overhead: bytes that framing adds to each message; 0 while nothing has come that says which framing.
+        framing: the framing of messages to the client.
         closing: the link has ended for everybody else; what is due to it is still flushed.
         held: nothing more that it sends is to be acted on for now; once closing, ever.
         last_seen: when something came from it last.
@@ -41,14 +41,13 @@ class Outbox(Transport):
     """
 
     __slots__ = (
-        *("_shares", "closing", "delivered", "held", "id", "last_seen", "max_frame", "outbox", "overhead", "own"),
-        *("owners", "queued", "router", "stalled_since", "stuck", "wrap"),
+        *("_shares", "closing", "delivered", "framing", "held", "id", "last_seen", "max_frame", "outbox", "own"),
+        *("owners", "queued", "router", "stalled_since", "stuck"),
     )
 
-    def __init__(self, router: "Ledger[Any]", wrap: Callable[[bytes], bytes], now: float) -> None:
+    def __init__(self, router: "Ledger[Any]", framing: LinkFraming, now: float) -> None:
         self.router = router
-        self.wrap = wrap
-        self.overhead = 0
+        self.framing = framing
         self.id: str | None = None
         self.closing = False
         self.held = False
@@ -84,9 +83,9 @@ class Outbox(Transport):
         """Queue a message of another peer, or return the refusal: `too-large`, `peer-busy` or `peer-unavailable`."""
         if len(message) > self.max_frame:  # before it is escaped, which costs time and only makes it longer
             return ErrorCode.TOO_LARGE
-        data = self.wrap(message)
+        data = self.framing.wrap(message)
         size = len(data)
-        if size - self.overhead > self.max_frame:
+        if size > self.max_frame and self.framing.length_of(data) > self.max_frame:
             return ErrorCode.TOO_LARGE
         if self.stuck or self.queued + size > self.router.limits.outbox_bytes_per_sender:
             refusal = self._make_room(size, sender)
@@ -118,7 +117,7 @@ class Outbox(Transport):
 
     def reply(self, message: ServerMessage) -> None:
         """Queue an answer to this link itself. With too many of them due it is not read until it takes them."""
-        self.reply_text(self.wrap(messages.encode(message)))
+        self.reply_text(self.framing.wrap(messages.encode(message)))
 
     def reply_text(self, data: bytes) -> None:
         """Queue bytes that are framed already."""

@@ -285,7 +285,7 @@ class Router(Ledger[Link]):
         room = link.max_frame - _LIST_OVERHEAD
         found: list[PeerEntry] = []
         for entry in listed:
-            size = len(link.wrap(messages.encode_entry(entry)))
+            size = len(link.framing.wrap(messages.encode_entry(entry)))
             if size > room and not found:
                 entry, size = PeerEntry(entry.id), 0  # its `meta` would never fit: better without than never
             if size > room:

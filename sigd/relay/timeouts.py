@@ -61,7 +61,7 @@ def _registers_by(link: Link) -> float:
 
 def _turn_away(_: "Admission", link: Link, now: float) -> None:
     text = f"no register came within {link.register_timeout_ms / 1000:g} s"
-    key = "register_timeout_ms" if link.overhead and not link.patient else "register_timeout_lines_ms"
+    key = "register_timeout_ms" if link.framing.name and not link.patient else "register_timeout_lines_ms"
     link.refuse(ProtocolError(ErrorCode.REGISTER_TIMEOUT, text, limit=key))
 
 

@@ -395,6 +395,46 @@ def _escapes() -> dict[int, str]:
     return {code: _in_json(code) for first, last in HIDDEN for code in range(first, last + 1)}
 
 
+class LinkFraming:
+    """The framing of one link, as far as messages to its client go. It is shared by all links that have the same.
+
+    Attributes:
+        name: its name for people; empty before the client's first byte, which decides.
+        wrap: makes a message ready for the transport: framed and, where needed, escaped.
+        length_of: the length of the message, escaped as it is, in what `wrap` has made of it.
+        overhead: the maximum number of bytes that the frame adds to that.
+        patient: whether a person, or a script that only listens, is at the other end: it is neither pinged nor closed
+            for silence.
+    """
+
+    __slots__ = ("length_of", "name", "overhead", "patient", "wrap")
+
+    def __init__(
+        self,
+        name: str,
+        wrap: Callable[[bytes], bytes],
+        overhead: int,
+        length_of: Callable[[bytes], int] | None = None,
+        *,
+        patient: bool = False,
+    ) -> None:
+        self.name = name
+        self.wrap = wrap
+        self.overhead = overhead
+        self.length_of = length_of or (lambda data: len(data) - overhead)
+        self.patient = patient
+
+    def __repr__(self) -> str:
+        return f"LinkFraming({self.name!r})"
+
+
+PREFIXED: Final = LinkFraming("prefixed", Prefixed.wrap, PREFIX_BYTES)
+LINES: Final = LinkFraming("lines", Lines.wrap, NEWLINE_BYTES, patient=True)
+DATAGRAMS: Final = LinkFraming("datagrams", lambda message: message, 0)
+UNDECIDED: Final = LinkFraming("", Lines.wrap, NEWLINE_BYTES)
+"""Before the first byte: a client that is refused then gets a line, which everybody can read."""
+
+
 def is_http_request(line: bytes) -> bool:
     """Return whether a link's first line is an HTTP request of any method: a web page may have sent it."""
     return _HTTP_REQUEST.search(line) is not None

@@ -35,7 +35,7 @@ class TestPeers:
         link = relay.router.registry.find("alice")
         assert link is not None
         assert link is not before
-        names = ("host", "port", "max_frame", "keepalive", "received", "delivered", "patient", "overhead", "via")
+        names = ("host", "port", "max_frame", "keepalive", "received", "delivered", "patient", "framing", "via")
         assert [getattr(link, name) for name in names] == [getattr(before, name) for name in names]
         assert link.meta is not None
         assert bytes(link.meta) == b'{"a":1}'

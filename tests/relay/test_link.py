@@ -4,6 +4,7 @@ import pytest
 
 from sigd.relay.chores import LINKS_PER_STEP
 from sigd.wire.errors import ErrorCode, ProtocolError
+from sigd.wire.framing import LinkFraming
 from sigd.wire.times import NEVER
 from tests.relay.world import World
 
@@ -157,7 +158,7 @@ def test_senders_that_have_left_are_forgotten_by_a_reader_that_never_drains():
 def test_what_is_too_large_is_not_escaped_first():
     world = World()
     alice, bob = world.peer("alice"), world.peer("bob", lines=True, maxFrame=1024)
-    bob.wrap = lambda message: pytest.fail("it was escaped")
+    bob.framing = LinkFraming("lines", lambda message: pytest.fail("it was escaped"), 1)
     alice.says({"type": "message", "to": "bob", "data": "\x7f" * 2000})
     assert alice.hears()["code"] == "too-large"
 
@@ -276,3 +277,25 @@ def test_a_longer_escape_counts_against_the_recipients_max_frame(lines):
     answer = send(alice, "bob", 0, data="\x85" * 300)
     assert (answer["code"] if answer else None) == ("too-large" if lines else None)
     assert bob.hears_nothing() is lines
+
+
+def web_wrapped(message: bytes) -> bytes:
+    """A frame whose header grows with the message, as that of WebSocket (RFC 6455, section 5.2)."""
+    size = len(message)
+    head = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big")
+    return b"\x81" + head + message
+
+
+@pytest.mark.parametrize("spare", [0, -1], ids=["fits", "one more"])
+@pytest.mark.parametrize("size", [120, 300])
+def test_an_overhead_may_vary_with_the_length(size: int, spare: int) -> None:
+    """The bound is one of messages, whatever their frames add."""
+    world = World()
+    alice, bob = world.peer("alice"), world.peer("bob")
+    bob.framing = LinkFraming("web", web_wrapped, 4, lambda data: len(data) - (2 if data[1] < 126 else 4))
+    bob.max_frame = size + spare
+    refusal = bob.deliver(b"x" * size, alice)
+    assert refusal is (None if not spare else ErrorCode.TOO_LARGE)
+    bob.framing = LinkFraming("web", lambda message: web_wrapped(message + b"!"), 4, bob.framing.length_of)
+    bob.max_frame = size + spare + 1  # escaped, it is one byte longer
+    assert bob.deliver(b"x" * size, alice) is (None if not spare else ErrorCode.TOO_LARGE)

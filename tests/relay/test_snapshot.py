@@ -12,6 +12,7 @@ from sigd.relay.link import Link, State
 from sigd.relay.rates import Rates
 from sigd.relay.snapshot import LinkState
 from sigd.relay.strikes import STRIKES_KEPT, STRIKES_SECONDS, Strikes, StrikesState
+from sigd.wire.framing import LINES, PREFIXED, UNDECIDED, LinkFraming
 from sigd.wire.times import NEVER
 from tests.relay.world import Peer, World
 
@@ -274,16 +275,16 @@ class TestCredentials:
 
 
 class TestStrangers:
-    @pytest.mark.parametrize("overhead", [0, 1, 4])
-    def test_a_client_that_has_sent_nothing_is_silent_there_too(self, overhead: int) -> None:
+    @pytest.mark.parametrize("framing", [UNDECIDED, LINES, PREFIXED])
+    def test_a_client_that_has_sent_nothing_is_silent_there_too(self, framing: LinkFraming) -> None:
         world = World()
         guest = Peer(world, "192.0.2.1", lines=False)
-        guest.overhead = overhead
+        guest.framing = framing
         admission = world.router.admission
         admission.origins.join(guest.origin)
         assert admission.take_up(guest, world.now)
         assert [*admission.unregistered] == [guest]
-        assert admission.unregistered.has_begun(guest) is (overhead > 0)
+        assert admission.unregistered.has_begun(guest) is (framing is not UNDECIDED)
 
 
 class TestStrikes:

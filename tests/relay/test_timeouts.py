@@ -3,6 +3,7 @@
 import pytest
 
 from sigd.relay.ice import Vendor
+from sigd.wire.framing import LINES, PREFIXED, UNDECIDED
 from sigd.wire.times import NEVER
 from tests.relay.issued import expiring, user
 from tests.relay.world import World
@@ -37,13 +38,13 @@ def test_a_link_with_something_unread_is_not_silent():
 
 
 @pytest.mark.parametrize(
-    ("overhead", "expected_ms"),
-    [(4, 10_000), (1, 60_000), (0, 60_000)],
+    ("framing", "expected_ms"),
+    [(PREFIXED, 10_000), (LINES, 60_000), (UNDECIDED, 60_000)],
     ids=["prefixed", "lines", "silent"],
 )
-def test_people_and_who_has_said_nothing_have_longer_to_register(overhead, expected_ms):
+def test_people_and_who_has_said_nothing_have_longer_to_register(framing, expected_ms):
     link = World().connects("a")
-    link.overhead = overhead
+    link.framing = framing
     assert link.register_timeout_ms == expected_ms
 
 
@@ -62,8 +63,8 @@ def test_people_and_who_has_said_nothing_have_longer_to_register(overhead, expec
         ({"resumes_at": 1200.0, "stalled_since": 1005.0}, 1015),
         ({"pinged_at": 1001.0}, 1075),
         ({"pinged_at": 1001.0, "resumes_at": 1200.0}, 1200),
-        ({"overhead": 1}, NEVER),
-        ({"overhead": 1, "expires_at": 1100.0}, 1100),
+        ({"framing": LINES}, NEVER),
+        ({"framing": LINES, "expires_at": 1100.0}, 1100),
         ({"closing": True, "ends_at": 1005.0, "expires_at": 1001.0}, 1005),
     ],
     ids=str,

@@ -17,7 +17,7 @@ from sigd.relay.shedding import is_crowded, shed
 from sigd.relay.wall import Shift
 from sigd.wire import said
 from sigd.wire.errors import ProtocolError
-from sigd.wire.framing import Lines, Prefixed
+from sigd.wire.framing import LINES, PREFIXED
 
 AT_ONCE = 32
 """Messages that are read in one go, as over a stream."""
@@ -28,10 +28,9 @@ class Peer(Link):
 
     def __init__(self, world: "World", address: str, *, lines: bool) -> None:
         origin = world.router.admission.origins.of(address) if ":" in address or "." in address else world.somewhere
-        super().__init__(world.router, origin, address, None, world.now, Lines.wrap if lines else Prefixed.wrap)
+        super().__init__(world.router, origin, address, None, world.now, LINES if lines else PREFIXED)
         self.comes_as: Caller | None = None
         self.world = world
-        self.overhead = 1 if lines else 4
         self.takes: int | None = None
         self.wire = b""
         self.resumed = 0
@@ -133,7 +132,7 @@ class Peer(Link):
         now = self.world.now
         if self.waiting and not self.held:
             frames, self.waiting = self.waiting[:AT_ONCE], self.waiting[AT_ONCE:]
-            wait = self.heard(len(frames), sum(self.overhead + len(frame) for frame in frames), now)
+            wait = self.heard(len(frames), sum(self.framing.overhead + len(frame) for frame in frames), now)
             while frames and not self.held:
                 self.world.router.receive(self, frames.pop(0), now)
             self.waiting = frames + self.waiting
