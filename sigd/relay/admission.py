@@ -325,7 +325,7 @@ class Admission(Lobby):
                 self.sign_of_life(link.claim.holder, now)
 
     def take_up(self, link: "Link", now: float) -> bool:
-        """Have a link go on whose client another process has served; its credential is judged by the rules in force.
+        """Continue a link of another process; its credential is judged by the rules in force.
 
         Args:
             link: as it was there, with what was due to it.

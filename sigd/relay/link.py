@@ -283,7 +283,7 @@ class Link(Outbox):
         )
 
     def allow(self, grant: "Grant", now: float) -> None:
-        """Have a grant hold from now on; of its bursts the same part is left as of those before."""
+        """Apply a grant; keep the same fraction of each burst allowance."""
         self._settle(now)
         before, rates = self.grant.rates, grant.rates
         self.grant = grant
@@ -294,7 +294,7 @@ class Link(Outbox):
             self.watch()
 
     def begin_anew(self, grant: "Grant", now: float) -> None:
-        """Have a grant hold as if the link had sent nothing yet: its rates may be its own."""
+        """Apply a grant with whole burst allowances, as for a new link."""
         self.grant = grant
         self.messages_left = grant.rates.messages_burst
         self.bytes_left = grant.rates.bytes_burst

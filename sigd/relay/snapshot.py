@@ -131,7 +131,7 @@ def state_of(link: "Link", numbers: "Mapping[Link, int]") -> LinkState:
 
 
 def restore(link: "Link", state: LinkState, shift: float, passed: float) -> None:
-    """Have a new link be what another one was, but for its outbox; nobody else knows of it yet.
+    """Restore a new link from the state of another one, but for its outbox.
 
     Args:
         link: new, its transport's part of it excepted.
@@ -177,7 +177,7 @@ def restore(link: "Link", state: LinkState, shift: float, passed: float) -> None
 
 
 def fill(link: "Link", state: LinkState, links: "Sequence[Link | None]") -> None:
-    """Have what was due to it be due to it again; `links` are all by their numbers, those who were lost being None."""
+    """Restore the outbox; `links` are all by their numbers, None in the place of a lost one."""
     if not state.outbox:
         return
     # Whoever has left cannot be told any more what became of his message: it counts as if the link had sent it.
