@@ -182,3 +182,12 @@ class TestTurn:
         world.sets_clock(86_400)
         world.passes(1)
         assert alice.hears_nothing()
+
+
+def test_it_tells_how_far_unix_time_is_ahead() -> None:
+    world = World()
+    wall = world.router.wall
+    assert wall.judged_by(world.now) == pytest.approx(world.unix_now - world.now)
+    world.sets_clock(86_400)
+    world.passes(1)
+    assert wall.judged_by(world.now) == pytest.approx(world.unix_now - world.now)
