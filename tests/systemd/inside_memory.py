@@ -5,7 +5,7 @@ import re
 import time
 from pathlib import Path
 
-from tests.systemd.inside import CONFIG, drop_in, has_said, run, shown, systemctl, until
+from tests.systemd.inside import CONFIG, configure, drop_in, has_said, run, shown, systemctl, until
 
 SIGD, SIGCTL = "/usr/local/bin/sigd", "/usr/local/bin/sigctl"
 
@@ -63,3 +63,15 @@ def shows_a_unit_with_less_memory() -> object:
     systemctl("restart", "sigd.service")
     assert not _memory_of_check(), "with as much as was advised"
     return needed[0]
+
+
+def shows_limits_that_the_shipped_unit_does_not_fit() -> object:
+    # Without a bound nothing is short, and where the box has no memory controller the unit's own MemoryMax= is none.
+    _bounds(1 << 30)
+    configure('[[listen]]\nurl = "tcp://127.0.0.1:7337"\n[limits]\nbuffer_bytes_total = 1000000000\n')
+    assert "limits.buffer_bytes_total" in _says_before_the_start()
+    began = time.time()
+    systemctl("start", "sigd.service")
+    until(lambda: has_said("little memory", began), "the start says so")
+    [found] = _memory_of_check()
+    return found["advice"]
