@@ -39,8 +39,8 @@ RECORD_PART: Final = 1.25
 
 RESTART_PART: Final = 1.4
 """Peak memory of a restart in relation to that before it. Measured in a control group, kernel and snapshot included:
-1.12 with 9 000 idle links, 1.09 with 9 000 links and 114 MiB in outboxes. The rest is for a C library that keeps what is
-freed: with it the peak was 1.58."""
+1.12 with 9 000 idle links, 1.09 with 9 000 links and 114 MiB in outboxes. The rest is for a C library that keeps freed
+memory: with it the peak was 1.58."""
 
 _NO_BOUND: Final = 1 << 60
 """Lower bound of "no limit": version 1 reports a number near 2^63."""
