@@ -42,8 +42,10 @@ def test_the_lines_are_answered_as_it_says():
                     assert screens[name].readline() == line + "\n"
         assert set(screens) == {"alice", "bob"}
         assert screens["alice"].read() == "", "she has quit"
-        for each in [*screens.values(), *links]:
-            each.close()
+        for screen in screens.values():
+            screen.close()
+        for link in links:
+            link.close()
 
 
 def saved(folder: Path, name: str, daemon: Daemon) -> list[str]:
