@@ -10,7 +10,8 @@ Reading order, after wire/errors, wire/messages and wire/said (the map of the pr
    against the control group).
 4. Time: wire/times, wire/awake and net/clock (sleep), relay/deadlines with relay/timeouts, relay/wall and relay/expiry
    (wall clock), server/timekeeping.
-5. Sockets: net/stream, net/reactor, net/turns with relay/chores (fairness), net/entrance, net/opening, net/kernel.
+5. Sockets: net/rounds, net/stream on net/socket_link, net/reactor, net/turns with relay/chores (fairness),
+   net/entrance, wire/opening with net/handshakes, net/kernel.
 6. Datagrams: wire/datagram with wire/sending and wire/receiving, wire/greeting, net/udp with net/used_cookies,
    net/datagram_link, and net/dtls beside them.
 7. The daemon: server (puts it together), cli; toml (a library), config, rules (the configuration with its files). As a

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from sigd import __version__
 from sigd.config import Limits
 from sigd.metrics import process
-from sigd.net import opening
+from sigd.net import handshakes
 from sigd.net.histogram import Histogram
 from sigd.net.reactor import Reactor
 from sigd.relay.endings import STOPPING, UNREGISTERED
@@ -32,8 +32,8 @@ OTHER: Final = "other"
 
 REASONS: Final = (
     *(code.value for code in ErrorCode if code.closes),
-    *("left", "connection lost", UNREGISTERED, "not registered", "http", "tls where none is spoken", STOPPING),
-    *(opening.FAILED, opening.TIMED_OUT, datagram.UNACKNOWLEDGED, datagram.NOT_WHOLE),
+    *("left", "connection lost", UNREGISTERED, "not registered", "http", "mqtt", "tls where none is spoken", STOPPING),
+    *(handshakes.FAILED, handshakes.TIMED_OUT, datagram.UNACKNOWLEDGED, datagram.NOT_WHOLE),
 )
 """Reasons for the end of links: an error's code, or one of these few words, which have hyphens between them in a
 label.

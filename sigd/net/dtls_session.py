@@ -15,7 +15,7 @@ from OpenSSL import SSL
 
 from sigd import log
 from sigd.net.dtls import DTLSSocket, Resends
-from sigd.net.opening import FAILED, TIMED_OUT
+from sigd.net.handshakes import FAILED, TIMED_OUT, wait_for_turn
 from sigd.net.places import Address, Place, Recipient
 from sigd.relay.strangers import Strangers
 from sigd.wire import greeting
@@ -268,8 +268,11 @@ class Session:
         channel = self._channel
         channel.set_ciphertext_mtu(MAX_DATAGRAM)
         try:
-            async with self._sessions.turn:
+            await wait_for_turn(self._sessions.turn, self._scope)
+            try:
                 await trio.lowlevel.checkpoint()
+            finally:
+                self._sessions.turn.release()
             await channel.do_handshake()
         except _LOST as fault:
             log.debug("dtls", address=self.address[0], fault=type(fault).__name__)

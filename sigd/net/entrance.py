@@ -11,13 +11,14 @@ import trio
 
 from sigd import log
 from sigd.net.listeners import StreamListener, close_listener
-from sigd.net.opening import Opening
 from sigd.net.rounds import REFUSALS, Rounds
-from sigd.net.stream import IN, Stream
+from sigd.net.socket_link import IN
+from sigd.net.stream import Stream
 from sigd.relay.lobby import too_many_of_address
 from sigd.wire import messages
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import Lines
+from sigd.wire.opening import Opening
 
 if TYPE_CHECKING:
     from sigd.net.places import Address

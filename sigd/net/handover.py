@@ -16,8 +16,8 @@ import trio
 from sigd.net import bag
 from sigd.net.datagram_link import DatagramLink
 from sigd.net.farewell import say_goodbye
+from sigd.net.handshakes import Handshake
 from sigd.net.listeners import ListeningSocket, StreamListener
-from sigd.net.opening import Opening
 from sigd.net.parcel import (
     DatagramLinkState,
     HandoverError,
@@ -36,9 +36,11 @@ from sigd.net.rounds import ServedLink
 from sigd.net.stream import Stream
 from sigd.net.turns import do_chores
 from sigd.relay import snapshot as links
+from sigd.wire.opening import Opening
 from sigd.wire.times import moved
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from msgspec import Raw
@@ -185,7 +187,7 @@ def _say_goodbye(reactor: "Reactor", told: Sequence[ServedLink]) -> None:
 
 
 def _is_bound(link: Stream) -> bool:
-    return link.tls is not None or (link.opening is not None and link.opening.shaking is not None)
+    return link.tls is not None or isinstance(link.opening, Handshake)
 
 
 def _settle(reactor: "Reactor", now: float) -> None:
@@ -404,14 +406,14 @@ class _Arrival:
             return None
         return link
 
-    def _opening(self, sock: socket.socket, state: StreamState) -> Opening | None:
+    def _opening(self, sock: socket.socket, state: StreamState) -> "Opening[ssl.SSLContext] | None":
         if state.opening is None:
             return None
         door = next((door for door in self._doors if _came_by(sock, door)), None)
         if door is None:
             raise ValueError("nobody listens any more where it came in, and it has not said what it speaks")
         opening = Opening(door.context, tls_only=door.tls_only, proxied=state.opening.proxied)
-        opening.restore(state.opening)
+        opening.header = state.opening.header
         return opening
 
     def _in_datagrams(self, raw: "Raw") -> DatagramLink | None:

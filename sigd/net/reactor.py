@@ -5,7 +5,7 @@ schedules this one, cancels it, and waits for its epoll like for any descriptor.
 """
 
 import math
-import ssl
+import socket
 import time
 from itertools import islice
 from operator import length_hint
@@ -18,20 +18,18 @@ from sigd.net import turns
 from sigd.net.entrance import Entrance
 from sigd.net.histogram import Histogram, observe_round
 from sigd.net.listeners import ListeningSocket, StreamListener
-from sigd.net.opening import TIMED_OUT, shake_hands
 from sigd.net.ports import DatagramSocket
-from sigd.net.rounds import PolledLink, Rounds, ServedLink
-from sigd.net.stream import IN, OUT, Stream
+from sigd.net.rounds import Rounds, ServedLink
+from sigd.net.socket_link import IN, OUT
+from sigd.net.stream import Stream
 from sigd.net.turns import DUE_PER_ROUND, LINKS_AT_ONCE, READ_SECONDS
 from sigd.net.udp import Datagrams
 from sigd.relay.access import Access
 from sigd.relay.deadlines import Deadlines
 from sigd.relay.endings import STOPPING
 from sigd.relay.ice import Vendor
-from sigd.relay.link import Link
 from sigd.relay.router import Router
 from sigd.relay.shedding import is_crowded
-from sigd.wire import framing
 
 if TYPE_CHECKING:
     from sigd.net.dtls_session import Sessions
@@ -250,48 +248,11 @@ class Reactor(Rounds):
             self._turn.set()
             self._turn = None
 
-    def shake_hands(self, link: PolledLink, context: ssl.SSLContext, scope: trio.CancelScope) -> None:
-        """Have a link speak TLS, and read it again when it does; unless it ends before, which cancels the scope."""
-        self.router.admission.begin(link, self.now)
-        link.rearm()
-        self.start_soon(self._shake_hands, link, context, scope)
-
-    async def _shake_hands(self, link: Stream, context: ssl.SSLContext, scope: trio.CancelScope) -> None:
-        try:
-            seconds = self.router.limits.tls_handshake_timeout_ms / 1000
-            why = await shake_hands(link, context, scope, self._handshakes, seconds)
-            self.now = trio.current_time()
-            if link.fd >= 0:
-                self._has_shaken_hands(link, why)
-        except Exception as fault:
-            self.fail(link, fault)
-        self._attend()
-
-    def _has_shaken_hands(self, link: Stream, why_not: str) -> None:
-        if why_not:
-            if why_not == TIMED_OUT:
-                self.router.limits_hit["tls_handshake_timeout_ms"] += 1
-            link.abort(why_not)
-        else:
-            link.opening = None
-            link.rearm()
-            link.readable(self.now)  # it may have come with the last of the handshake
-
-    def receive_first_line(self, link: Link, line: bytes, now: float) -> None:
-        """Act on a link's first line, unless it comes from a web page."""
-        assert isinstance(link, Stream)
-        if framing.is_http_request(line):
-            link.reply_text(framing.NOT_HTTP)
-            link.close("http")
-        else:
-            link.speaks_lines()
-            self.receive_line(link, line, now)
-
     # -- new rules
 
     async def change(self, access: Access, vendor: Vendor) -> int:
         """Apply new rules, `router.limits` having been changed before; return how many links end by them."""
-        self._handshakes = trio.Semaphore(self.router.limits.tls_handshakes)
+        self.handshakes = trio.Semaphore(self.router.limits.tls_handshakes)
         self.datagrams.change()
         return await turns.judge_all(self, self.router.admission.change(access, vendor, trio.current_time()))
 
@@ -328,6 +289,16 @@ class Reactor(Rounds):
         self._links[link.fd] = link
         self.note_link(link)
         self.router.admission.origins.join(link.origin)
+
+    def eject(self, link: Stream) -> tuple[socket.socket, bytes]:
+        """Take a connection out of the rounds, alive, before its link has registered.
+
+        Its origin stays counted: at its end the caller closes the socket and calls `origins.leave`.
+
+        Returns:
+            The socket, and the bytes that were read from it.
+        """
+        return link.eject()
 
     def let_go(self) -> None:
         """Serve nobody from now on, and tell nobody: another process does. The sockets of links are closed, no more."""

@@ -4,7 +4,6 @@
 """
 
 import select
-import ssl
 import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from sigd.relay.router import Router
+    from sigd.wire.opening import Verdict
 
 REFUSALS: Final = 32
 """Connections above the limit that are refused with time to read why; further ones get one line and a close."""
@@ -52,6 +52,8 @@ class Rounds:
         links: the number of links by transport: over `tcp`, `tls`, `unix`, `udp` and `dtls`.
         stopping: no client is taken in any more.
         receive, receive_line: the router's methods for a message, and for a line.
+        handshakes: one for each TLS handshake that may be computed at the same time.
+        gateways: functions that take connections of other protocols out; all others are refused.
         epoll: it watches every socket but those for DTLS.
         relay_seconds: time that messages spend here, from the start of the round that reads them until all is written
             that can be: for each that is passed on, in a round or for a session, the whole of it.
@@ -69,8 +71,9 @@ class Rounds:
         self.receive: Callable[[Link, bytes, float], None] = router.receive
         self.receive_line: Callable[[Link, bytes, float], None] = router.receive_line
         self.relay_seconds = Histogram()
+        self.gateways: dict[Verdict, Callable[[PolledLink], None]] = {}
         self.epoll = select.epoll()
-        self._handshakes = trio.Semaphore(router.limits.tls_handshakes)
+        self.handshakes = trio.Semaphore(router.limits.tls_handshakes)
         self._nursery: trio.Nursery | None = None
         self._bugs = log.Damper()
         self._failures = log.Damper()
@@ -81,7 +84,7 @@ class Rounds:
     @property
     def may_shake_hands(self) -> bool:
         """Whether there is room for one more TLS handshake now."""
-        return self._handshakes.value > 0
+        return self.handshakes.value > 0
 
     @property
     def linger_seconds(self) -> float:
@@ -100,14 +103,6 @@ class Rounds:
         else:
             # With an interest of nothing the epoll would still report that a client has closed a Unix socket.
             self.epoll.unregister(fd)
-
-    def receive_first_line(self, link: Link, line: bytes, now: float) -> None:
-        """Act on a link's first line, unless it comes from a web page."""
-        raise NotImplementedError
-
-    def shake_hands(self, link: "PolledLink", context: ssl.SSLContext, scope: trio.CancelScope) -> None:
-        """Have a link speak TLS, and read it again when it does; unless it ends before, which cancels the scope."""
-        raise NotImplementedError
 
     def remove(self, fd: int, interest: int) -> None:
         """Forget the link with a descriptor that is watched for `interest`."""

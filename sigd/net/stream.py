@@ -1,70 +1,38 @@
 """A link over a byte stream: its first byte, its framing, its buffers, its end."""
 
-import select
 import socket
 import ssl
 from typing import TYPE_CHECKING, Final
 
 from sigd import log
-from sigd.net.callers import caller_of
-from sigd.net.kernel import hang_up, unread_bytes
-from sigd.net.parcel import StreamState
-from sigd.net.rounds import PolledLink, Rounds
-from sigd.net.tls import RECORD_BYTES, TLSSocket
+from sigd.net.parcel import OpeningState, StreamState
+from sigd.net.rounds import Rounds
+from sigd.net.socket_link import SocketLink
 from sigd.relay.buffers import MESSAGE_BYTES
-from sigd.wire import commands, framing, proxy, said
+from sigd.wire import commands, framing, said
 from sigd.wire.errors import ErrorCode, ProtocolError
-from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, TooLong
+from sigd.wire.framing import Lines, Prefixed, Splitter, TooLong
+from sigd.wire.opening import FirstLine, Foreign, Opening, Verdict, protocol_of, refusal_of
 from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sigd.net.opening import Opening
-    from sigd.relay.credentials import Caller
     from sigd.relay.link import Link
     from sigd.relay.origins import Origin
     from sigd.relay.snapshot import LinkState
 
 RECEIVE_BYTES: Final = 65_536
-"""Bytes of one read: a default frame in one go."""
-
-SEND_BYTES: Final = 65_536
-"""Maximum bytes joined for one system call while a link is stuck: the size of its kernel buffer."""
+"""Bytes that one system call reads: a default frame in one go."""
 
 STRANGERS_MESSAGES_PER_ROUND: Final = 2
-"""Bytes of one read before `register`: an honest client sends one message, and there may be hundreds of others."""
-
-SHORT_BYTES: Final = 8_192
-"""Bytes up to which what waits to be read may be one message: a browser's offer with all its candidates."""
-
-IN: Final = select.EPOLLIN
-OUT: Final = select.EPOLLOUT
+"""The same before `register`: an honest newcomer says one thing, and there may be hundreds of others."""
 
 
-class Stream(PolledLink):
-    """A link over TCP or a Unix socket. See `Link` for what is not here.
+class Stream(SocketLink):
+    """A link over TCP or a Unix socket. See `SocketLink` and `Link` for the rest."""
 
-    Attributes:
-        sock: non-blocking; `fd` is its descriptor.
-        interest: what epoll watches it for.
-        opening: what comes before its first message, while there may be something.
-        tls: its socket again, where it speaks TLS.
-    """
-
-    __slots__ = (
-        "_backlog",
-        "_ended",
-        "_reactor",
-        "_receive",
-        "_shut",
-        "_split",
-        "fd",
-        "interest",
-        "opening",
-        "sock",
-        "tls",
-    )
+    __slots__ = ("_backlog", "_receive", "_split")
 
     def __init__(
         self,
@@ -73,21 +41,12 @@ class Stream(PolledLink):
         origin: "Origin",
         host: str,
         port: int | None,
-        opening: "Opening | None" = None,
+        opening: Opening[ssl.SSLContext] | None = None,
     ) -> None:
-        super().__init__(reactor.router, origin, host, port, reactor.now, framing.UNDECIDED)
-        self._reactor = reactor
-        self.opening = opening
-        self.sock = sock
-        self.tls: TLSSocket | None = None
-        self.fd = sock.fileno()
+        super().__init__(reactor, sock, origin, host, port, opening)
         self._split: Splitter | None = None
         self._receive: Callable[[Link, bytes, float], None] = reactor.receive
         self._backlog: Sequence[bytes] = framing.NO_FRAMES
-        self._ended = False  # the client has sent its end of file
-        self._shut = False  # the client has been sent ours
-        self.busy = False
-        self.interest = IN
 
     # -- reading
 
@@ -100,7 +59,7 @@ class Stream(PolledLink):
             self.rearm()  # held since it was last read, by something else than what it sent
             return
         try:
-            if self.opening is not None and not self.closing and not self.opening.readable(self, self._reactor, now):
+            if self.opening is not None and not self.closing and not self._look(now):
                 return
             data = self.sock.recv(RECEIVE_BYTES)
             self.router.bytes_received += len(data)
@@ -171,27 +130,42 @@ class Stream(PolledLink):
         """Take the framing that the first byte chooses; None for a link that is over with it."""
         self._reactor.router.admission.begin(self, self._reactor.now)
         limit = self.router.limits.max_frame_unregistered
-        if chunk.startswith(proxy.SIGNATURES):
+        verdict = protocol_of(chunk)
+        if verdict is Verdict.PROXY:
             text = "a PROXY header is read first of all, and from the addresses in `limits.trusted` alone"
             self.refuse(ProtocolError(ErrorCode.BAD_FRAME, text))
             return None
-        match framing.framing_of(chunk[0]):
-            case Framing.PREFIXED:
-                self._split = Prefixed(limit)
-                self.framing = framing.PREFIXED
-                if self.bucket:  # it was looked at while it was silent: it has less time now
-                    self.watch()
-            case Framing.LINES:
-                self._split = Lines(limit)
+        if chunk[0] == 0:
+            self._split = Prefixed(limit)
+            self.framing = framing.PREFIXED
+            if self.bucket:  # it was looked at while it was silent: it has less time now
+                self.watch()
+        else:
+            self._split = FirstLine(limit) if verdict is Verdict.WAIT else Lines(limit)
+            self._receive = self._reactor.receive_line
+            if verdict in {Verdict.WAIT, Verdict.LINK, Verdict.HTTP}:
                 self.framing = framing.LINES
-                self._receive = self._reactor.receive_first_line
-            case Framing.TLS:
-                if self.tls is None:
-                    self.reply_text(framing.TLS_ALERT)
-                self.close("tls where none is spoken")
+        if verdict not in {Verdict.WAIT, Verdict.LINK}:
+            self._split.rest = chunk
+            self._turn_away(verdict)
+            return None
         return self._split
 
+    def _turn_away(self, verdict: Verdict) -> None:
+        """Refuse a client of another protocol, unless there is a gateway for it."""
+        gateway = self._reactor.gateways.get(verdict)
+        if gateway is not None:
+            gateway(self)
+            return
+        answer, reason = refusal_of(verdict, b"" if self._split is None else bytes(self._split.rest))
+        if self.tls is None or verdict is not Verdict.TLS:
+            self.reply_text(answer)
+        self.close(reason)
+
     def _misframed(self, split: Splitter, fault: ProtocolError, now: float) -> None:
+        if isinstance(fault, Foreign):
+            self._turn_away(fault.verdict)
+            return
         fault.limit = "max_frame" if self.id is not None else "max_frame_unregistered"
         if not isinstance(fault, TooLong):
             self.router.refuse(self, fault, now)
@@ -247,10 +221,6 @@ class Stream(PolledLink):
         """Return whether the unread input may contain a message."""
         return bool(self._backlog) or (self._split is not None and self._split.more)
 
-    @property
-    def _has_ahead(self) -> bool:
-        return self.tls is not None and self.tls.has_ahead
-
     def _end_of_file(self) -> None:
         self._ended = True
         if self._split is not None and self.patient and self._split.rest and not self.closing:
@@ -259,99 +229,15 @@ class Stream(PolledLink):
         self.router.due.append(self)
         self.rearm()
 
-    def speaks_lines(self) -> None:
-        """Its first line was none of HTTP's: what follows is not looked at for that."""
-        self._receive = self._reactor.receive_line
-
-    def resume(self) -> None:
-        """Read again after having been held."""
-        if not self.busy:
-            self.busy = True
-            self._reactor.busy.append(self)
-        self.rearm()
-
-    def wait_for_turn(self) -> None:
-        """Queue the link to be read in a later round. Links with little to read come first."""
-        if not self.busy:
-            self.busy = True
-            queue = self._reactor.busy if unread_bytes(self.fd) > SHORT_BYTES else self._reactor.unread
-            queue.append(self)
-        self.rearm()
-
     def ping(self, now: float) -> None:
         """Ask for a sign of life."""
         self.reply(said.PingSaid())
-
-    def has_unread(self) -> bool:
-        """Whether something has come that was not read yet."""
-        try:
-            # Of the socket below TLS: whether it makes up a message is found out when it is read.
-            return self._has_ahead or bool(socket.socket.recv(self.sock, 1, socket.MSG_PEEK))
-        except OSError:
-            return False
-
-    def caller(self) -> "Caller | None":
-        """The client's identity from the transport."""
-        return caller_of(self.sock)
-
-    @property
-    def committed(self) -> int:
-        """Bytes at the front of the outbox that may be on their way already, though the system has not said so."""
-        return 1 if self.tls is None else RECORD_BYTES
 
     def admitted(self) -> None:
         """The link has an ID now: longer messages are taken from it."""
         if self._split is not None:
             self._split.limit = self.router.limits.max_frame
         log.debug("registered", peer=self.id, address=self.address)
-
-    # -- writing
-
-    def push(self) -> None:
-        """Write as much as the kernel accepts; the rest waits for `writable`."""
-        outbox = self.outbox
-        self._write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
-        if self.queued and not self.over:
-            self.get_stuck(self._reactor.now)
-            self.rearm()
-
-    def writable(self, now: float) -> None:
-        """Write more, after the kernel had taken all it could."""
-        if self.stuck:
-            self._write(self._front())
-            if not self.queued:
-                self.router.due.append(self)
-            self.rearm()
-
-    def _write(self, data: bytes) -> None:
-        try:
-            count = self.sock.send(data)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.abort("connection lost")
-            return
-        self.router.bytes_sent += count
-        self.sent(count, self._reactor.now)
-
-    def _front(self) -> bytes:
-        size = count = 0
-        for data in self.outbox:
-            size += len(data)
-            count += 1
-            if size >= SEND_BYTES:
-                break
-        return b"".join(self.outbox[:count])
-
-    def rearm(self) -> None:
-        """Set epoll's events to those useful to this link now."""
-        shaking = self.opening is not None and self.opening.shaking is not None  # the handshake waits by itself
-        interest = 0 if self._ended or self.busy or shaking or (self.held and not self.closing) else IN
-        if self.stuck:
-            interest |= OUT
-        if interest != self.interest and not self.over:
-            self._reactor.watch_for(self.fd, self.interest, interest)
-            self.interest = interest
 
     # -- the end
 
@@ -367,64 +253,11 @@ class Stream(PolledLink):
         if self._split is not None:
             self._split.clear()
 
-    def attend(self, now: float) -> None:
-        """Write waiting output, and bring a closing link further to its end."""
-        if self.opening is not None and self.opening.mute:
-            if self.closing:
-                self._finish()
-            return
-        if self.queued and not self.stuck:
-            self.push()
-        if self.closing and not self.over:
-            self._wind_up(now)
-
-    def _wind_up(self, now: float) -> None:
-        if self.ends_at == NEVER:
-            self.ends_at = now + self.linger_seconds
-            self.router.deadlines.forget(self)
-            self.watch()
-        if not self.queued:
-            if not self._shut:
-                # Closing now would reset the connection and throw away what the client has not read yet.
-                self._shut = True
-                try:
-                    self.sock.shutdown(socket.SHUT_WR)
-                except OSError:
-                    self._finish()
-                    return
-            if self._ended:
-                self._finish()
-                return
-        self.rearm()
-
-    @property
-    def reactor(self) -> Rounds:
-        """The reactor that serves it."""
-        return self._reactor
-
-    @property
-    def via(self) -> str:
-        """Its transport: `tcp`, `tls` or `unix`."""
-        if self.tls is not None:
-            return "tls"
-        return "unix" if self.port is None else "tcp"
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing is held for it any more."""
-        return self.fd < 0
-
     def sever(self) -> None:
         """Release the link's resources in the system and the reactor."""
         if self.over:
             return
-        self.router.deadlines.forget(self)
-        self._reactor.remove(self.fd, self.interest)
-        self._reactor.router.admission.origins.leave(self.origin)
-        self.fd = -1
-        if self.opening is not None and self.opening.shaking is not None:
-            self.opening.shaking.cancel()
-        hang_up(self.sock, reset=self._shut and self.patient)
+        super().sever()
         # Others may hold the link for a while, as the sender of what is in their outboxes.
         self._split = None
         self._backlog = framing.NO_FRAMES
@@ -434,7 +267,7 @@ class Stream(PolledLink):
 
     def snapshot(self, link: "LinkState") -> StreamState:
         """All of it, its part as any link given; its socket aside."""
-        split = self._split
+        split, opening = self._split, self.opening
         return StreamState(
             link=link,
             framing=0 if split is None else 2 if self.patient else 1,
@@ -442,11 +275,11 @@ class Stream(PolledLink):
             more=split is not None and split.more,
             skipping=0 if split is None else split.skipping,
             backlog=list(self._backlog),
-            has_spoken=self._receive != self._reactor.receive_first_line,
+            has_spoken=not (isinstance(split, FirstLine) and split.pending),
             ended=self._ended,
             shut=self._shut,
             busy=self.busy,
-            opening=None if self.opening is None else self.opening.state,
+            opening=OpeningState(opening.header, opening.proxied) if isinstance(opening, Opening) else None,
         )
 
     def fill(self, state: StreamState) -> None:
@@ -460,11 +293,12 @@ class Stream(PolledLink):
         limits, reactor = self.router.limits, self._reactor
         if state.framing:
             limit = limits.max_frame if self.id is not None else limits.max_frame_unregistered
-            self._split = split = Lines(limit) if state.framing == 2 else Prefixed(limit)
+            lines = Lines if state.has_spoken else FirstLine
+            self._split = split = lines(limit) if state.framing == 2 else Prefixed(limit)
             split.skipping = state.skipping
         if state.framing == 2:
             self.framing = framing.LINES
-            self._receive = reactor.receive_line if state.has_spoken else reactor.receive_first_line
+            self._receive = reactor.receive_line
         elif state.framing:
             self.framing = framing.PREFIXED
         self._ended = state.ended
@@ -483,7 +317,15 @@ class Stream(PolledLink):
         if self.closing:
             self.router.due.append(self)
 
-    def let_go(self) -> None:
-        """Be served here no more: somebody else has the socket, and the connection goes on."""
+    def eject(self) -> tuple[socket.socket, bytes]:
+        """Give up the connection, alive. See `Reactor.eject`."""
+        assert self.id is None, "a link that has registered has a peer to serve"
+        data = b"" if self._split is None else bytes(self._split.rest)
+        self.closing = self.held = True
+        self._reactor.router.admission.release(self)
+        self.router.deadlines.forget(self)
+        self._reactor.remove(self.fd, self.interest)
         self.fd = -1
-        self.sock.close()
+        self._split = None
+        self.router.buffers.hold(self, 0)
+        return self.sock, data

@@ -18,7 +18,8 @@ from sigd import log
 from sigd.net import reactor
 from sigd.net.entrance import Entrance
 from sigd.net.rounds import MESSAGES_PER_ROUND, REFUSALS
-from sigd.net.stream import SHORT_BYTES, Stream
+from sigd.net.socket_link import SHORT_BYTES
+from sigd.net.stream import Stream
 from sigd.net.turns import DUE_PER_ROUND, LINKS_AT_ONCE
 from sigd.relay.chores import LINKS_PER_STEP
 from sigd.relay.link import Link

@@ -2,16 +2,22 @@
 
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from sigd.net.rounds import PolledLink
+from sigd.net.stream import Stream
 from sigd.wire.errors import ErrorCode
 from sigd.wire.framing import NOT_HTTP, TLS_ALERT
+from sigd.wire.opening import Verdict
 from tests.conftest import Serving
 from tests.in_process import FRAMINGS, Daemon, as_json, error, text_message, within
+
+if TYPE_CHECKING:
+    import socket
 
 RELAYED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"type": "offer", "sdp": "v=0\r\no=- 1 \u2028"}, {"session": "s 1"}),
@@ -235,6 +241,9 @@ class TestSizes:
         await client.hears_nothing()
 
 
+REQUEST = b"POST /offer HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n\xff\xf4a\n"
+
+
 class TestOtherProtocols:
     @pytest.mark.parametrize("request_line", [b"GET / HTTP/1.1", b"POST /register HTTP/1.0", b"PRI * HTTP/2.0"])
     async def test_http(self, daemon: Daemon, request_line: bytes) -> None:
@@ -300,3 +309,45 @@ class TestEndOfFile:
         await daemon.settles()
         assert list(daemon.router.registry.holders) == ["bob"]
         await bob.is_served()
+
+
+class TestGateway:
+    @pytest.mark.parametrize("level", [b"\x04", b"\x05"])
+    async def test_mqtt(self, daemon: Daemon, level: bytes) -> None:
+        client = await daemon.connect("lines")
+        await client.sends(b"\x10\x10\0\x04MQTT" + level + b"\x02\0\x3c\0\x04cam1")
+        answer = b"\x20\x02\0\x01" if level == b"\x04" else b"\x20\x03\0\x84\0"
+        assert await client.hears_bytes() == answer
+        client.leaves()
+        await daemon.until(lambda: not len(daemon.reactor))
+        assert daemon.router.closed == {"mqtt": 1}
+
+    @pytest.mark.parametrize(
+        "pieces", [(REQUEST,), (REQUEST[:5], REQUEST[5:]), (REQUEST[:5], REQUEST[5:20], REQUEST[20:])]
+    )
+    async def test_a_gateway_takes_a_connection_out(self, daemon: Daemon, pieces: tuple[bytes, ...]) -> None:
+        """It has the socket and the first bytes; the origin is counted until the gateway has done with it."""
+        taken: list[tuple[socket.socket, bytes]] = []
+        reactor, origins = daemon.reactor, daemon.router.admission.origins
+
+        def take(link: PolledLink) -> None:
+            assert isinstance(link, Stream)
+            taken.append(reactor.eject(link))
+
+        reactor.gateways[Verdict.HTTP] = take
+        client = await daemon.connect("lines")
+        for piece in pieces:
+            await client.sends(piece)
+            await daemon.settles()
+        [(sock, data)] = taken
+        origin = origins.of("127.0.0.1")
+        with sock:
+            while len(data) < len(REQUEST):
+                data += sock.recv(1_000)
+            assert data == REQUEST
+            assert (len(reactor), origin.links, len(daemon.router.admission.unregistered)) == (0, 1, 0)
+            sock.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+            assert await client.hears_frame() == b"HTTP/1.1 204 No Content\r"
+            origins.leave(origin)
+        assert origin.links == 0
+        await daemon.peer("alice")
