@@ -14,6 +14,7 @@ from sigd.config import Limits
 from sigd.metrics.exposition import OTHER, REASONS
 from sigd.net.histogram import BOUNDS
 from sigd.wire.errors import ErrorCode
+from sigd.wire.opening import Verdict, refusal_of
 from tests.conftest import Serving
 from tests.in_process import Daemon
 from tests.metrics.http import Watched, exposed, watching
@@ -182,7 +183,8 @@ def reasons_in_the_source() -> set[str]:
 
 def test_every_reason_is_known() -> None:
     found = reasons_in_the_source()
-    assert {"left", "connection lost", "http"} <= found
+    found |= {refusal_of(verdict, b"\x10")[1] for verdict in (Verdict.TLS, Verdict.HTTP, Verdict.MQTT)}
+    assert {"left", "connection lost", "http", "mqtt", "tls where none is spoken"} <= found
     assert found <= set(REASONS)
 
 
