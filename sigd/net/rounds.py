@@ -66,7 +66,7 @@ class Rounds:
         self.unread: deque[PolledLink] = deque()
         self.busy: deque[PolledLink] = deque()
         self.most = MESSAGES_PER_ROUND
-        self.links = Counter(dict.fromkeys(("tcp", "tls", "unix", "udp", "dtls"), 0))
+        self.links: Counter[str] = Counter(dict.fromkeys(("tcp", "tls", "unix", "udp", "dtls"), 0))
         self.stopping = False
         self.receive: Callable[[Link, bytes, float], None] = router.receive
         self.receive_line: Callable[[Link, bytes, float], None] = router.receive_line
