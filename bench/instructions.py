@@ -51,7 +51,7 @@ def instructions(tree: Path, window: int) -> float:
 def _count(tree: Path, window: int, rounds: int) -> tuple[int, int]:
     """Run it once; return the instructions and the messages."""
     command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
-    command += [sys.executable, str(ROOT / "bench" / "lockstep.py"), str(window), str(rounds)]
+    command += [sys.executable, str(tree / "bench" / "lockstep.py"), str(window), str(rounds)]
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONHASHSEED": "0"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     found = _COLLECTED.search(done.stderr)
@@ -61,12 +61,13 @@ def _count(tree: Path, window: int, rounds: int) -> tuple[int, int]:
 
 
 def _extract(revision: str, folder: str) -> Path:
-    """Put the package as of a revision into a folder.
+    """Put the package as of a revision into a folder, with the `lockstep.py` that fits it.
 
     Raises:
-        CountError: there is no such revision.
+        CountError: there is no such revision, or it is from before `lockstep.py`.
     """
-    done = subprocess.run(["git", "-C", ROOT, "archive", revision, "sigd"], capture_output=True, check=False)
+    command = ["git", "-C", str(ROOT), "archive", revision, "sigd", "bench/lockstep.py"]
+    done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         raise CountError(done.stderr.decode().strip())
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:

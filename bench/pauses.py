@@ -9,12 +9,16 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sigd import cli
 from sigd.relay.link import Link
 from sigd.relay.registry import Registry
 from sigd.relay.router import Router
 from sigd.wire.messages import Peers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Longest:
@@ -50,11 +54,11 @@ def _watch(collections: Longest, lists: Longest, file: Path) -> None:
         file.write_text(json.dumps({"collector_ms": collections.ms, "peers_ms": lists.ms}))
 
     Router.peers = timed  # type: ignore[method-assign]  # measured from outside: the daemon has no hook for it
-    claim = Registry.claim
+    claim: Callable[[Registry[Link], str, Link], None] = Registry[Link].claim
 
     def first(self: Registry[Link], peer: str, link: Link) -> None:
         collections.ms = 0.0  # before, nobody was there to wait
-        Registry.claim = claim  # type: ignore[method-assign]  # as it was
+        Registry.claim = claim  # type: ignore[method-assign, assignment]  # as it was
         claim(self, peer, link)
 
     Registry.claim = first  # type: ignore[method-assign, assignment]  # once

@@ -449,7 +449,9 @@ class TestLog:
                 return Plain(path)
             return None
 
-        return wait_for(connects)
+        client = wait_for(connects)
+        assert client is not None
+        return client
 
     @pytest.fixture
     def logged(self, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:

@@ -60,7 +60,7 @@ class Ledger(Generic[AnyLink]):
         self.chores = Chores()
         self.wall = Wall(unix_time)
         self.received: dict[type[ClientMessage], int] = dict.fromkeys(get_args(ClientMessage), 0)
-        self.relayed = 0
+        self.relayed: int = 0
         self.bytes_received = 0
         self.bytes_sent = 0
         self.unanswered = 0

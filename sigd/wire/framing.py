@@ -421,7 +421,11 @@ class LinkFraming:
         self.name = name
         self.wrap = wrap
         self.overhead = overhead
-        self.length_of = length_of or (lambda data: len(data) - overhead)
+
+        def length_without_frame(data: bytes) -> int:
+            return len(data) - overhead
+
+        self.length_of = length_of or length_without_frame
         self.patient = patient
 
     def __repr__(self) -> str:

@@ -149,18 +149,17 @@ def protocol_of(data: bytes) -> Verdict:
     """Judge the first bytes that were read, at least one: WAIT for a line that is not whole, which may be HTTP's."""
     if data.startswith(proxy.SIGNATURES):
         return Verdict.PROXY
-    match framing.framing_of(data[0]):
-        case Framing.TLS:
-            return Verdict.TLS
-        case Framing.PREFIXED:
-            return Verdict.LINK
-        case Framing.LINES:
-            if _MQTT_CONNECT.match(data):
-                return Verdict.MQTT
-            line, end, _ = data.partition(_LF)
-            if not end:
-                return Verdict.WAIT
-            return Verdict.HTTP if framing.is_http_request(line.removesuffix(b"\r")) else Verdict.LINK
+    first = framing.framing_of(data[0])
+    if first is Framing.TLS:
+        return Verdict.TLS
+    if first is Framing.PREFIXED:
+        return Verdict.LINK
+    if _MQTT_CONNECT.match(data):
+        return Verdict.MQTT
+    line, end, _ = data.partition(_LF)
+    if not end:
+        return Verdict.WAIT
+    return Verdict.HTTP if framing.is_http_request(line.removesuffix(b"\r")) else Verdict.LINK
 
 
 def refusal_of(verdict: Verdict, data: bytes) -> tuple[bytes, str]:

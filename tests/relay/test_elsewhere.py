@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sigd.relay.elsewhere import Elsewhere
 from sigd.relay.link import PROBE_SECONDS
 from sigd.wire import said
 from sigd.wire.errors import ErrorCode, ProtocolError
@@ -39,7 +40,7 @@ class Remote:
         self.refused.append(fault.code)
 
 
-class Node:
+class Node(Elsewhere):
     """Another node with one peer."""
 
     def __init__(self, remote: Remote | None = None) -> None:
