@@ -379,6 +379,7 @@ async def test_reload_and_drain_are_logged_and_done(desk: Asking, caplog: pytest
             "wouldEndPeers": [],
             "before": "5c1e0a11",
             "after": "5c1e0a11",
+            "shown": "",
         }
         for _ in range(3):
             assert await desk.asks("drain") == {"type": "drain", "schema": 1, "links": 0, "drain": 0.0}
