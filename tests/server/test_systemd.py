@@ -187,7 +187,7 @@ def test_removing(listener, notifier):
 @pytest.mark.parametrize("name", ["", "a:b", "a\nREADY=1", "a b", "\u00e4", "x" * 256])
 def test_a_name_that_systemd_would_not_take(listener, notifier, name):
     for attempt in (lambda: notifier.store(name, [0]), lambda: notifier.remove(name)):
-        with pytest.raises(ValueError, match="is no name"):
+        with pytest.raises(ValueError, match="is not a valid name"):
             attempt()
     with pytest.raises(BlockingIOError):
         listener.hears()
