@@ -121,6 +121,8 @@ class SocketLink(PolledLink):
         self._reactor.start_soon(self._shake, context, handshake)
 
     async def _shake(self, context: ssl.SSLContext, handshake: Handshake) -> None:
+        if handshake.scope.cancel_called or self.over:
+            return  # it has ended since its first byte was read: in a crowd it may have had to make way
         limits, before = self.router.limits, self.via
         try:
             self.sock = self.tls = sock = TLSSocket(self.sock, context)

@@ -2,14 +2,19 @@
 
 import ssl
 from collections import Counter
+from types import MethodType
 from typing import TYPE_CHECKING, cast
 
+import pytest
 import trio
 from trio.testing import MockClock
 
 from sigd.net.handshakes import TIMED_OUT, shake_hands, wait_for_turn
+from tests.in_process import Daemon
+from tests.net import handshakes
 
 if TYPE_CHECKING:
+    from sigd.net.stream import Stream
     from sigd.net.tls import TLSSocket
 
 SECONDS = 5.0
@@ -81,3 +86,27 @@ class TestTheTimeOut:
         assert trio.current_time() < SECONDS
         assert turns.value == 0
         assert TIMED_OUT
+
+
+async def test_a_link_that_ends_before_its_handshake_begins_has_none(
+    daemon: Daemon, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a crowd a client may have to make way in the round in which its first byte was read."""
+    caplog.set_level("DEBUG")
+    begin = daemon.reactor.start_soon
+    begun: list[object] = []
+
+    def end_first(function: MethodType, *arguments: object) -> None:
+        begin(function, *arguments)
+        link = cast("Stream", function.__self__)
+        begun.append(link)
+        link.abort("made way")
+
+    daemon.reactor.start_soon = end_first  # type: ignore[method-assign, assignment]  # the moment between two tasks is no other's
+    client = await daemon.connect(url=daemon.tls_url)
+    await client.sends(handshakes.Handshake().says())
+    with pytest.raises(ConnectionResetError):
+        await client.hears_bytes()
+    assert len(begun) == 1
+    await daemon.settles()
+    assert not [line for line in caplog.messages if line.startswith("bug")]
