@@ -15,7 +15,7 @@ aiortc serves programs written for its own signaling classes, and must be import
 
 from typing import TYPE_CHECKING
 
-from sigd.client.conversation import Received
+from sigd.client.backlog import Received
 from sigd.client.errors import Disconnected, NoCredentials, SignalingError
 from sigd.client.wallet import Credentials, CredentialsSource
 from sigd.wire.errors import ErrorCode

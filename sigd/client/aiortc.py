@@ -23,8 +23,8 @@ from aiortc.rtcicetransport import parse_stun_turn_uri
 from aiortc.sdp import candidate_from_sdp, candidate_to_sdp
 
 from sigd.client import candidates
+from sigd.client.backlog import Received
 from sigd.client.backoff import Backoff
-from sigd.client.conversation import Received
 from sigd.client.errors import SignalingError
 from sigd.client.peer import Peer, connect
 from sigd.client.wallet import CredentialsSource

@@ -23,7 +23,8 @@ from typing import Any, Final
 
 from sigd.client import address
 from sigd.client.address import Udp
-from sigd.client.conversation import Asking, Conversation, Received
+from sigd.client.backlog import Received
+from sigd.client.conversation import Asking, Conversation
 from sigd.client.errors import Disconnected, NoCredentials, SignalingError
 from sigd.client.registration import Registration, requested
 from sigd.client.sockets import Connection, Turns, Wait, connect_socket, why
@@ -214,12 +215,10 @@ class BlockingPeer(Registration):
 
     def _attend(self, done: Callable[[], bool], until: float) -> None:
         """Process events until the condition holds, the conversation has ended, or the time is up."""
-        conversation = self._conversation
+        conversation, silence = self._conversation, self._conversation.silence
         absent = monotonic() - self._left_at
-        if absent >= conversation.keepalive:
-            conversation.alive(
-                monotonic() - conversation.keepalive
-            )  # we did not listen: ping the server before giving it up
+        if absent >= silence.keepalive:
+            silence.restart(monotonic() - silence.keepalive)  # we did not listen: ping the server before giving it up
         while True:
             self._suspensions.tell(conversation.renewal)
             wait = next(self._life, None)

@@ -14,13 +14,14 @@ from typing import Any, Final, assert_never
 
 from msgspec import structs
 
+from sigd.client.backlog import Backlog, Received
 from sigd.client.backoff import Backoff
 from sigd.client.errors import Disconnected, SignalingError
 from sigd.client.pending import Answer, Pending
 from sigd.client.renewal import Renewal
+from sigd.client.silence import Silence
 from sigd.client.wallet import NONE, Credentials
 from sigd.wire import messages
-from sigd.wire.awake import SLACK_SECONDS
 from sigd.wire.datagram import MAX_MESSAGE
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
 from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, TooLong, framing_of
@@ -41,9 +42,6 @@ from sigd.wire.said import (
     Registered,
 )
 
-Received = OfferFrom | AnswerFrom | CandidateFrom | ByeFrom | MessageFrom | Error
-"""Messages for the program: those of other peers, and an `error` that answers none of its requests."""
-
 Asking = (
     messages.Offer
     | messages.Answer
@@ -61,31 +59,6 @@ STABLE_SECONDS: Final = 10.0
 """Time after registration that resets the pauses, as long as the longest pause; a server that drops clients right after
 `registered` is not hammered.
 """
-
-SILENCE: Final = 2.5
-"""Keepalives of silence after which the server counts as dead: as it treats its clients (`idle-timeout`)."""
-
-LATE_LOOKS: Final = 3
-"""Maximum number of consecutive extra looks for an answer after the program stood still; a program that is always late
-still notices a dead server.
-"""
-
-LATE_LOOK_SECONDS: Final = 1.0
-"""Duration of each extra look: an answer received in the meantime is read at once."""
-
-SHORTEST_KEEPALIVE_SECONDS: Final = 0.1
-"""Minimum ping interval, whatever the server's keepalive."""
-
-BACKLOG_BYTES: Final = 262_144
-"""Maximum bytes received and not yet taken by the program; beyond it nothing is read. Equals the server's own bound."""
-
-BACKLOG_BYTES_WHILE_ASKING: Final = 4 * BACKLOG_BYTES
-"""The same bound while a request waits: its answer comes after messages of other peers, and a program that sends
-requests between messages must get it. Beyond it the request times out.
-"""
-
-STRUCT_BYTES: Final = 512
-"""Approximate size of a decoded message without its texts, so that many short messages count in full."""
 
 DUE_BYTES: Final = 65_536
 """Maximum bytes waiting for the socket; beyond it requests wait. One frame of the default size."""
@@ -108,12 +81,12 @@ class Conversation:
         terms: the server's latest `registered`.
         ice_servers: the latest STUN and TURN servers, in the form of RTCConfiguration.
         over: whether the connection is finished and must be closed.
-        pinged: whether the server must show life after a long silence; over a stream it was pinged.
         fault: the reason for the end of this connection, or for a refused registration.
         left: whether this peer wants no further connection.
         ended: the reason for the end of the conversation.
         retry_at: time of the next connection.
         renewal: times of credential renewal.
+        silence: time since the server was last heard.
     """
 
     def __init__(
@@ -137,6 +110,7 @@ class Conversation:
         self.ended: SignalingError | None = None
         self.retry_at = -math.inf
         self.renewal = Renewal(renewable=renewable)
+        self.silence = Silence()
         self._register = register
         self._register_ref = ""
         self._framed = framing is not None
@@ -151,13 +125,8 @@ class Conversation:
         self._pending: dict[str, Pending[Any]] = {}
         self._due: deque[bytes] = deque()
         self._due_bytes = 0
-        self._backlog: deque[tuple[int, Received]] = deque()
-        self._backlog_bytes = 0
-        self._heard_at = -math.inf
+        self._backlog = Backlog()
         self._registered_at = math.inf
-        self.pinged = False
-        self._answers_by = -math.inf
-        self._late_looks = 0
 
     # -- a connection
 
@@ -166,7 +135,7 @@ class Conversation:
         self.over = False
         self.fault = None
         self._split = None
-        self.alive(now)
+        self.silence.restart(now)
 
     def register(self, credentials: Credentials = NONE) -> None:
         """Request the ID, as the first message of a connection."""
@@ -185,7 +154,7 @@ class Conversation:
             # An error that the server sends before it knows our framing comes as a line.
             prefixed = framing_of(chunk[0]) is Framing.PREFIXED
             split = self._split = Prefixed(self._max_frame) if prefixed else Lines(self._max_frame)
-        self.alive(now)
+        self.silence.restart(now)
         more = True
         while more and not self.over:
             try:
@@ -301,7 +270,7 @@ class Conversation:
     @property
     def wants_more(self) -> bool:
         """Whether to read more: not while the program leaves too much unread."""
-        return self._backlog_bytes < (BACKLOG_BYTES_WHILE_ASKING if self._pending else BACKLOG_BYTES)
+        return self._backlog.has_room(asking=bool(self._pending))
 
     @property
     def has_messages(self) -> bool:
@@ -310,11 +279,7 @@ class Conversation:
 
     def take(self) -> Received | None:
         """Take the next message for the program."""
-        if not self._backlog:
-            return None
-        size, message = self._backlog.popleft()
-        self._backlog_bytes -= size
-        return message
+        return self._backlog.take()
 
     def _hear(self, frame: bytes, now: float) -> None:
         try:
@@ -323,7 +288,7 @@ class Conversation:
             return  # a newer server may send messages unknown to this version (protocol.md, section 3)
         match message:
             case OfferFrom() | AnswerFrom() | CandidateFrom() | ByeFrom() | MessageFrom():
-                self._keep(message, len(frame))
+                self._backlog.put(message, len(frame))
             case Ok() | PongSaid() | PeerList() | IceServerList():
                 if isinstance(message, IceServerList):  # also sent unasked, before the old ones expire
                     self._hear_ice_servers(message.ice_servers)
@@ -344,10 +309,6 @@ class Conversation:
             case _:
                 assert_never(message)
 
-    def _keep(self, message: Received, size: int) -> None:
-        self._backlog.append((size + STRUCT_BYTES, message))
-        self._backlog_bytes += size + STRUCT_BYTES
-
     def _hear_registered(self, terms: Registered, now: float) -> None:
         if not self.registered:
             self._registered_at = now
@@ -357,6 +318,7 @@ class Conversation:
             self._hear_ice_servers(terms.ice_servers or [])
         self.id = terms.id
         self.terms = terms
+        self.silence.agree(terms.keepalive_ms)
         self.registered = True
         self.renewal.grant(terms.expires_ms, now)
 
@@ -379,7 +341,7 @@ class Conversation:
             if code is None and error.to is None:
                 self._hold(error, now)
                 self.fault = fault  # the reason, if the connection ends now
-            self._keep(error, size)
+            self._backlog.put(error, size)
 
     def _is_final(self, error: Error, code: ErrorCode | None) -> bool:
         """Return whether an error rules out an automatic reconnection."""
@@ -410,41 +372,18 @@ class Conversation:
     def expire(self, now: float) -> None:
         """Do everything due: request fresh credentials, ping a silent server, or give it up."""
         self.renewal.expire(now)
-        late = now - self._silent_at
-        if late < 0:
+        if now < self._silent_at:
             return
-        if not self.pinged:
-            # Its timeout begins here: the earlier silence may have been ours, if the program stood still.
-            self.pinged = True
-            self._answers_by = now + self.keepalive * (SILENCE - 1)
+        if not self.silence.pinged:
+            self.silence.ping(now)
             if self._framed:
                 self._say(Ping())
-        elif late > SLACK_SECONDS and self._late_looks < LATE_LOOKS:
-            self._late_looks += 1
-            self._answers_by = now + LATE_LOOK_SECONDS
-        else:
+        elif not self.silence.look_again(now):
             self._finish(Disconnected("nothing was heard from the server for too long", sent=True))
 
     @property
-    def keepalive(self) -> float:
-        """Return the silence in seconds after which the server pings; infinite before registration."""
-        if self.terms is None:
-            return math.inf
-        return max(SHORTEST_KEEPALIVE_SECONDS, min(self.terms.keepalive_ms, messages.MAX_KEEPALIVE_MS) / 1000)
-
-    @property
     def _silent_at(self) -> float:
-        if not self.registered or self.over:
-            return math.inf
-        if not self.pinged:
-            return self._heard_at + self.keepalive
-        return max(self._heard_at + self.keepalive * SILENCE, self._answers_by)
-
-    def alive(self, now: float) -> None:
-        """Restart the silence timer: the server was heard, or the silence was our own."""
-        self._heard_at = now
-        self.pinged = False
-        self._late_looks = 0
+        return self.silence.due_at if self.registered and not self.over else math.inf
 
 
 def _whole(message: bytes) -> bytes:

@@ -67,7 +67,7 @@ class DatagramLink:
         channel.accepting = conversation.wants_more
         if channel.receive_untrusted(datagram, None, awake):
             self._denied_at = math.inf
-            conversation.alive(now)
+            conversation.silence.restart(now)
         for message in channel.take_whole():
             conversation.receive_message(message, now)
         channel.finished = 0  # no notice: the server answers our request
@@ -117,7 +117,7 @@ class DatagramLink:
 
     @property
     def _silent_at(self) -> float:
-        return self._sent_at + max(SILENT_SECONDS, SHARE_OF_KEEPALIVE * self._conversation.keepalive)
+        return self._sent_at + max(SILENT_SECONDS, SHARE_OF_KEEPALIVE * self._conversation.silence.keepalive)
 
     def expire(self, now: float) -> None:
         """Do everything due: retransmit, ping, give up."""
@@ -127,7 +127,7 @@ class DatagramLink:
         channel.expire(awake)
         if awake >= self._denied_at:
             channel.leave("the server does not know this link any more")
-        elif conversation.pinged or awake >= self._silent_at:
+        elif conversation.silence.pinged or awake >= self._silent_at:
             channel.ping(awake)
         self._plan(now)
 

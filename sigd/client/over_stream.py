@@ -76,7 +76,7 @@ class StreamConnection:
         while not conversation.over:
             if not conversation.wants_more:
                 await self._reconnector.wait_for(lambda: conversation.wants_more)
-                conversation.alive(anyio.current_time())  # the silence was our own
+                conversation.silence.restart(anyio.current_time())  # the silence was our own
             chunk = b""
             with anyio.move_on_after(conversation.deadline - anyio.current_time()):
                 try:

@@ -13,7 +13,8 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from sigd.client import address
-from sigd.client.conversation import Asking, Conversation, Received
+from sigd.client.backlog import Received
+from sigd.client.conversation import Asking, Conversation
 from sigd.client.errors import Disconnected, SignalingError
 from sigd.client.over_datagrams import connect_datagrams
 from sigd.client.over_stream import connect_stream

@@ -202,7 +202,7 @@ class StreamConnection:
         while not conversation.over:
             if not conversation.wants_more:
                 yield Wait(self._socket, self._write(), math.inf)
-                conversation.alive(monotonic())  # the silence was our own
+                conversation.silence.restart(monotonic())  # the silence was our own
                 continue
             try:
                 wait = self._turn(conversation.deadline)

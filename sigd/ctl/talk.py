@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from msgspec import Raw
 
+    from sigd.client.backlog import Received
     from sigd.client.blocking import BlockingPeer
-    from sigd.client.conversation import Received
     from sigd.client.errors import SignalingError
     from sigd.wire.messages import Answer, Bye, Candidate, Message, Offer
 

@@ -8,6 +8,7 @@ import pytest
 from msgspec import Raw
 
 from sigd.client import conversation as rules
+from sigd.client.backlog import Received
 from sigd.client.conversation import Conversation
 from sigd.client.pending import Pending
 from sigd.client.wallet import NONE, Credentials
@@ -70,7 +71,7 @@ class Bench:
     def asks(self, message: rules.Asking | None = None, expected: Any = Ok) -> Pending[Any]:
         return self.client.ask(message or messages.Bye(to="bob"), expected, lambda: None)
 
-    def received(self) -> list[rules.Received]:
+    def received(self) -> list[Received]:
         return list(iter(self.client.take, None))
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from sigd.client import conversation as rules
+from sigd.client.backlog import Received
 from sigd.client.errors import Disconnected, SignalingError
 from sigd.wire import messages
 from sigd.wire.errors import ErrorCode, Next
@@ -229,7 +230,7 @@ def test_with_too_much_due_further_requests_wait():
 
 PERHAPS = {"type": "error", "code": "peer-unavailable", "message": "perhaps", "to": "bob"}
 SLOWER = {"type": "error", "code": "rate-limited", "message": "slower", "retryAfterMs": 5}
-OTHERS: list[tuple[dict[str, Any], rules.Received]] = [
+OTHERS: list[tuple[dict[str, Any], Received]] = [
     (
         {"type": "offer", "from": "bob", "sdp": "v=0", "session": "s"},
         OfferFrom(sender="bob", sdp="v=0", session="s"),
@@ -250,7 +251,7 @@ OTHERS: list[tuple[dict[str, Any], rules.Received]] = [
 
 @BOTH
 @pytest.mark.parametrize(("said", "message"), OTHERS)
-def test_a_message_for_the_program(framing: Framing, said: dict[str, Any], message: rules.Received):
+def test_a_message_for_the_program(framing: Framing, said: dict[str, Any], message: Received):
     bench = Bench(framing=framing).registers()
     bench.hears(said)
     assert bench.received() == [message]

@@ -1,6 +1,5 @@
-"""When a connection is over, when the next is due, and when nothing more is read: with time as a number."""
+"""The end of a connection, and the time of the next: with time as a number."""
 
-import json
 import random
 
 import pytest
@@ -10,7 +9,7 @@ from sigd.client.errors import Disconnected
 from sigd.wire.errors import ErrorCode, Next
 from sigd.wire.framing import Framing
 from sigd.wire.said import Error
-from tests.client.by_hand import KEEPALIVE, Bench
+from tests.client.by_hand import Bench
 
 # -- the end of a connection
 
@@ -123,107 +122,3 @@ def test_a_ping_is_answered_without_a_ref_and_not_without_end():
     for _ in range(2000):
         bench.hears(*[{"type": "ping"}] * 20)
     assert len(bench.client.take_due()) < rules.DUE_BYTES + 100
-
-
-def test_a_silent_server_is_asked_and_then_given_up():
-    bench = Bench().registers()
-    start = bench.now
-    assert bench.client.deadline == start + KEEPALIVE
-    bench.client.expire(start + KEEPALIVE - 0.1)
-    assert bench.says() == []
-    bench.client.expire(start + KEEPALIVE)
-    assert bench.says() == [{"type": "ping"}]
-    assert bench.client.deadline == start + 2.5 * KEEPALIVE
-    bench.client.expire(bench.client.deadline)
-    assert bench.client.over
-    assert bench.client.deadline == float("inf")
-    bench.client.lose("closed", bench.now)
-    assert "nothing was heard" in str(bench.client.fault)
-
-
-def test_any_byte_is_a_sign_of_life():
-    bench = Bench().registers()
-    bench.client.expire(bench.now + KEEPALIVE)
-    bench.now += 2 * KEEPALIVE
-    bench.client.receive(b"\0", bench.now)
-    assert bench.client.deadline == bench.now + KEEPALIVE
-
-
-def test_a_silence_of_our_own_making_is_none():
-    bench = Bench().registers()
-    bench.client.alive(bench.now + 1000)
-    assert bench.client.deadline == bench.now + 1000 + KEEPALIVE
-
-
-@pytest.mark.parametrize("slept", [30, 3_600])
-def test_a_program_that_stood_still_asks_and_waits_for_the_answer(slept: float):
-    """Messages that came meanwhile are not read yet, and a ping was not sent."""
-    bench = Bench().registers()
-    bench.client.expire(bench.now + slept)
-    assert bench.says() == [{"type": "ping"}]
-    assert bench.client.deadline == bench.now + max(2.5 * KEEPALIVE, slept + 1.5 * KEEPALIVE)
-    bench.client.expire(bench.client.deadline)
-    assert bench.client.over
-
-
-def test_an_answer_that_came_while_the_program_stood_still_is_looked_for():
-    """Time-outs may be told of before what is in the socket."""
-    bench = Bench().registers()
-    bench.client.expire(bench.now + KEEPALIVE)
-    late = bench.client.deadline + 100
-    bench.client.expire(late)
-    assert not bench.client.over
-    assert late < bench.client.deadline <= late + 2
-    bench.now = late
-    bench.hears({"type": "pong"})
-    assert bench.client.deadline == late + KEEPALIVE
-
-
-def test_a_program_that_is_always_late_gives_a_dead_server_up():
-    bench = Bench().registers()
-    looks = 0
-    while not bench.client.over:
-        bench.client.expire(bench.client.deadline + 1)
-        looks += 1
-    assert looks == 2 + rules.LATE_LOOKS
-
-
-@pytest.mark.parametrize(("said", "seconds"), [(0, 0.1), (-5, 0.1), (10**40, 300), (5000, 5)])
-def test_no_keepalive_makes_a_client_spin_or_wait_for_ever(said: int, seconds: float):
-    bench = Bench().registers(keepaliveMs=said)
-    assert bench.client.deadline == bench.now + seconds
-
-
-def test_nothing_is_due_while_not_registered():
-    bench = Bench()
-    bench.begins()
-    assert bench.client.deadline == float("inf")
-
-
-# -- backpressure
-
-
-@pytest.mark.parametrize("size", [0, 1000])
-def test_nothing_more_is_wanted_while_the_program_takes_nothing(size: int):
-    bench = Bench().registers()
-    message = {"type": "message", "from": "bob", "data": "x" * size}
-    each = len(json.dumps(message)) + rules.STRUCT_BYTES
-    count = 0
-    while bench.client.wants_more:
-        bench.hears(message)
-        count += 1
-    assert (count - 1) * each < rules.BACKLOG_BYTES <= count * each
-    bench.client.take()
-    assert bench.client.wants_more == ((count - 1) * each < rules.BACKLOG_BYTES)
-
-
-def test_an_answer_that_is_awaited_is_read_past_what_lies_there_but_not_without_end():
-    bench = Bench().registers()
-    while bench.client.wants_more:
-        bench.hears({"type": "message", "from": "bob", "data": "x" * 1000})
-    request = bench.asks()
-    assert bench.client.wants_more
-    while bench.client.wants_more:
-        bench.hears({"type": "message", "from": "bob", "data": "x" * 1000})
-    bench.hears({"type": "ok", "ref": request.ref})
-    assert request.settled

@@ -8,6 +8,7 @@ import pytest
 from msgspec import Raw
 
 from sigd.client import conversation as rules
+from sigd.client.backlog import BACKLOG_BYTES, STRUCT_BYTES, Received
 from sigd.client.conversation import Conversation
 from sigd.client.datagram_conversation import DENIED_SECONDS, SILENT_SECONDS, DatagramLink
 from sigd.client.errors import Disconnected, SignalingError
@@ -87,7 +88,7 @@ class Bench:
                 self.passes()
         self.now = until
 
-    def received(self) -> Iterator[rules.Received]:
+    def received(self) -> Iterator[Received]:
         return iter(self.client.take, None)
 
 
@@ -149,7 +150,7 @@ def test_nothing_more_is_kept_while_the_program_takes_nothing():
     while bench.client.wants_more:
         bench.hears(text_of(MAX_MESSAGE))
         count += 1
-    assert 0 <= rules.BACKLOG_BYTES // (MAX_MESSAGE + rules.STRUCT_BYTES) - count + 1 <= 1
+    assert 0 <= BACKLOG_BYTES // (MAX_MESSAGE + STRUCT_BYTES) - count + 1 <= 1
     bench.server.give(json.dumps({"type": "bye", "from": "bob"}).encode())
     bench.passes()
     assert not bench.server.idle
@@ -198,7 +199,7 @@ def test_a_silent_client_pings_before_a_nat_forgets_it():
 def test_a_long_keepalive_means_that_it_may_be_silent(keepalive: float, seconds: float):
     bench = Bench(keepalive=keepalive)
     bench.waits(seconds - 0.01)
-    while bench.client.pinged:
+    while bench.client.silence.pinged:
         bench.waits(1)
     assert bench.link.deadline <= bench.now + seconds
     assert bench.sent == (seconds - 0.01) // keepalive
@@ -235,7 +236,7 @@ def test_no_ping_of_the_wires_own_is_said_twice():
     bench.waits(24)
     assert bench.says() == []
     assert bench.sent == 2
-    assert not bench.client.pinged
+    assert not bench.client.silence.pinged
 
 
 def test_what_is_not_acknowledged_ends_the_link():

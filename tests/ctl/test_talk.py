@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from sigd.client.backlog import Received
 from sigd.client.blocking import BlockingPeer, connect
-from sigd.client.conversation import Received
 from sigd.ctl import talk
 from sigd.wire import messages
 from sigd.wire.errors import ErrorCode
