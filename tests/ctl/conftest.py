@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from sigd.ctl import main
+from sigd.ctl.setup_files import marked
 from tests.ctl.scripted import ScriptedDaemon
+from tests.needs import needs
 
 
 class Sigctl:
@@ -61,3 +63,19 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sigctl: Sigctl) -> I
     with ScriptedDaemon(tmp_path / "admin.sock") as scripted:
         monkeypatch.setenv("SIGD_ADMIN", str(scripted.path))
         yield scripted
+
+
+@pytest.fixture
+def openssl() -> None:
+    """The program that makes keys and certificates."""
+    needs("openssl")
+
+
+@pytest.fixture
+def image(tmp_path: Path, openssl: None) -> Path:
+    """An image in which sigd has just been installed."""
+    (etc := tmp_path / "etc/sigd").mkdir(parents=True)
+    shipped = (Path(__file__).parents[2] / "systemd/sigd.toml").read_text()
+    (etc / "sigd.toml").write_bytes(marked(shipped))
+    (etc / "sigd.toml").chmod(0o644)
+    return tmp_path
