@@ -15,7 +15,7 @@ Reading order, after wire/errors, wire/messages and wire/said (the map of the pr
 6. Datagrams: wire/datagram with wire/sending and wire/receiving, wire/greeting, net/udp with net/used_cookies,
    net/datagram_link, and net/dtls beside them.
 7. The daemon: server (puts it together), cli; toml (a library), config, rules (the configuration with its files). As a
-   service: server/systemd, server/service, server/restarting with net/handover.
+   service: server/systemd, server/service, server/restarting with net/handover and net/arrival.
 8. Failed calls: relay/record with relay/refusals and relay/noting; why (sdp, candidates and addresses read; flaws,
    detectors, described and trickling judge; ladder draws).
 9. Questions: admin (the language of the admin socket), control (answers there), ctl (sigctl; setup, check and units

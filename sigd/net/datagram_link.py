@@ -1,17 +1,17 @@
 """A datagram link: its outbox goes through a channel, which makes delivery reliable."""
 
-import hmac
 from typing import TYPE_CHECKING, Final
 
 from sigd import log
 from sigd.net.exchange import Exchange
+from sigd.net.greeted import GREETING_EXTRAS, Greeted, RenewalSeal, greeting
 from sigd.net.parcel import DatagramLinkState
 from sigd.net.places import Place, Recipient
 from sigd.net.rounds import Rounds
 from sigd.relay.buffers import MESSAGE_BYTES
-from sigd.relay.credentials import Caller, Seal
+from sigd.relay.credentials import Caller
 from sigd.relay.lobby import too_many_datagram_links
-from sigd.wire import macs, messages, said
+from sigd.wire import said
 from sigd.wire.datagram import MAX_DATAGRAM, MAX_MESSAGE, Channel
 from sigd.wire.errors import ErrorCode, ProtocolError
 from sigd.wire.framing import DATAGRAMS
@@ -20,96 +20,18 @@ from sigd.wire.sending import MOST_WINDOW
 from sigd.wire.times import NEVER
 
 if TYPE_CHECKING:
-    from sigd.relay.access import Access
     from sigd.relay.origins import Origin
     from sigd.relay.outbox import Outbox
     from sigd.relay.snapshot import LinkState
     from sigd.wire.datagram_state import ChannelState
     from sigd.wire.greeting import Opening
-    from sigd.wire.messages import Register
     from sigd.wire.said import ServerMessage
-
-GREETING_EXTRAS: Final = 200
-"""Bytes reserved in the first `registered` for members of datagrams: nonce, cid, mac, and their names."""
-
 
 IN_FLIGHT_BYTES: Final = MAX_DATAGRAM + 250
 """Memory of a datagram in flight: its own bytes, and its bookkeeping."""
 
 FLIGHT_BYTES: Final = 700
 """Of an end that has something on its way, beside that."""
-
-
-class RegisterSeal(Seal):
-    """The mac behind a `register`."""
-
-    __slots__ = ("_text", "mac")
-
-    def __init__(self, text: bytes, mac: bytes) -> None:
-        super().__init__()
-        self._text = text
-        self.mac = mac
-
-    def made_with(self, token: bytes, register: "Register") -> bool:
-        """Return whether the sender of this `register` has the token."""
-        return hmac.compare_digest(macs.mac(token, macs.REGISTER, self._text), self.mac)
-
-
-class RenewalSeal(Seal):
-    """The `proof` in a `register` on a link."""
-
-    __slots__ = ("_cid",)
-
-    def __init__(self, cid: bytes) -> None:
-        super().__init__()
-        self._cid = cid
-
-    def made_with(self, token: bytes, register: "Register") -> bool:
-        """Return whether the sender of this `register` has the token."""
-        if register.proof is None or register.user is None:
-            return False
-        proof = macs.renewal_proof(token, self._cid, register.user)
-        return hmac.compare_digest(proof, register.proof.encode("utf-8", "replace"))
-
-
-class Greeted:
-    """What is kept of a `register` while it is judged.
-
-    Attributes:
-        cid: what its link will be called.
-        place: where it came from.
-        nonce: the client's own.
-        user: what it says of itself, for the mac.
-        seal: the mac behind it, where there is one.
-        used: what stands for its cookie.
-        answer: what it is answered with, in one datagram; empty: nothing yet.
-    """
-
-    __slots__ = ("answer", "cid", "nonce", "place", "seal", "used", "user")
-
-    def __init__(self, opening: "Opening", cid: bytes, place: Place, used: bytes) -> None:
-        self.cid = cid
-        self.place = place
-        self.used = used
-        self.nonce = opening.nonce
-        self.user = opening.user
-        self.seal = RegisterSeal(opening.text, opening.mac) if opening.mac else None
-        self.answer = b""
-
-    @property
-    def key(self) -> bytes | None:
-        """Of the macs on its link, where it has shown its token; None: there are none."""
-        return None if self.seal is None else macs.link_key(self.seal.token, self.cid, self.seal.mac)
-
-    def refusal(self, error: said.Error, access: "Access") -> bytes:
-        """An error in one datagram: with a mac where the client has shown that it has the token."""
-        error.nonce = self.nonce
-        text, seal = messages.encode(error), self.seal
-        if seal is None:
-            return text
-        if not seal.token and error.code != ErrorCode.AUTH_FAILED and self.user is not None:
-            access.unseal(self.user, seal)  # it failed before anybody looked at it
-        return macs.sealed(seal.token, macs.ERROR, text) if seal.token else text
 
 
 class DatagramLink(Recipient):
@@ -196,7 +118,7 @@ class DatagramLink(Recipient):
         if greeted is None:
             super().welcome(registered)
         else:
-            greeted.answer = _greeting(registered, greeted.nonce, greeted.cid, greeted.key)
+            greeted.answer = greeting(registered, greeted.nonce, greeted.cid, greeted.key)
 
     def greet_again(self, opening: "Opening", place: Place, now: float) -> None:
         """Answer the same `register` once more: the answer was lost. Nothing changes by it, whoever sent it."""
@@ -204,10 +126,10 @@ class DatagramLink(Recipient):
         if channel is None or self.closing or place != channel.place:
             return
         registered = self.reactor.router.admission.greeting(self, opening.ref, now)
-        answer = _greeting(registered, opening.nonce, channel.cid, channel.key)
+        answer = greeting(registered, opening.nonce, channel.cid, channel.key)
         if len(answer) > MAX_DATAGRAM:
             registered.ice_servers = None  # as in the first answer
-            answer = _greeting(registered, opening.nonce, channel.cid, channel.key)
+            answer = greeting(registered, opening.nonce, channel.cid, channel.key)
         self._exchange.send(answer, place)
 
     def admitted(self) -> None:
@@ -459,9 +381,3 @@ class DatagramLink(Recipient):
     def let_go(self) -> None:
         """Be served here no more: somebody else does."""
         self.channel = self.greeted = None
-
-
-def _greeting(registered: said.Registered, nonce: str, cid: bytes, key: bytes | None) -> bytes:
-    registered.nonce, registered.cid = nonce, cid.decode()
-    text = messages.encode(registered)
-    return text if key is None else macs.sealed(key, macs.FROM_SERVER, text)

@@ -5,8 +5,9 @@ import secrets
 import sys
 from typing import TYPE_CHECKING, Final, cast
 
-from sigd.net.datagram_link import DatagramLink, Greeted
+from sigd.net.datagram_link import DatagramLink
 from sigd.net.exchange import Exchange
+from sigd.net.greeted import Greeted
 from sigd.net.parcel import DatagramsState
 from sigd.net.places import Place, Recipient
 from sigd.net.ports import DatagramSocket

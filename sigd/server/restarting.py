@@ -5,7 +5,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sigd import log
-from sigd.net import handover
+from sigd.net import arrival, handover
 from sigd.net.handover import HandoverError, Parcel
 from sigd.net.inheriting import by_address
 
@@ -61,7 +61,7 @@ def left_by_another(service: "Service") -> Parcel | None:
 def take_up(server: "Server", reactor: "Reactor", parcel: Parcel) -> None:
     """Serve the links of the previous process."""
     try:
-        taken = handover.take_up(reactor, parcel, server.doors)
+        taken = arrival.take_up(reactor, parcel, server.doors)
     except HandoverError as fault:
         log.warning("handover failed: clients must reconnect", why=str(fault))
     else:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
-from sigd.net import handover
+from sigd.net import arrival, handover
 from sigd.relay.buffers import MESSAGE_BYTES
 from tests.in_process import as_json, error, need_ipv6, text_message
 from tests.net.datagrams import ByHand, DatagramClient, data
@@ -31,7 +31,7 @@ class TestPeers:
         bob = await relay.peer("bob")
         before = relay.router.registry.find("alice")
         assert before is not None
-        assert await relay.hands_over() == handover.Taken(2 - (framing == "udp"), framing == "udp", 0, 0)
+        assert await relay.hands_over() == arrival.Taken(2 - (framing == "udp"), framing == "udp", 0, 0)
         link = relay.router.registry.find("alice")
         assert link is not None
         assert link is not before

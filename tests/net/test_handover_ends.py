@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 import trio
 
-from sigd.net import bag, handover, parcel
+from sigd.net import arrival, bag, handover, parcel
 from sigd.relay.credentials import ExpiringToken, Rule, token_for
 from sigd.relay.rates import Rates
 from tests.in_process import Client, error, text_message
@@ -144,7 +144,7 @@ class TestTLS:
             silent = await relay.connect(url="tcp://127.0.0.2")
             alice = await relay.peer("alice", url="tcp://127.0.0.2")
             await relay.settles()
-            assert await relay.hands_over((), ["tcp://127.0.0.2:0"]) == handover.Taken(1, 0, 0, 1)
+            assert await relay.hands_over((), ["tcp://127.0.0.2:0"]) == arrival.Taken(1, 0, 0, 1)
             await silent.hears_close()
             await alice.is_served()
             caplog.clear()
@@ -171,7 +171,7 @@ class TestTooMany:
     async def test_whom_the_system_does_not_keep_is_told(self, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
         alice, bob, cam = await relay.peer("alice"), await relay.peer("bob"), await relay.peer("cam", "udp")
         keeps(monkeypatch, 3)
-        assert await relay.hands_over() == handover.Taken(1, 1, 0, 0)
+        assert await relay.hands_over() == arrival.Taken(1, 1, 0, 0)
         assert relay.packed.left_behind == 1
         assert await bob.hears() == {"type": "goingAway", "reconnectAfterMs": 0, "reason": "the server restarts"}
         await bob.hears_close()
@@ -191,7 +191,7 @@ class TestTooMany:
             # She is written to, that what she has sent is perhaps not delivered, and only then found to be gone.
             relay.packed = handover.pack(relay.reactor, relay.doors)
             relay.stops()
-            assert relay.unpacks() == handover.Taken(0, 0, 0, 0)
+            assert relay.unpacks() == arrival.Taken(0, 0, 0, 0)
 
     async def test_without_room_for_a_snapshot_everybody_is_served(
         self, relay: Relay, monkeypatch: pytest.MonkeyPatch
@@ -255,6 +255,6 @@ async def test_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         peers = [await relay.peer(f"peer{number}", ("prefixed", "udp")[number % 2]) for number in range(8)]
         await relay.packs()
         assert len(relay.packed.memfds) == 1 + 3
-        assert relay.unpacks() == handover.Taken(4, 4, 0, 0)
+        assert relay.unpacks() == arrival.Taken(4, 4, 0, 0)
         for peer in peers:
             await peer.is_served()

@@ -15,7 +15,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sigd.net import bag, handover, parcel
+from sigd.net import arrival, bag, handover, parcel
 from sigd.net.handover import HandoverError
 from sigd.net.parcel import Snapshot
 from sigd.net.ports import DatagramSocket
@@ -132,7 +132,7 @@ def test_on_another_clock() -> None:
         async with trio.open_nursery() as nursery:
             [relay] = before
             relay.nursery = nursery
-            assert relay.unpacks() == handover.Taken(1, 1, 0, 0)
+            assert relay.unpacks() == arrival.Taken(1, 1, 0, 0)
             now = trio.current_time()
             for link in relay.router.registry.holders.values():
                 assert now - 5 < link.opened <= link.last_seen <= now
@@ -294,9 +294,9 @@ def _keys(tree: Any) -> list[Any]:
     return list(tree) if kind == "dict" else list(range(len(tree))) if kind == "list" else []
 
 
-async def _taken_up(tree: Tree) -> tuple[handover.Taken | None, list[str]]:
+async def _taken_up(tree: Tree) -> tuple[arrival.Taken | None, list[str]]:
     """Have a relay take this up and serve it for a while; what it said of that, and the peers that it had at first."""
-    found: handover.Taken | None = None
+    found: arrival.Taken | None = None
     memfds, bags, others = packed(encoded(tree), sockets_of(tree))
     try:
         async with trio.open_nursery() as nursery:
@@ -308,7 +308,7 @@ async def _taken_up(tree: Tree) -> tuple[handover.Taken | None, list[str]]:
                 assert isinstance(port, DatagramSocket)
                 ports = [DatagramSocket(port.sock, key, port.links) for key in taken.snapshot.datagrams.ports]
                 try:
-                    found = handover.take_up(relay.reactor, taken, [*relay.doors, *ports])
+                    found = arrival.take_up(relay.reactor, taken, [*relay.doors, *ports])
                 finally:
                     taken.close()
             except HandoverError:

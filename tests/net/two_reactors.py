@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from sigd.config import Limits, parse_listen
-from sigd.net import handover, listeners
+from sigd.net import arrival, handover, listeners
 from sigd.net.listeners import ListeningSocket, StreamListener
 from sigd.net.ports import DatagramSocket
 from sigd.net.reactor import Reactor
@@ -50,7 +50,7 @@ class Relay:
         self.urls: list[str] = []
         self.unix_ahead = 1_700_000_000.0
         self.packed: handover.Packed
-        self.taken: handover.Taken
+        self.taken: arrival.Taken
         self.begins(credentials, **limits)
 
     def begins(self, credentials: Sequence[Credential] = (), **limits: Any) -> None:
@@ -104,7 +104,7 @@ class Relay:
 
     def unpacks(
         self, credentials: Sequence[Credential] = (), closed: Sequence[str] = (), **limits: Any
-    ) -> handover.Taken:
+    ) -> arrival.Taken:
         """Have another reactor take up what was packed.
 
         Args:
@@ -123,12 +123,12 @@ class Relay:
                 self.doors.append(DatagramSocket(sock, door.key, self.reactor.datagrams.links))
             else:
                 self.doors.append(StreamListener(listeners.adopt(sock), door.key, door.context))
-        self.taken = handover.take_up(self.reactor, parcel, self.doors)
+        self.taken = arrival.take_up(self.reactor, parcel, self.doors)
         parcel.close()
         self.serves()
         return self.taken
 
-    async def hands_over(self, *arguments: Any, **limits: Any) -> handover.Taken:
+    async def hands_over(self, *arguments: Any, **limits: Any) -> arrival.Taken:
         """The whole of it."""
         await self.packs()
         return self.unpacks(*arguments, **limits)

@@ -10,7 +10,7 @@ import pytest
 
 from sigd.client import datagram_conversation as client_link
 from sigd.client import hello as client_greeting
-from sigd.net.datagram_link import GREETING_EXTRAS
+from sigd.net.greeted import GREETING_EXTRAS
 from sigd.net.udp import CID_BYTES
 from sigd.wire import cookies, datagram, greeting, macs, receiving, sending
 from tests.daemon import Daemon, running_daemon
