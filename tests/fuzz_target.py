@@ -31,12 +31,12 @@ from sigd.wire.framing import (
     PREFIXED,
     TLS_ALERT,
     UNDECIDED,
-    Framing,
+    Dialect,
     Lines,
     Prefixed,
     Splitter,
     TooLong,
-    framing_of,
+    dialect_of,
 )
 from sigd.wire.messages import decode_said
 from sigd.wire.said import Error, PingSaid
@@ -183,13 +183,13 @@ class Memory(Link):
 
     def _begin(self, first: int) -> bool:
         limit = self.router.limits.max_frame_unregistered
-        match framing_of(first):
-            case Framing.PREFIXED:
+        match dialect_of(first):
+            case Dialect.PREFIXED:
                 self._split, self.framing = Prefixed(limit), PREFIXED
-            case Framing.LINES:
+            case Dialect.LINES:
                 self._split, self.framing = Lines(limit), LINES
                 self._receive = self.rules.receive_line
-            case Framing.TLS:
+            case Dialect.TLS:
                 self.close("tls")
         return self._split is not None
 
@@ -435,7 +435,7 @@ class Player:
     def __init__(self, end: End, *, prefixed: bool) -> None:
         self.end = end
         self.prefixed = prefixed
-        self.framing: Framing | None = None
+        self.framing: Dialect | None = None
         self._unsent = b""
         self._heard = b""
 
@@ -465,7 +465,7 @@ class Player:
         self._unsent += data
         data, self._unsent = self._unsent[:most], self._unsent[most:]
         if data:
-            self.framing = self.framing or framing_of(data[0])
+            self.framing = self.framing or dialect_of(data[0])
             self.end.send(data)
 
     def listen(self, most: int) -> None:
@@ -484,13 +484,13 @@ class Player:
     def _next(self) -> bytes | None:
         if self._heard.startswith(b"{"):
             pass  # an error from before the first byte came is a line
-        elif self.framing is Framing.PREFIXED:
+        elif self.framing is Dialect.PREFIXED:
             end = 4 + int.from_bytes(self._heard[:4], "big")
             if len(self._heard) < max(5, end):
                 return None
             frame, self._heard = self._heard[4:end], self._heard[end:]
             return frame
-        elif self.framing is Framing.TLS:
+        elif self.framing is Dialect.TLS:
             assert TLS_ALERT.startswith(self._heard)
             return None
         while self._heard.startswith(telnet.IAC):  # a refusal of an option

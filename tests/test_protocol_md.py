@@ -505,10 +505,10 @@ def test_what_goes_out_escaped_to_lines():
 
 def test_first_bytes():
     first_prefixed, first_tls, rest = (row["first byte"] for row in SECTIONS["2"].table("first byte").rows)
-    expected = {int(code(first_prefixed), 16): framing.Framing.PREFIXED, int(code(first_tls), 16): framing.Framing.TLS}
+    expected = {int(code(first_prefixed), 16): framing.Dialect.PREFIXED, int(code(first_tls), 16): framing.Dialect.TLS}
     assert rest == "anything else"
     for byte in range(0x100):
-        assert framing.framing_of(byte) is expected.get(byte, framing.Framing.LINES)
+        assert framing.dialect_of(byte) is expected.get(byte, framing.Dialect.LINES)
 
 
 def test_commands():

@@ -32,7 +32,7 @@ from sigd.client.suspended import Suspensions
 from sigd.client.trust import context_for
 from sigd.client.wallet import NONE, Credentials, checked
 from sigd.wire import messages
-from sigd.wire.framing import Framing
+from sigd.wire.framing import Dialect
 from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid
 
 MAX_FRAME: Final = 1_048_576
@@ -101,7 +101,7 @@ def connect(
     register = requested(id, meta)
     conversation = Conversation(
         register,
-        None if isinstance(where, Udp) else Framing.PREFIXED,
+        None if isinstance(where, Udp) else Dialect.PREFIXED,
         chance,
         reconnect=reconnect,
         wait=wait,

@@ -24,7 +24,7 @@ from sigd.client.wallet import NONE, Credentials
 from sigd.wire import messages
 from sigd.wire.datagram import MAX_MESSAGE
 from sigd.wire.errors import ErrorCode, Next, ProtocolError
-from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, TooLong, framing_of
+from sigd.wire.framing import Dialect, Lines, Prefixed, Splitter, TooLong, dialect_of
 from sigd.wire.messages import ClientMessage, Ping, Pong, Register, Relayed
 from sigd.wire.said import (
     AnswerFrom,
@@ -92,7 +92,7 @@ class Conversation:
     def __init__(
         self,
         register: Register,
-        framing: Framing | None,
+        framing: Dialect | None,
         jitter: random.Random,
         *,
         reconnect: bool,
@@ -152,7 +152,7 @@ class Conversation:
         split = self._split
         if split is None:
             # An error that the server sends before it knows our framing comes as a line.
-            prefixed = framing_of(chunk[0]) is Framing.PREFIXED
+            prefixed = dialect_of(chunk[0]) is Dialect.PREFIXED
             split = self._split = Prefixed(self._max_frame) if prefixed else Lines(self._max_frame)
         self.silence.restart(now)
         more = True
@@ -390,9 +390,9 @@ def _whole(message: bytes) -> bytes:
     return message
 
 
-_WRAPS: Final[dict[Framing | None, Callable[[bytes], bytes]]] = {
-    Framing.PREFIXED: Prefixed.wrap,
-    Framing.LINES: Lines.wrap,
+_WRAPS: Final[dict[Dialect | None, Callable[[bytes], bytes]]] = {
+    Dialect.PREFIXED: Prefixed.wrap,
+    Dialect.LINES: Lines.wrap,
     None: _whole,
 }
 

@@ -23,7 +23,7 @@ from sigd.client.registration import Registration, requested
 from sigd.client.trust import context_for
 from sigd.client.wallet import CredentialsSource, Wallet
 from sigd.wire import messages
-from sigd.wire.framing import Framing
+from sigd.wire.framing import Dialect
 from sigd.wire.said import IceServerList, Ok, PeerList, PongSaid, Said
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ async def connect(
         dial, frames = partial(connect_datagrams, where, chance), None
     else:
         dial = partial(connect_stream, where, context)
-        frames = Framing.LINES if framing == "lines" else Framing.PREFIXED
+        frames = Dialect.LINES if framing == "lines" else Dialect.PREFIXED
     conversation = Conversation(
         register,
         frames,

@@ -11,7 +11,7 @@ from sigd.admin import replies
 from sigd.admin.questions import MAX_QUESTION
 from sigd.net.callers import Process
 from sigd.wire import framing
-from sigd.wire.framing import Framing, Lines, Prefixed, Splitter, TooLong
+from sigd.wire.framing import Dialect, Lines, Prefixed, Splitter, TooLong
 
 IDLE_SECONDS: Final = 600.0
 """Timeout for the next request: an operator reads, and `sigctl top` asks every second."""
@@ -95,12 +95,12 @@ class Asker:
         raise Gone("a question was begun and not finished in time" if begun else "silent for too long")
 
     def _begin(self, chunk: bytes) -> Splitter:
-        match framing.framing_of(chunk[0]):
-            case Framing.PREFIXED:
+        match framing.dialect_of(chunk[0]):
+            case Dialect.PREFIXED:
                 self.lines, self._split = False, Prefixed(MAX_QUESTION)
-            case Framing.LINES:
+            case Dialect.LINES:
                 self.lines, self._split = True, Lines(MAX_QUESTION)
-            case Framing.TLS:
+            case Dialect.TLS:
                 raise Gone("tls where none is spoken")
         return self._split
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sigd.relay.outbox import Outbox
     from sigd.relay.snapshot import LinkState
     from sigd.wire.datagram_state import ChannelState
-    from sigd.wire.greeting import Opening
+    from sigd.wire.greeting import OpeningDatagram
     from sigd.wire.said import ServerMessage
 
 IN_FLIGHT_BYTES: Final = MAX_DATAGRAM + 250
@@ -120,7 +120,7 @@ class DatagramLink(Recipient):
         else:
             greeted.answer = greeting(registered, greeted.nonce, greeted.cid, greeted.key)
 
-    def greet_again(self, opening: "Opening", place: Place, now: float) -> None:
+    def greet_again(self, opening: "OpeningDatagram", place: Place, now: float) -> None:
         """Answer the same `register` once more: the answer was lost. Nothing changes by it, whoever sent it."""
         channel = self.channel
         if channel is None or self.closing or place != channel.place:

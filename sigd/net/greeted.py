@@ -10,7 +10,7 @@ from sigd.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
     from sigd.relay.access import Access
-    from sigd.wire.greeting import Opening
+    from sigd.wire.greeting import OpeningDatagram
     from sigd.wire.messages import Register
 
 GREETING_EXTRAS: Final = 200
@@ -64,7 +64,7 @@ class Greeted:
 
     __slots__ = ("answer", "cid", "nonce", "place", "seal", "used", "user")
 
-    def __init__(self, opening: "Opening", cid: bytes, place: Place, used: bytes) -> None:
+    def __init__(self, opening: "OpeningDatagram", cid: bytes, place: Place, used: bytes) -> None:
         self.cid = cid
         self.place = place
         self.used = used

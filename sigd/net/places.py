@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from sigd.net.rounds import ServedLink
 
 if TYPE_CHECKING:
-    from sigd.wire.greeting import Opening
+    from sigd.wire.greeting import OpeningDatagram
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 """A client's address on IPv4 or IPv6."""
@@ -26,7 +26,7 @@ class Recipient(ServedLink):
         """Act on a datagram that carries this link's cid."""
         raise NotImplementedError
 
-    def greet_again(self, opening: "Opening", place: "Place", now: float) -> None:
+    def greet_again(self, opening: "OpeningDatagram", place: "Place", now: float) -> None:
         """Answer the same `register` once more."""
         raise NotImplementedError
 

@@ -128,7 +128,7 @@ class Datagrams(Exchange):
 
     # -- registering
 
-    def greet(self, opening: greeting.Opening, place: Place, now: float) -> None:
+    def greet(self, opening: greeting.OpeningDatagram, place: Place, now: float) -> None:
         """Process a `register` from a proven address."""
         if opening.cookie is not None and place.carrier.serial:
             return  # recorded elsewhere: in DTLS there are no cookies
@@ -141,7 +141,7 @@ class Datagrams(Exchange):
             if not self._used.has(used, origin_key(place.address[0]), now):
                 self._greet_new(opening, cid, used, place, now)
 
-    def _cid_for(self, opening: greeting.Opening, place: Place) -> bytes:
+    def _cid_for(self, opening: greeting.OpeningDatagram, place: Place) -> bytes:
         """The name of the link that a `register` asks for: the same for the same one, so that none counts twice.
 
         With a mac, which nobody else could have made, it stands for all of it: who saw it gains nothing by changing the
@@ -150,12 +150,12 @@ class Datagrams(Exchange):
         what = opening.mac or f"{place.address} {place.carrier.serial} ".encode() + opening.text
         return hashlib.blake2b(what, digest_size=CID_BYTES, key=self._secret).hexdigest().encode()
 
-    def _key_for(self, opening: greeting.Opening, place: Place) -> bytes:
+    def _key_for(self, opening: greeting.OpeningDatagram, place: Place) -> bytes:
         """Return what stands for a cookie, and the place that it was made for: each opens one link."""
         what = f"{place.address} {place.carrier.serial} {opening.nonce} {opening.cookie}".encode("utf-8", "replace")
         return hashlib.blake2b(what, digest_size=KEY_BYTES, key=self._secret).digest()
 
-    def _greet_new(self, opening: greeting.Opening, cid: bytes, used: bytes, place: Place, now: float) -> None:
+    def _greet_new(self, opening: greeting.OpeningDatagram, cid: bytes, used: bytes, place: Place, now: float) -> None:
         admission = self.router.admission
         host, *others = place.address
         origin = admission.origins.of(host)
@@ -178,7 +178,7 @@ class Datagrams(Exchange):
         except Exception as fault:
             self.reactor.fail(link, fault)
 
-    def _check(self, opening: greeting.Opening) -> None:
+    def _check(self, opening: greeting.OpeningDatagram) -> None:
         if opening.mac and self.router.admission.access.open:
             text = "this server knows no credentials, and so cannot authenticate anything"
             raise ProtocolError(ErrorCode.AUTH_FAILED, text)

@@ -23,14 +23,14 @@ KEPT: Final = 65_536
 KEY_BYTES: Final = 8
 """Bytes of the hash that stands for a cookie and its place: two of 131 072 are the same once in 10^9 times."""
 
-Key = Annotated[bytes, Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
+UsedKey = Annotated[bytes, Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
 
 
 class UsedCookiesState(Struct, array_like=True):
     """See `UsedCookies`."""
 
-    current: dict[str, list[Key]]
-    previous: dict[str, list[Key]]
+    current: dict[str, list[UsedKey]]
+    previous: dict[str, list[UsedKey]]
     turns_at: float
 
 

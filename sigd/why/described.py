@@ -5,7 +5,7 @@ from typing import Final
 
 from sigd.why import flaws
 from sigd.why.calls import Heard, Side
-from sigd.why.detectors import Case, Finding
+from sigd.why.detectors import Case, Diagnosis
 from sigd.why.flaws import Flaw
 from sigd.why.sdp import Description, Section, shown, unusable_fingerprint
 
@@ -18,7 +18,7 @@ _SHORTEST_PASSWORD: Final = 22
 # -- single descriptions
 
 
-def bad_description(case: Case) -> Finding | None:
+def bad_description(case: Case) -> Diagnosis | None:
     """Find a description that some or all stacks refuse."""
     for side, other in reversed(case.sides):
         if side.description is None or case.call is None:
@@ -32,11 +32,11 @@ def bad_description(case: Case) -> Finding | None:
             likely = f"The {kind} of {side.peer} came, but {flaw.looks}."
             if flaw.by_all:
                 likely += " No WebRTC stack reads that."
-            return Finding("bad-description", likely, [flaw.mend], side.peer)
+            return Diagnosis("bad-description", likely, [flaw.mend], side.peer)
         if said.flaw is None and said.lacks:
             likely = f"The {kind} of {side.peer} has no {_list(said.lacks)}: no WebRTC stack connects to that."
             advice = [f"send the SDP of {side.peer} as its stack makes it: was it shortened, or made by hand?"]
-            return Finding("bad-description", likely, advice, side.peer)
+            return Diagnosis("bad-description", likely, advice, side.peer)
     return None
 
 
@@ -115,7 +115,7 @@ def _sections(offer: Description, answer: Description) -> list[tuple[Section, Se
     return [(one, other) for one, other in zip(offer.sections, answer.sections, strict=False) if not other.rejected]
 
 
-def own_offer(case: Case) -> Finding | None:
+def own_offer(case: Case) -> Diagnosis | None:
     """Find an answer that is the offer itself, sent back."""
     pair = _pair(case)
     if pair is None:
@@ -129,10 +129,10 @@ def own_offer(case: Case) -> Finding | None:
         f"have {replied.sender} send pc.localDescription after createAnswer and setLocalDescription, not the offer",
         "does the program hear its own messages, or those of another connection?",
     ]
-    return Finding("own-offer-back", likely, advice, replied.sender)
+    return Diagnosis("own-offer-back", likely, advice, replied.sender)
 
 
-def setup(case: Case) -> Finding | None:
+def setup(case: Case) -> Diagnosis | None:
     """Find DTLS roles that do not match: one side must be active, the other passive."""
     pair = _pair(case)
     if pair is None:
@@ -152,11 +152,11 @@ def setup(case: Case) -> Finding | None:
             f"have {replied.sender} answer a=setup:active to actpass or passive, and passive to active (RFC 8842)",
             "send the answer as the stack makes it, with nothing replaced in it",
         ]
-        return Finding("answer-setup", likely, advice, replied.sender)
+        return Diagnosis("answer-setup", likely, advice, replied.sender)
     return None
 
 
-def media(case: Case) -> Finding | None:
+def media(case: Case) -> Diagnosis | None:
     """Find an answer whose sections differ from the offer's: each `m=` line is answered in its place (RFC 3264)."""
     pair = _pair(case)
     if pair is None:
@@ -170,7 +170,7 @@ def media(case: Case) -> Finding | None:
         "send the answer as the stack makes it: a section that is not wanted keeps its m= line, with port 0 (RFC 3264)",
         "is it the answer to another offer?",
     ]
-    return Finding("answer-media", likely, advice, replied.sender)
+    return Diagnosis("answer-media", likely, advice, replied.sender)
 
 
 def _mismatch(offer: Description, answer: Description) -> str | None:
@@ -189,7 +189,7 @@ def _mismatch(offer: Description, answer: Description) -> str | None:
     return None
 
 
-def all_rejected(case: Case) -> Finding | None:
+def all_rejected(case: Case) -> Diagnosis | None:
     """Find an answer that rejects everything."""
     pair = _pair(case)
     if pair is None:
@@ -201,10 +201,10 @@ def all_rejected(case: Case) -> Finding | None:
     advice = [
         f"do {asked.sender} and {replied.sender} have a codec in common, and did {replied.sender} add its tracks?",
     ]
-    return Finding("all-rejected", likely, advice, replied.sender)
+    return Diagnosis("all-rejected", likely, advice, replied.sender)
 
 
-def codecs(case: Case) -> Finding | None:
+def codecs(case: Case) -> Diagnosis | None:
     """Find a section accepted with formats that were not offered."""
     pair = _pair(case)
     if pair is None:
@@ -216,7 +216,7 @@ def codecs(case: Case) -> Finding | None:
             likely = (
                 f"For {one.kind}, {replied.sender} answered {has}, and {asked.sender} offered {wants}: none in common."
             )
-            return Finding("no-common-codec", likely, [f"have both use one codec for {one.kind}"], replied.sender)
+            return Diagnosis("no-common-codec", likely, [f"have both use one codec for {one.kind}"], replied.sender)
     return None
 
 
@@ -225,16 +225,16 @@ def _names(codec_names: set[str]) -> str:
     return ", ".join(listed[:4]) + (", ..." if len(listed) > 4 else "")
 
 
-def both_lite(case: Case) -> Finding | None:
+def both_lite(case: Case) -> Diagnosis | None:
     """Find two ICE lite agents: neither sends checks (RFC 8445, section 2.5)."""
     pair = _pair(case)
     if pair is None or not (pair[1].lite and pair[3].lite):
         return None
     likely = "Both say a=ice-lite: neither makes connectivity checks."
-    return Finding("both-lite", likely, ["have one of them be a full ICE agent"], pair[2].sender)
+    return Diagnosis("both-lite", likely, ["have one of them be a full ICE agent"], pair[2].sender)
 
 
-def half_restart(case: Case) -> Finding | None:
+def half_restart(case: Case) -> Diagnosis | None:
     """Find an ICE restart that the answerer did not follow: its user fragment is the old one."""
     pair = _pair(case)
     if pair is None or case.call is None:
@@ -257,10 +257,10 @@ def half_restart(case: Case) -> Finding | None:
         f"{asked.sender} asked for an ICE restart, and {replied.sender} answered with its old user fragment: its stack"
         " does not restart (aiortc 1.16 and webrtcbin 1.22 do not)."
     )
-    return Finding("half-restart", likely, ["have the two make a new call instead of restarting ICE"], replied.sender)
+    return Diagnosis("half-restart", likely, ["have the two make a new call instead of restarting ICE"], replied.sender)
 
 
-def no_media(case: Case) -> Finding | None:
+def no_media(case: Case) -> Diagnosis | None:
     """Find directions that let no media flow, although everything else connects."""
     pair = _pair(case)
     if pair is None or case.call is None or len(case.call.exchanges) > 1:
@@ -275,7 +275,7 @@ def no_media(case: Case) -> Finding | None:
         " connect, and no audio or video flows."
     )
     advice = [f"has {replied.sender} tracks to send, and were they added before createAnswer?"]
-    return Finding("no-media", likely, advice, replied.sender)
+    return Diagnosis("no-media", likely, advice, replied.sender)
 
 
 def _flows(one: Section, other: Section) -> bool:

@@ -26,7 +26,7 @@ ATTEMPT_SECONDS: Final = 3_600.0
 """Maximum age of a refused `register` that explains a peer's absence."""
 
 
-class Finding(NamedTuple):
+class Diagnosis(NamedTuple):
     """The finding of a rule.
 
     Attributes:
@@ -114,13 +114,13 @@ class Case(NamedTuple):
         )
 
 
-Detector = Callable[[Case], Finding | None]
+Detector = Callable[[Case], Diagnosis | None]
 
 
 # -- absent peers, missing offers
 
 
-def not_registered(case: Case) -> Finding | None:
+def not_registered(case: Case) -> Diagnosis | None:
     """Find a peer that is not registered, or was not when a message came for it."""
     if case.call is None:
         for side in (case.callee, case.caller):
@@ -129,7 +129,7 @@ def not_registered(case: Case) -> Finding | None:
                 refused = _refused_register(case, side.peer)
                 if refused is not None:
                     return refused
-                return Finding("not-registered", _gone(facts, case.now), _look_for(side.peer), side.peer)
+                return Diagnosis("not-registered", _gone(facts, case.now), _look_for(side.peer), side.peer)
         return None
     for message, to in _last_refused(case.call):
         if message.refusal is ErrorCode.PEER_UNAVAILABLE:
@@ -137,7 +137,7 @@ def not_registered(case: Case) -> Finding | None:
             if refused is not None and case.of(to).via is None:
                 return refused
             likely = f"{to} was not registered when {message.sender} sent its {message.body.kind}."
-            return Finding("not-registered", likely, _look_for(to), to)
+            return Diagnosis("not-registered", likely, _look_for(to), to)
     return None
 
 
@@ -147,7 +147,7 @@ def _last_refused(call: Call) -> list[tuple[Heard, str]]:
     return [(message, to) for message, to in last if message is not None and message.refusal is not None]
 
 
-def _refused_register(case: Case, peer: str) -> Finding | None:
+def _refused_register(case: Case, peer: str) -> Diagnosis | None:
     """Return the reason why the last `register` for a peer was refused, if it was."""
     claims = [
         each
@@ -163,10 +163,10 @@ def _refused_register(case: Case, peer: str) -> Finding | None:
         f"{peer} is not registered: its register was refused {span(case.now - last.when)} ago{times}"
         f" ({last.code}): {why}."
     )
-    return Finding("not-registered", likely, [f"sigctl errors {last.code}", *_look_for(peer)], peer)
+    return Diagnosis("not-registered", likely, [f"sigctl errors {last.code}", *_look_for(peer)], peer)
 
 
-def no_offer(case: Case) -> Finding | None:
+def no_offer(case: Case) -> Diagnosis | None:
     """Find that no offer between the two is recorded."""
     if case.call is not None and (any(case.call.of("offer")) or not case.call.whole):
         return None
@@ -193,10 +193,10 @@ def no_offer(case: Case) -> Finding | None:
     elif messages:
         likely += f" They sent {messages} of type `message`, which may carry a call in a form of their own."
         advice.insert(0, "have offers sent with type `offer`: those can be judged")
-    return Finding("no-offer", likely, advice, caller)
+    return Diagnosis("no-offer", likely, advice, caller)
 
 
-def _unnamed(case: Case) -> Finding | None:
+def _unnamed(case: Case) -> Diagnosis | None:
     """Return a note on a refused message that may have been the offer: it named no readable recipient."""
     for each in reversed(case.heard):
         if each.named or each.refusal is None or each.body.kind not in {"", "offer"}:
@@ -206,7 +206,7 @@ def _unnamed(case: Case) -> Finding | None:
             f"{each.sender} sent {what} of {size(each.length)} that names no recipient, as far as it could be read; it"
             f" was refused ({each.refusal}): {each.why}."
         )
-        return Finding("offer-refused", likely, [f"sigctl errors {each.refusal}"], each.sender)
+        return Diagnosis("offer-refused", likely, [f"sigctl errors {each.refusal}"], each.sender)
     return None
 
 
@@ -228,7 +228,7 @@ _REFUSED: Final = {
 }
 
 
-def offer_refused(case: Case) -> Finding | None:
+def offer_refused(case: Case) -> Diagnosis | None:
     """Find an offer or answer that the daemon did not relay."""
     if case.call is None:
         return None
@@ -237,7 +237,7 @@ def offer_refused(case: Case) -> Finding | None:
     return None
 
 
-def _refusal(message: Heard, to: str) -> Finding:
+def _refusal(message: Heard, to: str) -> Diagnosis:
     sender, kind, code = message.sender, message.body.kind, message.refusal
     assert code is not None
     text, advice = _REFUSED.get(code, ("{to} could not be sent that.", ["sigctl errors {code}"]))
@@ -254,13 +254,13 @@ def _refusal(message: Heard, to: str) -> Finding:
     names = {"sender": sender, "to": to, "code": code.value}
     times = "" if message.times == 1 else f" {message.times} times"
     likely = f"The {kind} of {sender} was refused{times} ({code}): {text.format(**names)}"
-    return Finding(f"{kind}-refused", likely, [line.format(**names) for line in advice], peer)
+    return Diagnosis(f"{kind}-refused", likely, [line.format(**names) for line in advice], peer)
 
 
 # -- no answer
 
 
-def no_answer(case: Case) -> Finding | None:
+def no_answer(case: Case) -> Diagnosis | None:
     """Find a relayed offer without an answer."""
     offer = case.unanswered
     if case.call is None or offer is None or _crossed(case.call):
@@ -293,7 +293,7 @@ def no_answer(case: Case) -> Finding | None:
     else:
         likely = f"{callee} never answered; it got the {what} {waited} ago."
         advice = [f"the log of {callee}: does it hear the offer, and does setRemoteDescription fail?"]
-    return Finding("no-answer", likely, advice, callee)
+    return Diagnosis("no-answer", likely, advice, callee)
 
 
 def _which(case: Case, offer: Heard) -> str:
@@ -308,7 +308,7 @@ def _which(case: Case, offer: Heard) -> str:
     return "next offer of the same call"
 
 
-def _other_session(case: Case, peer: str, kind: str, stray: Heard) -> Finding:
+def _other_session(case: Case, peer: str, kind: str, stray: Heard) -> Diagnosis:
     assert case.call is not None
     here = f"session {case.call.session}" if case.call.session else "no session"
     there = f"session {stray.body.session}" if stray.body.session else "no session"
@@ -317,10 +317,10 @@ def _other_session(case: Case, peer: str, kind: str, stray: Heard) -> Finding:
         " belongs to."
     )
     advice = [f"have {peer} put the `session` of the offer into each message of the call"]
-    return Finding("other-session", likely, advice, peer)
+    return Diagnosis("other-session", likely, advice, peer)
 
 
-def other_session(case: Case) -> Finding | None:
+def other_session(case: Case) -> Diagnosis | None:
     """Find candidates with another `session`, or none, while the call's own session has none."""
     if case.call is None or not case.negotiated:
         return None
@@ -331,7 +331,7 @@ def other_session(case: Case) -> Finding | None:
     return None
 
 
-def glare(case: Case) -> Finding | None:
+def glare(case: Case) -> Diagnosis | None:
     """Find crossing offers, each side waiting for the other's answer."""
     if case.call is None or not _crossed(case.call) or any(case.call.of("answer")):
         return None
@@ -339,7 +339,7 @@ def glare(case: Case) -> Finding | None:
     advice = [
         "have one side alone make offers, or do as `perfect negotiation` does (W3C webrtc-pc, section 10.7)",
     ]
-    return Finding("glare", likely, advice, case.caller.peer)
+    return Diagnosis("glare", likely, advice, case.caller.peer)
 
 
 def _crossed(call: Call) -> bool:
@@ -350,7 +350,7 @@ def _crossed(call: Call) -> bool:
     )
 
 
-def late_answer(case: Case) -> Finding | None:
+def late_answer(case: Case) -> Diagnosis | None:
     """Find an answer made long before it was relayed: the answerer's stack may have given up meanwhile.
 
     The daemon cannot see when an answer was made. A candidate of the same generation or an earlier refused answer
@@ -378,29 +378,29 @@ def late_answer(case: Case) -> Finding | None:
     else:
         likely += "the two wait for the next DTLS hello, about as long again."
     advice = [f"have {exchange.offer.sender} send a new offer, for which the answer is made anew"]
-    return Finding("late-answer", likely, advice, sender)
+    return Diagnosis("late-answer", likely, advice, sender)
 
 
 # -- the rest
 
 
-def ended(case: Case) -> Finding | None:
+def ended(case: Case) -> Diagnosis | None:
     """Find a hangup, or the end of a link."""
     if case.call is None:
         return None
     for bye in case.call.of("bye"):
         said = f' ("{bye.body.reason}")' if bye.body.reason else ""
         likely = f"{bye.sender} ended the call {span(bye.when - case.call.at)} after the offer{said}."
-        return Finding("ended", likely, [f"ask {bye.sender} why: signaling itself was complete"], bye.sender)
+        return Diagnosis("ended", likely, [f"ask {bye.sender} why: signaling itself was complete"], bye.sender)
     for side, _ in case.sides:
         end = case.ended(side.peer)
         if end is not None:
             likely = f"The link of {side.peer} ended {span(end.when - case.call.at)} after the offer: {end.reason}."
-            return Finding("ended", likely, [f"what ends its link? sigctl closed {side.peer}"], side.peer)
+            return Diagnosis("ended", likely, [f"what ends its link? sigctl closed {side.peer}"], side.peer)
     return None
 
 
-def complete(case: Case) -> Finding:
+def complete(case: Case) -> Diagnosis:
     """Report that signaling was complete."""
     advice = [
         "in a browser: chrome://webrtc-internals or about:webrtc; in a device: how far ICE and DTLS come",
@@ -410,7 +410,7 @@ def complete(case: Case) -> Finding:
     if not case.negotiated:
         likely = "Offer and answer went through; more is not known, for bodies are not kept, or not any more."
         advice = ["[record] bodies = true keeps them; watch the next call: sigctl tap"]
-    return Finding("complete", likely, advice, case.callee.peer)
+    return Diagnosis("complete", likely, advice, case.callee.peer)
 
 
 def _gone(facts: PeerFacts, now: float) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 from sigd.relay.record import PairHistory
 from sigd.why import described, detectors, reach, trickling
 from sigd.why.calls import Call, Side, calls, heard_in
-from sigd.why.detectors import Case, Detector, Finding
+from sigd.why.detectors import Case, Detector, Diagnosis
 from sigd.why.facts import IceFacts, PeerFacts
 from sigd.why.flaws import HARMLESS
 from sigd.why.spans import span
@@ -107,7 +107,7 @@ def judge(
     )
 
 
-def lead(case: Case) -> Finding:
+def lead(case: Case) -> Diagnosis:
     """Return the finding of the first rule that has one."""
     return next(filter(None, (rule(case) for rule in DETECTORS)), detectors.complete(case))
 
@@ -124,7 +124,7 @@ def _case(known: Case, call: Call | None) -> Case:
     return known._replace(call=call, caller=call.side(call.caller), callee=call.side(call.callee))
 
 
-def _seen(all_calls: list[Call], finding: Finding, case: Case) -> Seen | None:
+def _seen(all_calls: list[Call], finding: Diagnosis, case: Case) -> Seen | None:
     recent = [
         call
         for call in all_calls
@@ -143,7 +143,7 @@ def _peers(case: Case) -> set[str]:
     return {case.caller.peer, case.callee.peer}
 
 
-def _outcome(case: Case, finding: Finding) -> str:
+def _outcome(case: Case, finding: Diagnosis) -> str:
     call = case.call
     if call is None:
         return "no call is remembered"
@@ -166,7 +166,7 @@ def _outcome(case: Case, finding: Finding) -> str:
 # -- steps examined
 
 
-def _steps(case: Case, finding: Finding, *, full: bool) -> list[Step]:
+def _steps(case: Case, finding: Diagnosis, *, full: bool) -> list[Step]:
     answered = _answered(case)
     if finding.rule in _MISFITS and answered.level == "ok":
         answered = Step(level="fail", what=answered.what, text=f"{answered.text}; they do not fit")

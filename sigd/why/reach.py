@@ -4,7 +4,7 @@ from typing import Final
 
 from sigd.why.addresses import HIDDEN, PUBLIC, network, place
 from sigd.why.calls import Side
-from sigd.why.detectors import Case, Finding
+from sigd.why.detectors import Case, Diagnosis
 
 GATHERING_SECONDS: Final = 10.0
 """Seconds during which more candidates may come: a query to a STUN server takes 5 to 40 s, mostly 10."""
@@ -44,7 +44,7 @@ def _networks(side: Side) -> set[str]:
     return {found for address in addresses if (found := network(address)) is not None}
 
 
-def mdns_only(case: Case) -> Finding | None:
+def mdns_only(case: Case) -> Diagnosis | None:
     """Find a browser that hides its addresses, with no other address to reach."""
     if not case.negotiated or same_network(case):
         return None
@@ -57,11 +57,11 @@ def mdns_only(case: Case) -> Finding | None:
                 "a page that may use camera or microphone is given real addresses",
                 f"is {other.peer} in the same network? It has to resolve mDNS names",
             ]
-            return Finding("mdns-only", likely, advice, side.peer)
+            return Diagnosis("mdns-only", likely, advice, side.peer)
     return None
 
 
-def relay_hidden(case: Case) -> Finding | None:
+def relay_hidden(case: Case) -> Diagnosis | None:
     """Find a TURN server that gives addresses of its own network to peers outside of it."""
     if not case.negotiated or any(reachable(side, other) for side, other in case.sides):
         return None
@@ -73,11 +73,11 @@ def relay_hidden(case: Case) -> Finding | None:
                 f" {other.peer} cannot reach them from outside."
             )
             advice = ["tell the TURN server its public address: external-ip in turnserver.conf (coturn)"]
-            return Finding("relay-hidden", likely, advice, side.peer)
+            return Diagnosis("relay-hidden", likely, advice, side.peer)
     return None
 
 
-def private_only(case: Case) -> Finding | None:
+def private_only(case: Case) -> Diagnosis | None:
     """Find two peers that both have only private addresses."""
     if not case.negotiated or not case.caller.candidates or not case.callee.candidates or same_network(case):
         return None
@@ -94,7 +94,7 @@ def private_only(case: Case) -> Finding | None:
                 "they were given ICE servers: do their programs pass `iceServers` to RTCPeerConnection?",
                 "can they reach those servers by UDP? turnutils_stunclient (coturn) shows it, from where they are",
             ]
-        return Finding("private-only", likely, advice, case.callee.peer)
+        return Diagnosis("private-only", likely, advice, case.callee.peer)
     return None
 
 
@@ -102,7 +102,7 @@ _PLAIN: Final = frozenset({PUBLIC, "private", ".local", "name", "link-local", "l
 """Places of addresses that need no explanation."""
 
 
-def ice_expired(case: Case) -> Finding | None:
+def ice_expired(case: Case) -> Diagnosis | None:
     """Find TURN credentials that had expired when a peer gathered."""
     if case.call is None or not case.negotiated or same_network(case):
         return None
@@ -111,7 +111,7 @@ def ice_expired(case: Case) -> Finding | None:
         if expires is not None and expires < _gathered(case, side) and not side.relays and not reachable(other, side):
             likely = f"The TURN credentials of {side.peer} had expired when it gathered, and it got no relay candidate."
             advice = [f"have {side.peer} use the newest `iceServers` for each call, or ask for them before"]
-            return Finding("ice-expired", likely, advice, side.peer)
+            return Diagnosis("ice-expired", likely, advice, side.peer)
     return None
 
 
@@ -121,7 +121,7 @@ def _gathered(case: Case, side: Side) -> float:
     return case.call.at if side.first_at is None else side.first_at
 
 
-def no_srflx(case: Case) -> Finding | None:
+def no_srflx(case: Case) -> Diagnosis | None:
     """Find a STUN server that did not answer one of the peers."""
     if not case.negotiated or not case.ice.stun or same_network(case):
         return None
@@ -135,11 +135,11 @@ def no_srflx(case: Case) -> Finding | None:
                 f"does the program of {side.peer} pass `iceServers` to RTCPeerConnection?",
                 "where UDP is blocked, turns: on port 443 gets through",
             ]
-            return Finding("no-srflx", likely, advice, side.peer)
+            return Diagnosis("no-srflx", likely, advice, side.peer)
     return None
 
 
-def no_relay(case: Case) -> Finding | None:
+def no_relay(case: Case) -> Diagnosis | None:
     """Find two NATs without a relay."""
     if not case.negotiated or any(reachable(side, other) for side, other in case.sides) or same_network(case):
         return None
@@ -151,7 +151,7 @@ def no_relay(case: Case) -> Finding | None:
         advice = ["set ice.turn_urls and ice.turn_secret_file; sigctl reload"]
         if not case.ice.stun:
             advice[0] = f"{peer} was given no iceServers, [ice] is empty: {advice[0]}"
-        return Finding("no-relay", likely, advice, peer)
+        return Diagnosis("no-relay", likely, advice, peer)
     likely = f"Two NATs and no relay candidate from {peer}: {found}TURN gave nobody a relay. {_turn(case)}"
     advice = [
         "is TURN well? turnutils_uclient (coturn) shows it, from where they are",
@@ -159,7 +159,7 @@ def no_relay(case: Case) -> Finding | None:
     ]
     if any(side.description is not None and side.description.stack == "aiortc" for side, _ in case.sides):
         advice.append("aiortc says nothing of a TURN server that does not answer: have it log aioice at level INFO")
-    return Finding("no-relay", likely, advice, peer)
+    return Diagnosis("no-relay", likely, advice, peer)
 
 
 def _turn(case: Case) -> str:
@@ -181,7 +181,7 @@ def _turn(case: Case) -> str:
     return "Their credentials are good by the daemon's clock: the TURN server is not reached, or has another secret."
 
 
-def one_relay(case: Case) -> Finding | None:
+def one_relay(case: Case) -> Diagnosis | None:
     """Find a relay on one side only, with a peer on the other side that must reach it by UDP."""
     if not case.negotiated or bool(case.caller.relays) == bool(case.callee.relays) or same_network(case):
         return None
@@ -197,10 +197,10 @@ def one_relay(case: Case) -> Finding | None:
     advice = ["offer TURN over TCP or TLS too: turns:HOST:443?transport=tcp in ice.turn_urls; sigctl reload"]
     if case.ice.turn_tcp:
         advice = [f"{side.peer} was told of TURN over TCP or TLS: does its stack use that?"]
-    return Finding("one-relay-udp", likely, advice, side.peer)
+    return Diagnosis("one-relay-udp", likely, advice, side.peer)
 
 
-def gathering(case: Case) -> Finding | None:
+def gathering(case: Case) -> Diagnosis | None:
     """Find a side that may still be gathering: it sent something recently, and no end of candidates."""
     if not case.negotiated:
         return None
@@ -211,5 +211,5 @@ def gathering(case: Case) -> Finding | None:
                 " never says so."
             )
             advice = ["ask again in a few seconds; meanwhile ask the endpoints what ICE does"]
-            return Finding("no-end-of-candidates", likely, advice, side.peer)
+            return Diagnosis("no-end-of-candidates", likely, advice, side.peer)
     return None

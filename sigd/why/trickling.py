@@ -3,12 +3,12 @@
 from collections import Counter
 
 from sigd.why.calls import Side
-from sigd.why.detectors import Case, Finding
+from sigd.why.detectors import Case, Diagnosis
 from sigd.why.flaws import HARMLESS, Flaw
 from sigd.why.reach import reachable, same_network
 
 
-def unreadable(case: Case) -> Finding | None:
+def unreadable(case: Case) -> Diagnosis | None:
     """Find relayed candidates that the other side's stack, or every stack, refuses."""
     if not case.negotiated:
         return None
@@ -22,16 +22,16 @@ def unreadable(case: Case) -> Finding | None:
     return None
 
 
-def _unreadable(side: Side, other: Side, bad: list[Flaw]) -> Finding:
+def _unreadable(side: Side, other: Side, bad: list[Flaw]) -> Diagnosis:
     flaw = Counter(bad).most_common(1)[0][0]
     each = "a candidate" if len(bad) == 1 else f"{len(bad)} candidates"
     likely = f"{side.peer} sent {each} that cannot be read: {flaw.looks}."
     if not flaw.by_all:
         likely += f" The stack of {other.peer} refuses that."
-    return Finding("unreadable-candidates", likely, [flaw.mend], side.peer)
+    return Diagnosis("unreadable-candidates", likely, [flaw.mend], side.peer)
 
 
-def early(case: Case) -> Finding | None:
+def early(case: Case) -> Diagnosis | None:
     """Find candidates that came only before their description: most stacks drop them."""
     if case.call is None or not case.call.whole:
         return None
@@ -47,7 +47,7 @@ def early(case: Case) -> Finding | None:
                 f"{side.peer} sent {count} candidate{plural} before its {kind}: {other.peer} may have dropped them."
             )
             advice = [f"have {side.peer} send its {kind} first, or {other.peer} keep candidates until that comes"]
-            return Finding("early-candidates", likely, advice, side.peer)
+            return Diagnosis("early-candidates", likely, advice, side.peer)
     return None
 
 
@@ -56,7 +56,7 @@ def _kept(side: Side) -> bool:
     return side.description is not None and side.description.stack == "werift"
 
 
-def refused(case: Case) -> Finding | None:
+def refused(case: Case) -> Diagnosis | None:
     """Find candidates that the daemon did not relay, without any others."""
     if not case.negotiated:
         return None
@@ -65,11 +65,11 @@ def refused(case: Case) -> Finding | None:
             code = Counter(side.refused).most_common(1)[0][0]
             likely = f"The candidates of {side.peer} were refused ({code}), and {other.peer} has got none."
             advice = [f"sigctl errors {code}", f"have {side.peer} send them again"]
-            return Finding("candidates-refused", likely, advice, side.peer)
+            return Diagnosis("candidates-refused", likely, advice, side.peer)
     return None
 
 
-def no_candidates(case: Case) -> Finding | None:
+def no_candidates(case: Case) -> Diagnosis | None:
     """Find a side that sent no address at all."""
     if not case.negotiated or case.call is None or not case.call.whole:
         return None
@@ -95,7 +95,7 @@ def no_candidates(case: Case) -> Finding | None:
             likely = f"{side.peer} sent no candidates: {where}."
             advice = [f"does {side.peer} send what its stack gathers (onicecandidate), or wait until it has all?"]
             advice += _gathered_nothing(side, other)
-        return Finding("no-candidates", likely, advice, side.peer)
+        return Diagnosis("no-candidates", likely, advice, side.peer)
     return None
 
 

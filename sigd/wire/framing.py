@@ -68,26 +68,26 @@ _FEW: Final = 16
 """Characters to escape up to which one call for each is faster than looking all characters up in a table."""
 
 
-class Framing(enum.Enum):
-    """Framing of a client, by its first byte (protocol.md, section 2)."""
+class Dialect(enum.Enum):
+    """Language of a client, by its first byte (protocol.md, section 2)."""
 
     PREFIXED = enum.auto()
     LINES = enum.auto()
     TLS = enum.auto()
 
 
-def framing_of(first: int) -> Framing:
+def dialect_of(first: int) -> Dialect:
     """The framing that a client's first byte chooses.
 
     A length is below 2**24, so that its first byte is zero; 0x16 begins a TLS ClientHello; no line begins with either.
     """
     match first:
         case 0x00:
-            return Framing.PREFIXED
+            return Dialect.PREFIXED
         case 0x16:
-            return Framing.TLS
+            return Dialect.TLS
         case _:
-            return Framing.LINES
+            return Dialect.LINES
 
 
 class TooLong(ProtocolError):

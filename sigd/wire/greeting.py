@@ -35,7 +35,7 @@ class Challenge(Struct, tag_field="type", tag="challenge"):
     cookie: str
 
 
-class Opening:
+class OpeningDatagram:
     """One datagram from somebody who has no link yet.
 
     Attributes:
@@ -60,7 +60,7 @@ _challenges: Final = msgspec.json.Decoder(Challenge)
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def open_untrusted(datagram: bytes) -> Opening | None:
+def open_untrusted(datagram: bytes) -> OpeningDatagram | None:
     """Parse a datagram from an unproven address as a `register` with a nonce; None: it gets no answer."""
     datagram = datagram.removesuffix(b"\n").removesuffix(b"\r")
     if len(datagram) > MAX_DATAGRAM:
@@ -70,10 +70,10 @@ def open_untrusted(datagram: bytes) -> Opening | None:
         greeting = _greetings.decode(text)
     except (ValueError, RecursionError):
         return None
-    return Opening(text, mac, greeting) if _NONCE.match(greeting.nonce) else None
+    return OpeningDatagram(text, mac, greeting) if _NONCE.match(greeting.nonce) else None
 
 
-def challenge_untrusted(opening: Opening, length: int, cookie: str) -> bytes:
+def challenge_untrusted(opening: OpeningDatagram, length: int, cookie: str) -> bytes:
     """Return the answer to a `register` without a valid cookie; empty if its `length` was too short for one."""
     challenge = _encode(Challenge(opening.nonce, cookie))
     return challenge if length >= max(LEAST_REGISTER, len(challenge)) else b""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from sigd.wire import framing, proxy
 from sigd.wire.errors import ErrorCode, ProtocolError
-from sigd.wire.framing import Framing, Lines
+from sigd.wire.framing import Dialect, Lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +102,7 @@ class Opening(Generic[Context]):
                 return Verdict.BROKEN if self.tls_only else Verdict.LINK
         if self.context is None or not coming:
             return Verdict.LINK
-        return Verdict.TLS if self.tls_only or framing.framing_of(coming[0]) is Framing.TLS else Verdict.LINK
+        return Verdict.TLS if self.tls_only or framing.dialect_of(coming[0]) is Dialect.TLS else Verdict.LINK
 
     def take(self, data: bytes) -> proxy.Header | None:
         """Add bytes that were taken to the header; return it once it is whole.
@@ -149,10 +149,10 @@ def protocol_of(data: bytes) -> Verdict:
     """Judge the first bytes that were read, at least one: WAIT for a line that is not whole, which may be HTTP's."""
     if data.startswith(proxy.SIGNATURES):
         return Verdict.PROXY
-    first = framing.framing_of(data[0])
-    if first is Framing.TLS:
+    first = framing.dialect_of(data[0])
+    if first is Dialect.TLS:
         return Verdict.TLS
-    if first is Framing.PREFIXED:
+    if first is Dialect.PREFIXED:
         return Verdict.LINK
     if _MQTT_CONNECT.match(data):
         return Verdict.MQTT

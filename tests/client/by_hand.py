@@ -13,7 +13,7 @@ from sigd.client.conversation import Conversation
 from sigd.client.pending import Pending
 from sigd.client.wallet import NONE, Credentials
 from sigd.wire import messages
-from sigd.wire.framing import Framing, Lines, Prefixed
+from sigd.wire.framing import Dialect, Lines, Prefixed
 from sigd.wire.said import Ok
 
 KEEPALIVE = 30
@@ -33,7 +33,7 @@ class Bench:
     def __init__(
         self,
         *,
-        framing: Framing = Framing.PREFIXED,
+        framing: Dialect = Dialect.PREFIXED,
         peer: str | None = "alice",
         reconnect: bool = True,
         jitter: random.Random | None = None,
@@ -49,13 +49,13 @@ class Bench:
 
     def wrap(self, message: dict[str, Any]) -> bytes:
         data = json.dumps(message).encode()
-        return Lines.wrap(data) if self.framing is Framing.LINES else Prefixed.wrap(data)
+        return Lines.wrap(data) if self.framing is Dialect.LINES else Prefixed.wrap(data)
 
     def hears(self, *said: dict[str, Any]) -> None:
         self.client.receive(b"".join(map(self.wrap, said)), self.now)
 
     def says(self) -> list[dict[str, Any]]:
-        split = Lines(100_000) if self.framing is Framing.LINES else Prefixed(100_000)
+        split = Lines(100_000) if self.framing is Dialect.LINES else Prefixed(100_000)
         return [json.loads(frame) for frame in split.take(self.client.take_due(), 1000)]
 
     def begins(self, credentials: Credentials = NONE) -> None:
@@ -75,4 +75,4 @@ class Bench:
         return list(iter(self.client.take, None))
 
 
-BOTH = pytest.mark.parametrize("framing", [Framing.PREFIXED, Framing.LINES])
+BOTH = pytest.mark.parametrize("framing", [Dialect.PREFIXED, Dialect.LINES])

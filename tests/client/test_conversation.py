@@ -12,7 +12,7 @@ from sigd.client.backlog import Received
 from sigd.client.errors import Disconnected, SignalingError
 from sigd.wire import messages
 from sigd.wire.errors import ErrorCode, Next
-from sigd.wire.framing import Framing, Lines
+from sigd.wire.framing import Dialect, Lines
 from sigd.wire.said import (
     AnswerFrom,
     ByeFrom,
@@ -31,7 +31,7 @@ from tests.client.by_hand import BOTH, TERMS, Bench
 
 
 @BOTH
-def test_the_first_message_asks_for_the_id(framing: Framing):
+def test_the_first_message_asks_for_the_id(framing: Dialect):
     bench = Bench(framing=framing)
     bench.begins()
     assert bench.says() == [
@@ -88,7 +88,7 @@ def test_what_comes_with_a_time_is_tried_again_then(code: str):
 
 
 def test_an_error_from_before_the_server_knew_the_framing_comes_as_a_line():
-    bench = Bench(framing=Framing.PREFIXED)
+    bench = Bench(framing=Dialect.PREFIXED)
     bench.begins()
     line = b'{"type":"error","code":"server-full","message":"full","retryAfterMs":4000}\n'
     for at in range(len(line)):
@@ -100,7 +100,7 @@ def test_an_error_from_before_the_server_knew_the_framing_comes_as_a_line():
 
 
 def test_the_next_connection_chooses_its_framing_anew():
-    bench = Bench(framing=Framing.PREFIXED)
+    bench = Bench(framing=Dialect.PREFIXED)
     bench.begins()
     bench.client.receive(b'{"type":"error","code":"server-full","message":"full"}\n', bench.now)
     bench.client.lose("closed", bench.now)
@@ -111,7 +111,7 @@ def test_the_next_connection_chooses_its_framing_anew():
 
 
 @BOTH
-def test_requests_are_settled_by_their_refs_in_any_order(framing: Framing):
+def test_requests_are_settled_by_their_refs_in_any_order(framing: Dialect):
     bench = Bench(framing=framing).registers()
     first, second = bench.asks(), bench.asks(messages.Ping(), PongSaid)
     refs = [message["ref"] for message in bench.says()]
@@ -174,9 +174,9 @@ def test_the_answers_with_types_of_their_own():
 
 @BOTH
 @pytest.mark.parametrize("sdp", ["x" * 2000, "\u2028" * 500])
-def test_what_the_server_does_not_take_is_not_sent(framing: Framing, sdp: str):
+def test_what_the_server_does_not_take_is_not_sent(framing: Dialect, sdp: str):
     bench = Bench(framing=framing).registers()
-    fits = framing is Framing.PREFIXED and sdp.startswith("\u2028")  # in lines it is escaped: twice as long
+    fits = framing is Dialect.PREFIXED and sdp.startswith("\u2028")  # in lines it is escaped: twice as long
     if fits:
         bench.asks(messages.Offer(to="bob", sdp=sdp))
     else:
@@ -251,7 +251,7 @@ OTHERS: list[tuple[dict[str, Any], Received]] = [
 
 @BOTH
 @pytest.mark.parametrize(("said", "message"), OTHERS)
-def test_a_message_for_the_program(framing: Framing, said: dict[str, Any], message: Received):
+def test_a_message_for_the_program(framing: Dialect, said: dict[str, Any], message: Received):
     bench = Bench(framing=framing).registers()
     bench.hears(said)
     assert bench.received() == [message]
@@ -273,14 +273,14 @@ def test_a_message_for_the_program(framing: Framing, said: dict[str, Any], messa
     ],
 )
 def test_what_is_no_message_is_ignored(frame: bytes):
-    bench = Bench(framing=Framing.LINES).registers()
+    bench = Bench(framing=Dialect.LINES).registers()
     bench.client.receive(Lines.wrap(b'{"type":"bye","from":"a"}') + frame + b"\n", bench.now)
     bench.hears({"type": "bye", "from": "b"})
     assert [message.sender for message in bench.received() if not isinstance(message, Error)] == ["a", "b"]
 
 
 @BOTH
-def test_split_at_every_byte(framing: Framing):
+def test_split_at_every_byte(framing: Dialect):
     stream = b"".join(Bench(framing=framing).wrap(said) for said, _ in OTHERS)
     for size in (1, 2, 3, 5, 7, 64, len(stream)):
         bench = Bench(framing=framing).registers()
@@ -291,7 +291,7 @@ def test_split_at_every_byte(framing: Framing):
 
 @BOTH
 @given(chunks=st.lists(st.binary(min_size=1), max_size=20), registered=st.booleans())
-def test_whatever_comes_is_never_a_crash(framing: Framing, chunks: list[bytes], registered: bool):
+def test_whatever_comes_is_never_a_crash(framing: Dialect, chunks: list[bytes], registered: bool):
     bench = Bench(framing=framing)
     if registered:
         bench.registers()

@@ -7,7 +7,7 @@ import pytest
 from sigd.client import conversation as rules
 from sigd.client.errors import Disconnected
 from sigd.wire.errors import ErrorCode, Next
-from sigd.wire.framing import Framing
+from sigd.wire.framing import Dialect
 from sigd.wire.said import Error
 from tests.client.by_hand import Bench
 
@@ -105,7 +105,7 @@ def test_what_is_no_frame_ends_the_connection(head: bytes):
 
 
 def test_a_line_that_is_too_long_is_passed_over():
-    bench = Bench(framing=Framing.LINES, max_frame=2000).registers()
+    bench = Bench(framing=Dialect.LINES, max_frame=2000).registers()
     for chunk in (b"x" * 5000, b"x\n", b'{"type":"bye","from":"bob"}\n' + b"y" * 3000 + b"\n{}\n"):
         bench.client.receive(chunk, bench.now)
     assert len(bench.received()) == 1

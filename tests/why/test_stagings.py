@@ -79,5 +79,5 @@ def test_every_rule_is_in_the_document_in_the_order_of_judging():
 def test_every_rule_that_a_verdict_may_name_is_staged():
     """Names in the modules of rules: those of findings, `kind` standing for offer and answer."""
     sources = "".join(Path(module.__file__ or "").read_text() for module in (detectors, described, trickling, reach))
-    named = set(re.findall(r'Finding\(\s*"([a-z-]+)"', sources)) | {"offer-refused", "answer-refused"}
+    named = set(re.findall(r'Diagnosis\(\s*"([a-z-]+)"', sources)) | {"offer-refused", "answer-refused"}
     assert named == set(STAGED)

@@ -15,12 +15,12 @@ from sigd.wire.framing import (
     NOT_HTTP,
     SKIPPED_LIMITS,
     TLS_ALERT,
-    Framing,
+    Dialect,
     Lines,
     Prefixed,
     Splitter,
     TooLong,
-    framing_of,
+    dialect_of,
     is_http_request,
 )
 
@@ -276,12 +276,12 @@ class TestClear:
 
 class TestFirstByte:
     def test_chooses(self) -> None:
-        chosen = {first: framing_of(first) for first in range(256)}
-        assert chosen == dict.fromkeys(range(256), Framing.LINES) | {0x00: Framing.PREFIXED, 0x16: Framing.TLS}
+        chosen = {first: dialect_of(first) for first in range(256)}
+        assert chosen == dict.fromkeys(range(256), Dialect.LINES) | {0x00: Dialect.PREFIXED, 0x16: Dialect.TLS}
 
     def test_every_length_begins_with_it(self) -> None:
-        assert framing_of(Prefixed.wrap(b"x")[0]) is Framing.PREFIXED
-        assert framing_of(((1 << 24) - 1).to_bytes(4, "big")[0]) is Framing.PREFIXED
+        assert dialect_of(Prefixed.wrap(b"x")[0]) is Dialect.PREFIXED
+        assert dialect_of(((1 << 24) - 1).to_bytes(4, "big")[0]) is Dialect.PREFIXED
 
     def test_tls_alert_is_a_record_with_a_fatal_alert(self) -> None:
         assert TLS_ALERT[0] == 21  # alert

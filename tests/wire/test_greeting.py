@@ -16,7 +16,7 @@ def register(**members: object) -> bytes:
     return msgspec.json.encode({"type": "register", "nonce": NONCE, "pad": "x" * 120} | members)
 
 
-def opened(datagram: bytes) -> greeting.Opening:
+def opened(datagram: bytes) -> greeting.OpeningDatagram:
     opening = greeting.open_untrusted(datagram)
     assert opening is not None
     return opening

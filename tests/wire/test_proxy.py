@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sigd.wire.errors import ErrorCode, ProtocolError
-from sigd.wire.framing import Framing, framing_of
+from sigd.wire.framing import Dialect, dialect_of
 from sigd.wire.proxy import LONGEST, LONGEST_V1, LONGEST_V2_BODY, Header, may_begin, own, parse
 
 SIGNATURE_V1 = b"PROXY "
@@ -271,7 +271,7 @@ class TestFirstBytes:
 
     def test_taken_for_a_signature_by_mistake_begin_a_line(self) -> None:
         """What was taken before `own` fell to 0 is not lost for OpenSSL, as TLS never begins so."""
-        assert {framing_of(first) for first in range(256) if may_begin(bytes([first]))} == {Framing.LINES}
+        assert {dialect_of(first) for first in range(256) if may_begin(bytes([first]))} == {Dialect.LINES}
 
     @pytest.mark.parametrize("header", WHOLE)
     def test_of_a_header(self, header: bytes) -> None:
