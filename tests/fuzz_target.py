@@ -18,7 +18,7 @@ from sigd.net.reactor import Reactor
 from sigd.net.stream import Stream
 from sigd.relay.access import Access
 from sigd.relay.buffers import MESSAGE_BYTES
-from sigd.relay.credentials import Credential, ExpiringToken, Rule, StaticToken, token_for
+from sigd.relay.credentials import Credential, ExpiringToken, Permissions, StaticToken, token_for
 from sigd.relay.ice import Vendor
 from sigd.relay.link import Link
 from sigd.relay.rates import Rates
@@ -91,7 +91,7 @@ PIECES = [
 ]
 
 SMALL = Rates(3, 5, 2_000, 4_000)
-RULE = Rule(["a", "b", "c*"], ["a", "b"], discover=True, rates=SMALL)
+PERMISSIONS = Permissions(["a", "b", "c*"], ["a", "b"], discover=True, rates=SMALL)
 
 SETTINGS: list[tuple[Limits, list[Credential]]] = [
     (Limits(), []),
@@ -113,7 +113,7 @@ SETTINGS: list[tuple[Limits, list[Credential]]] = [
     (Limits(outbox_bytes_own=1, outbox_bytes_per_sender=1, max_depth=1, linger_ms=1, stall_timeout_ms=1_000), []),
     (
         Limits(max_unregistered=2, max_unregistered_per_address=1, auth_failures_per_minute=2, takeovers_per_minute=2),
-        [StaticToken("tokens", RULE, [TOKEN]), ExpiringToken("secrets", RULE, [SECRET])],
+        [StaticToken("tokens", PERMISSIONS, [TOKEN]), ExpiringToken("secrets", PERMISSIONS, [SECRET])],
     ),
     (Limits(trusted=("192.0.2.0/24",), max_per_address=2, max_unregistered_per_address=1), []),
 ]

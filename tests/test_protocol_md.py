@@ -266,7 +266,7 @@ def test_vectors(row: dict[str, str]):
     assert base64.b64encode(hmac.digest(secret, user, "sha256")) == token
     assert credentials.token_for(secret, user.decode()) == token
     rates = Rates.of(Limits())
-    credential = credentials.ExpiringToken("", credentials.Rule(["*"], ["*"], rates=rates), [secret])
+    credential = credentials.ExpiringToken("", credentials.Permissions(["*"], ["*"], rates=rates), [secret])
     proof = credential.prove(messages.Register(user=user.decode(), token=token.decode()), None, 0)
     assert proof is not None
     assert proof.expires == int(user.decode().partition(":")[0])

@@ -161,7 +161,7 @@ def _kind(register: Register, caller: Caller | None) -> type[Credential] | None:
 
 
 def _is_for(credential: Credential, peer: str | None) -> bool:
-    return peer is None or any(glob_matches(glob, peer) for glob in credential.rule.register)
+    return peer is None or any(glob_matches(glob, peer) for glob in credential.permissions.register)
 
 
 def _names_more_than_a_user(register: Register) -> bool:

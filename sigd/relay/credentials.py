@@ -25,7 +25,7 @@ LEEWAY_SECONDS: Final = 30.0
 
 
 OWN_NAME: Final = "{name}"
-"""In a rule for certificates: the very name that matched."""
+"""In permissions of certificates: the very name that matched."""
 
 
 class Seal:
@@ -111,7 +111,7 @@ class Proof:
         self.expires = expires
 
 
-class Rule:
+class Permissions:
     """What an entry of the configuration grants.
 
     Attributes:
@@ -161,12 +161,12 @@ class Credential:
 
     Attributes:
         key: its kind, and for secrets the file that they are in: what stays the same when the rules change.
-        rule: what it grants.
+        permissions: what it grants.
     """
 
-    def __init__(self, key: tuple[str, str], rule: Rule) -> None:
+    def __init__(self, key: tuple[str, str], permissions: Permissions) -> None:
         self.key = key
-        self.rule = rule
+        self.permissions = permissions
 
     def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
         """Return the client's credential if it is valid."""
@@ -181,13 +181,13 @@ class Credential:
         raise NotImplementedError
 
     def _granted(self, proof: Proof, register: Sequence[str]) -> Grant:
-        talk = _all_of(self.rule.talk, proof.talk)
+        talk = _all_of(self.permissions.talk, proof.talk)
         return Grant(
             proof,
             _all_of(register, proof.register),
             talk or None,
-            discover=self.rule.discover,
-            rates=self.rule.rates,
+            discover=self.permissions.discover,
+            rates=self.permissions.rates,
         )
 
 
@@ -201,20 +201,20 @@ def digest_of(secret: bytes) -> bytes:
 
 
 class _WithSecrets(Credential):
-    def __init__(self, kind: str, file: str, rule: Rule, secret_values: Iterable[bytes]) -> None:
-        super().__init__((kind, file), rule)
+    def __init__(self, kind: str, file: str, permissions: Permissions, secret_values: Iterable[bytes]) -> None:
+        super().__init__((kind, file), permissions)
         self._secrets = {digest_of(secret): secret for secret in secret_values}
 
     def grant(self, proof: Proof) -> Grant | None:
         """Something as long as the secret is still there."""
-        return self._granted(proof, self.rule.register) if proof.secret in self._secrets else None
+        return self._granted(proof, self.permissions.register) if proof.secret in self._secrets else None
 
 
 class StaticToken(_WithSecrets):
     """A secret that is its own credential; with several of them any will do."""
 
-    def __init__(self, file: str, rule: Rule, tokens: Iterable[bytes]) -> None:
-        super().__init__("token", file, rule, tokens)
+    def __init__(self, file: str, permissions: Permissions, tokens: Iterable[bytes]) -> None:
+        super().__init__("token", file, permissions, tokens)
 
     def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
         """The entry, if the token is one of its own."""
@@ -233,8 +233,8 @@ class StaticToken(_WithSecrets):
 class ExpiringToken(_WithSecrets):
     """`user` names expiry, IDs and partners; `token` is its HMAC, as for TURN servers."""
 
-    def __init__(self, file: str, rule: Rule, secret_values: Iterable[bytes]) -> None:
-        super().__init__("hmac", file, rule, secret_values)
+    def __init__(self, file: str, permissions: Permissions, secret_values: Iterable[bytes]) -> None:
+        super().__init__("hmac", file, permissions, secret_values)
 
     def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
         """Return the content of `user`, if `token` is its HMAC or a seal was made with it."""
@@ -277,8 +277,8 @@ def token_for(secret: bytes, user: str) -> bytes:
 class ClientCertificate(Credential):
     """A certificate that the listener's own CA has signed, by its names."""
 
-    def __init__(self, names: Sequence[str], rule: Rule) -> None:
-        super().__init__(("certificate", ""), rule)
+    def __init__(self, names: Sequence[str], permissions: Permissions) -> None:
+        super().__init__(("certificate", ""), permissions)
         self._names = names
 
     def prove(self, register: "Register", caller: Caller | None, unix_now: float) -> Proof | None:
@@ -297,9 +297,9 @@ class ClientCertificate(Credential):
         if proof.caller is None:
             return None
         names = self._matching(proof.caller)
-        own = [glob for glob in self.rule.register if glob != OWN_NAME]
+        own = [glob for glob in self.permissions.register if glob != OWN_NAME]
         # Its own name stands for itself: a `*` in it, as certificates for whole domains have, is no glob.
-        own += [name for name in names if OWN_NAME in self.rule.register and is_peer_id(name)]
+        own += [name for name in names if OWN_NAME in self.permissions.register and is_peer_id(name)]
         return self._granted(proof, own) if names else None
 
     def _matching(self, caller: Caller) -> list[str]:
@@ -309,8 +309,8 @@ class ClientCertificate(Credential):
 class UnixCaller(Credential):
     """The user at the other end of a Unix socket, according to the kernel."""
 
-    def __init__(self, users: frozenset[int], groups: frozenset[int], rule: Rule) -> None:
-        super().__init__(("unix", ""), rule)
+    def __init__(self, users: frozenset[int], groups: frozenset[int], permissions: Permissions) -> None:
+        super().__init__(("unix", ""), permissions)
         self._users = users
         self._groups = groups - {OVERFLOW_ID}
 
@@ -326,7 +326,7 @@ class UnixCaller(Credential):
     def grant(self, proof: Proof) -> Grant | None:
         """Something as long as the user or one of its groups is listed."""
         matches = proof.caller is not None and self._matches(proof.caller)
-        return self._granted(proof, self.rule.register) if matches else None
+        return self._granted(proof, self.permissions.register) if matches else None
 
     def _matches(self, caller: Caller) -> bool:
         if caller.uid == OVERFLOW_ID:

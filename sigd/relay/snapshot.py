@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 from msgspec import Meta, Raw, Struct
 
-from sigd.relay.credentials import Caller, Credential, Grant, Proof, Rule
+from sigd.relay.credentials import Caller, Credential, Grant, Permissions, Proof
 from sigd.relay.rates import Offences, Rates
 from sigd.wire.datagram_state import Count
 from sigd.wire.ids import is_peer_id
@@ -245,7 +245,7 @@ def _proof_state(proof: Proof) -> ProofState:
 def _proof_of(state: ProofState, rates: Rates) -> Proof:
     caller = state.caller
     return Proof(
-        Credential(state.credential, Rule((), (), rates=rates)),
+        Credential(state.credential, Permissions((), (), rates=rates)),
         *state.fingerprint,
         secret=state.secret,
         register=state.register,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sigd.relay.credentials import LEEWAY_SECONDS, Caller, Credential, Grant, Proof, Rule, digest_of
+from sigd.relay.credentials import LEEWAY_SECONDS, Caller, Credential, Grant, Permissions, Proof, digest_of
 from sigd.wire.errors import Objection
 from sigd.wire.ids import is_glob
 
@@ -19,7 +19,7 @@ class WebToken(Credential):
 
     Args:
         file: where the key is from.
-        rule: what it grants, at most.
+        permissions: what it grants, at most.
         algorithm: `HS256`, `EdDSA` or `ES256`: the token has no say in it.
         key: the secret, or a public key in PEM.
         issuer, audience: what `iss` and `aud` must say.
@@ -34,11 +34,11 @@ class WebToken(Credential):
     """Bytes of an HS256 key: as long as the hash (RFC 7518, section 3.2)."""
 
     def __init__(
-        self, file: str, rule: Rule, *, algorithm: str, key: bytes, issuer: str, audience: str, claim: str
+        self, file: str, permissions: Permissions, *, algorithm: str, key: bytes, issuer: str, audience: str, claim: str
     ) -> None:
         import jwt
 
-        super().__init__(("jwt", file), rule)
+        super().__init__(("jwt", file), permissions)
         if algorithm == "HS256" and len(key) < self.MIN_SECRET:
             raise ValueError(f"a key for HS256 has at least {self.MIN_SECRET} bytes")
         if b"PRIVATE KEY-----" in key:
@@ -123,7 +123,7 @@ class WebToken(Credential):
 
     def grant(self, proof: Proof) -> Grant | None:
         """Something as long as the key is still there, for the same issuer and audience."""
-        return self._granted(proof, self.rule.register) if proof.secret == self._digest else None
+        return self._granted(proof, self.permissions.register) if proof.secret == self._digest else None
 
 
 def _globs_in(claim: object) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from sigd.config.auth import CertificateEntry, Entry, HmacEntry, JwtEntry, Token
 from sigd.config.ice import Ice
 from sigd.net.tls import context_for
 from sigd.relay.access import Access
-from sigd.relay.credentials import ClientCertificate, Credential, ExpiringToken, Rule, StaticToken, UnixCaller
+from sigd.relay.credentials import ClientCertificate, Credential, ExpiringToken, Permissions, StaticToken, UnixCaller
 from sigd.relay.ice import Vendor
 from sigd.relay.rates import Rates
 from sigd.relay.web_tokens import WebToken
@@ -93,23 +93,27 @@ class Rules:
             for entry in entries:
                 yield make, entry
 
-    def _rule(self, entry: Entry, register: Sequence[str]) -> Rule:
+    def _permissions(self, entry: Entry, register: Sequence[str]) -> Permissions:
         rates = Rates.of(entry.applied_to(self.config.limits))
-        return Rule(register, entry.talk, discover=entry.discover, rates=rates)
+        return Permissions(register, entry.talk, discover=entry.discover, rates=rates)
 
     def _static_tokens(self, entry: TokenEntry) -> Sequence[Credential]:
-        return [StaticToken(entry.secret_file, self._rule(entry, entry.register), self._secrets(entry.secret_file))]
+        return [
+            StaticToken(entry.secret_file, self._permissions(entry, entry.register), self._secrets(entry.secret_file))
+        ]
 
     def _expiring_tokens(self, entry: HmacEntry) -> Sequence[Credential]:
-        return [ExpiringToken(entry.secret_file, self._rule(entry, entry.register), self._secrets(entry.secret_file))]
+        return [
+            ExpiringToken(entry.secret_file, self._permissions(entry, entry.register), self._secrets(entry.secret_file))
+        ]
 
     def _certificates(self, entry: CertificateEntry) -> Sequence[Credential]:
-        return [ClientCertificate(entry.names, self._rule(entry, entry.register))]
+        return [ClientCertificate(entry.names, self._permissions(entry, entry.register))]
 
     def _unix_callers(self, entry: UnixEntry) -> Sequence[Credential]:
         users = self._or_fault(secret_files.resolve_users, entry.users) or frozenset()
         groups = self._or_fault(secret_files.resolve_groups, entry.groups) or frozenset()
-        return [UnixCaller(users, groups, self._rule(entry, entry.register))]
+        return [UnixCaller(users, groups, self._permissions(entry, entry.register))]
 
     def _web_tokens(self, entry: JwtEntry) -> Sequence[Credential]:
         if entry.algorithm == "HS256":
@@ -120,7 +124,7 @@ class Rules:
             return [
                 WebToken(
                     entry.key_file,
-                    self._rule(entry, entry.register),
+                    self._permissions(entry, entry.register),
                     algorithm=entry.algorithm,
                     key=key,
                     issuer=entry.issuer,

@@ -20,7 +20,7 @@ import sigd
 from sigd.config import Limits
 from sigd.ctl import LONGEST_TTL, token_of, user_name
 from sigd.relay.access import Access
-from sigd.relay.credentials import ExpiringToken, Rule, token_for
+from sigd.relay.credentials import ExpiringToken, Permissions, token_for
 from sigd.relay.globs import glob_matches
 from sigd.relay.rates import Rates
 from sigd.wire.messages import Register
@@ -91,7 +91,7 @@ def test_the_wire_has_the_same_words_for_it():
 
 def test_the_rules_take_it_until_it_expires(file, sigctl):
     rates = Rates.of(Limits())
-    credential = ExpiringToken("hmac", Rule(["cam*"], ["*"], rates=rates), [OTHER, SECRET])
+    credential = ExpiringToken("hmac", Permissions(["cam*"], ["*"], rates=rates), [OTHER, SECRET])
     access = Access([credential], [], rates)
     made = sigctl.token("--id", "cam*", "--talk", "hub", "--ttl", "1h", "--secret-file", str(file))
     proof = access.prove(Register(id="cam1", **made), None, time.time())

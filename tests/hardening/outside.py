@@ -17,7 +17,7 @@ import trio
 
 from sigd.config import Limits
 from sigd.relay.access import Access
-from sigd.relay.credentials import ExpiringToken, Rule, StaticToken
+from sigd.relay.credentials import ExpiringToken, Permissions, StaticToken
 from sigd.relay.rates import Rates
 from sigd.wire.messages import Register, decode, encode
 from tests import certificates
@@ -93,9 +93,9 @@ async def timing(ground: Ground) -> None:
     Each sample is another one of its kind: where in a table a digest falls makes a difference of its own.
     """
     rates = Rates.of(Limits())
-    rule = Rule(("*",), ("*",), rates=rates)
-    tokens = StaticToken("a", rule, [credentials.CAMERAS.encode()])
-    access = Access([tokens, ExpiringToken("b", rule, [credentials.SECRET])], (), rates)
+    permissions = Permissions(("*",), ("*",), rates=rates)
+    tokens = StaticToken("a", permissions, [credentials.CAMERAS.encode()])
+    access = Access([tokens, ExpiringToken("b", permissions, [credentials.SECRET])], (), rates)
     size, right = len(credentials.CAMERAS), credentials.expiring("cam1")
     user, token = right["user"], right["token"]
 
@@ -327,9 +327,9 @@ DAY_SECONDS = 86_400.0
 @trial("a clock on the wall that jumps")
 async def wall_clock(ground: Ground) -> None:
     """Credentials end by the new time, of those who are here as of those who come; nothing is due all the time."""
-    rule = Rule(("*",), ("*",), rates=Rates.of(Limits()))
+    permissions = Permissions(("*",), ("*",), rates=Rates.of(Limits()))
     for jump in (DAY_SECONDS, -DAY_SECONDS):
-        world = World(credentials=[ExpiringToken("file", rule, [credentials.SECRET])])
+        world = World(credentials=[ExpiringToken("file", permissions, [credentials.SECRET])])
 
         def shown(glob: str, seconds: float, world: World = world) -> dict[str, Any]:
             return credentials.expiring(glob, seconds, now=world.unix_now)
@@ -359,8 +359,8 @@ async def wall_clock(ground: Ground) -> None:
 @trial("a reload after such a jump")
 async def reload_after_jump(ground: Ground) -> None:
     """A reload changes nothing about when credentials end by the new time."""
-    rule = Rule(("*",), ("*",), rates=Rates.of(Limits()))
-    world = World(credentials=[ExpiringToken("file", rule, [credentials.SECRET])])
+    permissions = Permissions(("*",), ("*",), rates=Rates.of(Limits()))
+    world = World(credentials=[ExpiringToken("file", permissions, [credentials.SECRET])])
     shown: dict[str, Any] = credentials.expiring("alice", 3_600, now=world.unix_now)
     alice = world.peer("alice", lines=True, **shown)
     world.sets_clock(-DAY_SECONDS)

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from sigd.net import arrival, bag, handover, parcel
-from sigd.relay.credentials import ExpiringToken, Rule, token_for
+from sigd.relay.credentials import ExpiringToken, Permissions, token_for
 from sigd.relay.rates import Rates
 from tests.in_process import Client, error, text_message
 from tests.net.datagrams import DatagramClient
@@ -22,7 +22,7 @@ SECRET = b"a secret that is long enough"
 def hmac_credential(secret: bytes = SECRET) -> ExpiringToken:
     """One that lets everybody be anybody whose token is right."""
     rates = Rates(0, 0, 0, 0)
-    return ExpiringToken("secret", Rule(("*",), ("*",), rates=rates), [secret])
+    return ExpiringToken("secret", Permissions(("*",), ("*",), rates=rates), [secret])
 
 
 @pytest.fixture

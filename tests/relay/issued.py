@@ -19,8 +19,8 @@ from sigd.relay.credentials import (
     Credential,
     ExpiringToken,
     Grant,
+    Permissions,
     Proof,
-    Rule,
     StaticToken,
     UnixCaller,
 )
@@ -43,9 +43,9 @@ PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPri
 
 def rule(
     register: Sequence[str] = ("*",), talk: Sequence[str] = ("*",), *, discover: bool = False, rates: Rates = RATES
-) -> Rule:
+) -> Permissions:
     """What an entry grants: everything, unless it says otherwise."""
-    return Rule(register, talk, discover=discover, rates=rates)
+    return Permissions(register, talk, discover=discover, rates=rates)
 
 
 def static(*tokens: str, file: str = "static", **granted: Any) -> StaticToken:

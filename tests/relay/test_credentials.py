@@ -321,7 +321,7 @@ def test_entry_and_credential_both_have_to_allow_a_recipient(entry, shown, may, 
 def test_an_entry_says_the_rest(discover):
     credential = static("t", discover=discover)
     grant = grant_of(credential, token="t")
-    assert (grant.discover, grant.rates) == (discover, credential.rule.rates)
+    assert (grant.discover, grant.rates) == (discover, credential.permissions.rates)
 
 
 def test_different_kinds_are_different_credentials_whatever_they_are_called():

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from sigd.relay import snapshot
-from sigd.relay.credentials import Caller, ClientCertificate, Rule, StaticToken, UnixCaller
+from sigd.relay.credentials import Caller, ClientCertificate, Permissions, StaticToken, UnixCaller
 from sigd.relay.link import Link, State
 from sigd.relay.rates import Rates
 from sigd.relay.snapshot import LinkState
@@ -32,7 +32,7 @@ SAME = (
 
 def token(secret: bytes = b"secret", **members: Any) -> StaticToken:
     """A credential that lets its owner be anybody."""
-    return StaticToken("token", Rule(("*",), ("*",), rates=Rates(0, 0, 0, 0), **members), [secret])
+    return StaticToken("token", Permissions(("*",), ("*",), rates=Rates(0, 0, 0, 0), **members), [secret])
 
 
 def states(*peers: Link) -> list[LinkState]:
@@ -246,8 +246,8 @@ class TestCredentials:
         assert again.expires_at == NEVER
 
     def test_who_the_kernel_says_that_one_is(self) -> None:
-        rule = Rule(("*",), ("*",), rates=Rates(0, 0, 0, 0))
-        credential = UnixCaller(frozenset({1}), frozenset({7}), rule)
+        permissions = Permissions(("*",), ("*",), rates=Rates(0, 0, 0, 0))
+        credential = UnixCaller(frozenset({1}), frozenset({7}), permissions)
         world = World(credentials=[credential])
         alice = world.peer("alice", comes_as=Caller(uid=5, groups=frozenset({7, 8})))
         _, [again] = handed_over(world, alice, credentials=[credential])
@@ -256,8 +256,8 @@ class TestCredentials:
         assert (again.grant.proof.caller.uid, again.grant.proof.caller.groups) == (5, frozenset({7, 8}))
 
     def test_a_certificate(self) -> None:
-        rule = Rule(("{name}",), ("bob",), rates=Rates(0, 0, 0, 0))
-        credential = ClientCertificate(["*"], rule)
+        permissions = Permissions(("{name}",), ("bob",), rates=Rates(0, 0, 0, 0))
+        credential = ClientCertificate(["*"], permissions)
         world = World(credentials=[credential])
         caller = Caller(["alice"], expires=world.unix_now + 100)
         alice = world.peer("alice", comes_as=caller)
