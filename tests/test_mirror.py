@@ -17,7 +17,7 @@ OWED = {
     *("client/errors", "client/over_stream", "client/reconnector", "client/sockets", "client/trust"),
     *("config/watching", "control/asker", "control/operated", "control/rows", "control/state"),
     *("ctl/__main__", "ctl/calling", "ctl/command_line", "ctl/named_files", "ctl/printing"),
-    *("ctl/surroundings", "log/forms", "log/journal", "metrics/pages"),
+    *("ctl/surroundings", "metrics/pages"),
     *("server/daemon", "server/doors", "server/service", "server/serving"),
     *("why/facts", "why/flaws", "why/verdict", "wire/said"),
 }
