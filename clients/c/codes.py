@@ -12,8 +12,9 @@ from math import isqrt
 from typing import Final
 
 from sigd.client.backoff import LONGEST_SECONDS, SHORTEST_SECONDS
-from sigd.client.conversation import SILENCE, STABLE_SECONDS
+from sigd.client.conversation import STABLE_SECONDS
 from sigd.client.peer import CONNECT_SECONDS
+from sigd.client.silence import SILENCE
 from sigd.config import DEFAULT_PORT, Limits
 from sigd.wire import datagram, framing, greeting, macs, messages, said, sending
 from sigd.wire.errors import ErrorCode, Next
