@@ -15,9 +15,8 @@ AS_A_WHOLE = {
 
 OWED = {
     *("client/errors", "client/over_stream", "client/reconnector", "client/sockets", "client/trust"),
-    *("config/watching", "control/asker", "control/operated", "control/rows", "control/state"),
-    *("ctl/__main__", "ctl/calling", "ctl/command_line", "ctl/named_files", "ctl/printing"),
-    *("ctl/surroundings", "metrics/pages"),
+    *("config/watching", "control/asker", "control/operated"),
+    *("ctl/__main__", "ctl/calling", "ctl/command_line", "ctl/printing"),
     *("server/daemon", "server/doors", "server/service", "server/serving"),
     *("why/facts", "why/flaws", "why/verdict", "wire/said"),
 }

@@ -1,4 +1,4 @@
-"""What is answered to each question, and what is done for it."""
+"""Answers to each question, and their effects."""
 
 import logging
 from pathlib import Path
@@ -8,7 +8,6 @@ import pytest
 import trio
 
 from sigd.config import StartError
-from sigd.config.auth import Auth, TokenEntry
 from sigd.control import answers
 from sigd.control.answers import ENDS_AT_ONCE
 from sigd.relay.endings import ENDINGS_KEPT
@@ -22,86 +21,6 @@ from tests.why.staged import HOST, RELAY, answer, sdp
 pytestmark = pytest.mark.usefixtures("no_bug_is_logged")
 
 OFFER = {"type": "offer", "to": "bob", "sdp": "v=0\r\n", "session": "k3"}
-
-
-# -- status
-
-
-async def test_status_counts(desk: Asking, daemon: Daemon) -> None:
-    alice = await daemon.peer("alice")
-    await daemon.peer("bob", "lines")
-    await daemon.peer("carol", "tls")
-    await daemon.connect()
-    await alice.says(OFFER, OFFER, {"type": "bye", "to": "nobody"})
-    assert await alice.hears() == error("peer-unavailable", to="nobody")
-    await trio.sleep(20)
-    status = await desk.asks("status")
-    assert (status["type"], status["schema"], status["state"]) == ("status", 1, "running")
-    assert status["links"] == {"tcp": 3, "tls": 1, "lines": 1}
-    assert (status["peers"], status["unregistered"], status["maxConnections"]) == (3, 1, 500)
-    assert (status["relayed"], status["messages"]) == (2, {"register": 3, "offer": 2, "bye": 1})
-    assert status["errors"] == {"peer-unavailable": 1}
-    assert status["configuration"] == "5c1e0a11"
-    assert [entry["url"] for entry in status["listeners"]] == daemon.server.urls
-    assert [entry.get("certificateExpires", 0) > 3e10 for entry in status["listeners"]] == [False, False, True]
-    assert within(status["uptime"], 20)
-    assert status["rssBytes"] > 1_000_000
-    assert 5 < status["descriptors"] < status["maxDescriptors"]
-    assert 0 < status["recordBytes"] < 20_000
-    assert status["relay"]["count"] == 2
-    assert status["bytesReceived"] > 100
-    assert status["bytesSent"] > 100
-    assert status["findings"] == []
-
-
-async def test_the_rate_is_that_of_the_last_ten_seconds(desk: Asking, daemon: Daemon) -> None:
-    alice, bob = await daemon.peer("alice"), await daemon.peer("bob")
-    for _ in range(30):
-        await alice.says(OFFER)
-        await bob.hears()
-        await trio.sleep(0.5)
-    assert 1.7 < (await desk.asks("status"))["relayedPerSecond"] < 2.3
-    await trio.sleep(12)
-    assert (await desk.asks("status"))["relayedPerSecond"] == 0
-
-
-async def test_a_certificate_is_that_which_clients_are_shown(desk: Asking, daemon: Daemon) -> None:
-    """And it is asked for once, not at every question."""
-    desk.server.inherited.add(daemon.server.doors[0].sock.fileno())
-    before = (await desk.asks("status"))["listeners"]
-    assert [entry.get("inherited", False) for entry in before] == [True, False, False]
-    assert (await desk.asks("status"))["listeners"] == before
-
-
-async def test_what_is_on_disk_is_compared_every_now_and_then(desk: Asking) -> None:
-    desk.server.changes = ["limits.max_frame 65536 -> 131072"]
-    for _ in range(5):
-        (finding,) = (await desk.asks("status"))["findings"]
-        assert finding["code"] == "configuration-differs"
-        assert "limits.max_frame 65536 -> 131072" in finding["text"]
-    assert desk.server.looks == 1
-    desk.server.fault = "unknown key"
-    await trio.sleep(11)
-    (finding,) = (await desk.asks("status"))["findings"]
-    assert (finding["code"], finding["severity"]) == ("configuration-broken", "fail")
-    assert "F:1:1: unknown key" in finding["text"]
-    assert desk.server.looks == 2
-    desk.server.is_gone = True
-    await trio.sleep(11)
-    (finding,) = (await desk.asks("status"))["findings"]
-    assert "No such file" in finding["text"]
-
-
-async def test_a_limit_is_a_finding_for_a_minute(serving: Serving, tmp_path: Path) -> None:
-    async with serving(messages_per_second=1, messages_burst=2) as daemon, asking(daemon, tmp_path) as desk:
-        alice = await daemon.peer("alice")
-        await alice.says(*[{"type": "ping"}] * 5)
-        await daemon.settles()
-        (finding,) = (await desk.asks("status"))["findings"]
-        assert finding["code"] == "limit-hit"
-        assert "limits.messages_per_second" in finding["text"]
-        await trio.sleep(62)
-        assert (await desk.asks("status"))["findings"] == []
 
 
 # -- peers
@@ -126,22 +45,6 @@ async def test_peers_are_found_by_globs_in_order(desk: Asking, daemon: Daemon, g
     assert answer["more"] is False
 
 
-async def test_a_row_says_how_a_peer_fares(desk: Asking, daemon: Daemon) -> None:
-    await daemon.peer("bob", "lines")
-    alice = await daemon.peer("alice")
-    await alice.says(OFFER, {"type": "bye", "to": "nobody"})
-    await daemon.settles()
-    await trio.sleep(5)
-    answer = await desk.asks("peers")
-    rows = {row["id"]: row for row in answer["peers"]}
-    assert answer["now"] - rows["alice"]["since"] == pytest.approx(5, abs=0.5)
-    assert within(rows["alice"]["idle"], 5)
-    assert (rows["alice"]["framing"], rows["alice"]["received"], rows["alice"]["errors"]) == ("prefixed", 3, 1)
-    assert "delivered" not in rows["alice"]
-    assert (rows["bob"]["framing"], rows["bob"]["via"], rows["bob"]["delivered"]) == ("lines", "tcp", 1)
-    assert rows["bob"]["address"].startswith("127.0.0.1:")
-
-
 async def test_only_so_many_are_listed(desk: Asking, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "MOST_ROWS", 3)
     for number in range(4):
@@ -151,38 +54,6 @@ async def test_only_so_many_are_listed(desk: Asking, daemon: Daemon, monkeypatch
     assert answer["more"] is True
     answer = await desk.asks("peers", glob="*3")
     assert ([row["id"] for row in answer["peers"]], answer["more"]) == (["cam3"], False)
-
-
-# -- show
-
-
-async def test_show_tells_all_but_secrets(serving: Serving, tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    path.touch(0o600)
-    path.write_text("a-good-long-token\n")
-    entry = TokenEntry(secret_file=str(path), register=("cam*", "dome*"), talk=("bob",))
-    async with serving(auth=Auth(token=(entry,))) as daemon, asking(daemon, tmp_path) as desk:
-        cam = await daemon.peer("cam1", token="a-good-long-token", meta={"model": "x"}, maxFrame=8192)
-        await cam.says({"type": "bye", "to": "bob"})
-        await cam.hears()
-        operator = await desk.operator()
-        await operator.says({"type": "show", "peer": "cam1"})
-        frame = await operator.hears_frame()
-        assert b"a-good-long" not in frame
-        answer = await desk.asks("show", peer="cam1")
-        assert answer["peer"]["id"] == "cam1"
-        assert (answer["meta"], answer["maxFrame"]) == ({"model": "x"}, 8192)
-        assert (answer["register"], answer["talk"]) == (["cam* | dome*"], ["bob"])
-        assert answer["credential"] == f"token {path}"
-        assert answer["recent"] == ["bob"]
-        assert (answer["held"], answer["stuck"], answer["challenged"], answer["expires"]) == (False, False, False, None)
-        assert await desk.asks("show", peer="bob") == refused("no-such-peer")
-
-
-async def test_show_where_there_are_no_credentials(desk: Asking, daemon: Daemon) -> None:
-    await daemon.peer("alice", "lines")
-    answer = await desk.asks("show", peer="alice")
-    assert (answer["register"], answer["talk"], answer["credential"], answer["keepalive"]) == ([], None, None, 30.0)
 
 
 # -- closed
@@ -199,19 +70,6 @@ async def test_closed_lists_the_last_one_first(desk: Asking, daemon: Daemon) -> 
     assert {row["reason"] for row in answer["closed"]} == {"unregistered"}
     assert answer["closed"][0]["address"].startswith("127.0.0.1:")
     assert answer["now"] - answer["closed"][0]["at"] == pytest.approx(0, abs=5)
-
-
-async def test_closed_lists_what_was_refused_to_clients_without_an_id(desk: Asking, daemon: Daemon) -> None:
-    cam, stranger = await daemon.peer("cam"), await daemon.connect()
-    await stranger.says({"type": "bye", "to": "cam"}, {"type": "register", "id": "tv", "protocol": 2})
-    assert [await stranger.hears() for _ in range(2)] == [error("not-registered"), error("bad-message")]
-    await cam.says({"type": "unregister"})
-    await cam.hears_close()
-    (row,) = (await desk.asks("closed", glob="tv"))["closed"]
-    assert (row["refused"], row["reason"], row["via"]) == ("register", "bad-message", "tcp")
-    assert row["why"] == "`protocol` must be 1: nothing else is spoken here"
-    own, refused_row = (await desk.asks("closed", glob="cam"))["closed"]
-    assert (own["reason"], refused_row["refused"], refused_row["reason"]) == ("unregistered", "bye", "not-registered")
 
 
 async def test_closed_lets_others_have_their_turn(desk: Asking, daemon: Daemon) -> None:

@@ -6,9 +6,8 @@ import pytest
 import trio
 
 from sigd.config import StartError
-from sigd.metrics import exposition, listener, pages
+from sigd.metrics import exposition, listener
 from sigd.metrics.listener import IDLE_SECONDS, MOST_CONNECTIONS, MOST_HEADER, REQUEST_SECONDS
-from tests.conftest import Serving
 from tests.in_process import Daemon, within
 from tests.metrics.http import Watched, watching
 
@@ -42,43 +41,6 @@ class TestAnswers:
         asker = await watched.connect()
         got, headed = await asker.asks(path), await asker.asks(path, "HEAD")
         assert (headed.status, headed.header, headed.body) == (got.status, got.header | {"date": ANY}, b"")
-
-    async def test_health(self, watched: Watched) -> None:
-        heard = await (await watched.connect()).asks("/healthz")
-        assert (heard.status, heard.body) == (200, b"alive\n")
-
-    async def test_a_daemon_without_rounds_is_not_well(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(watched.daemon.reactor, "turn", trio.sleep_forever)
-        began = trio.current_time()
-        heard = await (await watched.connect()).asks("/healthz")
-        assert heard.status == 503
-        assert within(trio.current_time() - began, pages.HEALTH_SECONDS)
-
-    async def test_is_well_under_load(self, watched: Watched) -> None:
-        alice, asker = await watched.daemon.peer("alice"), await watched.connect()
-        for _ in range(20):
-            await alice.says(*[{"type": "ping"}] * 50)
-            assert (await asker.asks("/healthz")).status == 200
-
-    async def test_ready_while_clients_are_taken_in(self, serving: Serving) -> None:
-        ready = False
-        async with serving(drain_ms=10_000) as daemon, watching(daemon, lambda: ready) as watched:
-            asker = await watched.connect()
-            heard = await asker.asks("/readyz")
-            assert (heard.status, heard.body) == (503, b"starting\n")
-            ready = True
-            assert (await asker.asks("/readyz")).status == 200
-            await daemon.connect()
-            daemon.is_told_to_stop()
-            await daemon.settles()
-            heard = await asker.asks("/readyz")
-            assert (heard.status, heard.body) == (503, b"stopping\n")
-            assert (await asker.asks("/healthz")).status == 200
-            await trio.sleep(12)
-
-    @pytest.mark.parametrize("path", ["/", "/metrics/", "//metrics", "/../metrics", "http://127.0.0.1/metrics", "*"])
-    async def test_nothing_else_is_found(self, watched: Watched, path: str) -> None:
-        assert (await (await watched.connect()).asks(path)).status == 404
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PRI", "get"])
     async def test_other_methods(self, watched: Watched, method: str) -> None:
