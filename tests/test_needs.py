@@ -21,6 +21,8 @@ NEEDY = (
     "tests/calls/test_turn.py",
     "tests/ctl/test_completion.py",
     "tests/ctl/test_setup.py",
+    "tests/ctl/test_setup_files.py",
+    "tests/ctl/test_setup_steps.py",
     "tests/metrics/test_dashboard.py",
     "tests/programs",
     "tests/test_man.py",

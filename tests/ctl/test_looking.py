@@ -123,22 +123,3 @@ def test_row_14_nor_does_what_passes_a_tap(daemon: ScriptedDaemon, sigctl: Sigct
         _, out, _ = sigctl("tap", *arguments)
         assert not STEERS & set(out)
         assert r"\x1b]0;x\x07" in out
-
-
-def test_colours_are_for_terminals_whose_owner_wants_them(monkeypatch):
-    from sigd.ctl import printing
-
-    class Terminal:
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-    assert printing.coloured("x", "fail") == "x"
-    monkeypatch.setattr("sys.stdout", Terminal())
-    assert printing.coloured("x", "fail") == "\x1b[31mx\x1b[0m"
-    monkeypatch.setenv("TERM", "dumb")
-    assert printing.coloured("x", "fail") == "x"
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert printing.coloured("x", "fail") == "x"

@@ -2,12 +2,11 @@
 
 import msgspec
 
-from sigd.relay.ice import Vendor
 from sigd.relay.record import PairHistory, Passed
-from sigd.why.facts import Ended, IceFacts, PeerFacts, ice_facts, peer_facts
+from sigd.why.facts import Ended, IceFacts, PeerFacts, ice_facts
 from sigd.why.judge import judge
 from sigd.wire.errors import ErrorCode
-from tests.relay.world import Peer, World
+from tests.relay.world import World
 from tests.why.staged import AT, HOST, HOST6, PASSWORD, RELAY, SRFLX, UFRAG, Stage, answer, sdp
 
 
@@ -139,24 +138,6 @@ def test_the_json_of_a_verdict():
         "advice": ["have bob register with a larger maxFrame, or the sender leave codecs out"],
         "seen": {"peer": "bob", "times": 1, "of": 1},
     }
-
-
-# -- with a router
-
-
-def test_what_a_router_knows(monkeypatch):
-    monkeypatch.setattr(Peer, "via", "tcp")
-    vendor = Vendor(["stun:s"], ["turn:t", "turns:t:443"], b"secret", 600.0)
-    world = World(vendor=vendor)
-    world.peer("cam1", lines=True)
-    left = world.peer("bob")
-    world.router.ended.append(left.ending("replaced", None, world.now + 5))
-    left.leaves()
-    facts = peer_facts(world.router, "cam1", 10.0)
-    assert facts == PeerFacts("cam1", "tcp", 1010.0, True, [], 1610.0)
-    assert peer_facts(world.router, "bob", 10.0) == PeerFacts("bob", ended=[Ended(world.now + 5 + 10, "replaced", 5.0)])
-    assert ice_facts(world.router) == IceFacts(stun=True, turn=True, turn_tcp=True, ttl=600.0)
-    assert ice_facts(World().router) == IceFacts()
 
 
 def test_a_call_through_a_router():
