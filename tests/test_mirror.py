@@ -15,7 +15,7 @@ AS_A_WHOLE = {
 
 OWED = {
     *("client/over_stream", "client/sockets"),
-    *("config/watching", "control/asker", "control/operated"),
+    *("config/watching", "control/operated"),
     *("ctl/__main__", "ctl/calling", "ctl/command_line"),
     *("server/daemon", "server/doors", "server/service", "server/serving"),
     *("why/verdict", "wire/said"),

@@ -133,3 +133,25 @@ async def asking(daemon: Daemon, folder: Path, mode: str = "0660") -> AsyncItera
         listeners.close_listener(listener)
         for operator in asked.operators:
             operator.sock.close()
+
+
+def refused(code: str, message: object = None) -> object:
+    """Return what equals a refusal with this code, and this message if one is given."""
+
+    class _Refused:
+        def __eq__(self, other: object) -> bool:
+            return (
+                isinstance(other, dict)
+                and other["type"] == "refused"
+                and other["schema"] == 1
+                and other["code"] == code
+                and bool(other["message"])
+                and (message is None or other["message"] == message)
+            )
+
+        def __repr__(self) -> str:
+            return f"<refused {code}>"
+
+        __hash__ = None  # type: ignore[assignment]  # it is compared, and nothing else
+
+    return _Refused()

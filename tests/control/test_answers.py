@@ -12,8 +12,7 @@ from sigd.control import answers
 from sigd.control.answers import ENDS_AT_ONCE
 from sigd.relay.endings import ENDINGS_KEPT
 from tests.conftest import Serving
-from tests.control.asking import Asking, asking
-from tests.control.test_desk import refused
+from tests.control.asking import Asking, asking, refused
 from tests.in_process import FRAMINGS, Daemon, error, within
 from tests.net import datagrams
 from tests.why.staged import HOST, RELAY, answer, sdp

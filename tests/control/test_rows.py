@@ -7,8 +7,7 @@ import trio
 
 from sigd.config.auth import Auth, TokenEntry
 from tests.conftest import Serving
-from tests.control.asking import Asking, asking
-from tests.control.test_desk import refused
+from tests.control.asking import Asking, asking, refused
 from tests.in_process import Daemon, error, within
 
 pytestmark = pytest.mark.usefixtures("no_bug_is_logged")

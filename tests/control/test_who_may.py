@@ -14,8 +14,7 @@ import trio
 from sigd.config import Admin
 from sigd.control.asker import FRAME_SECONDS
 from sigd.control.desk import MOST_ASKERS, MOST_REFUSED
-from tests.control.asking import Asking, asking
-from tests.control.test_desk import refused
+from tests.control.asking import Asking, asking, refused
 from tests.in_process import CLIENTS, PLAIN, Client, Daemon, within
 from tests.net.test_callers import connected_as
 
