@@ -117,7 +117,7 @@ enum sigd_code {
     SIGD_CODE_SERVER_FULL,
     /* Nothing came from the client for too long. */
     SIGD_CODE_IDLE_TIMEOUT,
-    /* A bug in the server; its log says more. */
+    /* A bug in the server: see its log. */
     SIGD_CODE_INTERNAL
 };
 

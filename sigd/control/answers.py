@@ -134,7 +134,7 @@ class Answers:
     def _found(self, peer: str) -> "Link":
         link = self._server.router.registry.find(peer)
         if link is None:
-            raise Refusal("no-such-peer", "nobody is registered with this ID")
+            raise Refusal("no-such-peer", "no peer is registered with this ID")
         return link
 
     @property
@@ -259,9 +259,9 @@ def _forget_ping(link: "Link") -> None:
 def _why_silent(link: "Link", seconds: float) -> str:
     text = f"nothing came within {seconds:g} s"
     if link.patient:
-        return f"{text}: it speaks lines, and a person at netcat answers nothing"
+        return f"{text}: it uses lines, and netcat does not answer pings"
     if link.stuck:
-        return f"{text}: it does not read what is due to it, and the ping stands behind that"
+        return f"{text}: it does not read its messages, and the ping waits behind them"
     if link.held:
-        return f"{text}: it has sent too much, and is not read for now"
+        return f"{text}: it sent too much, and reading from it is paused"
     return text

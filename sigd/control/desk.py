@@ -128,10 +128,10 @@ class Desk:
             if count:
                 log.warning("admin refused", uid=process.uid, pid=process.pid, count=count)
             group = self._server.rules.config.admin.group
-            text = f"only root and the group {group} may ask: sudo usermod -aG {group} $USER, then log in again"
+            text = f"only root and members of group {group} may ask: sudo usermod -aG {group} $USER, then log in again"
             return Refused(code="not-allowed", message=text)
         if self._here >= MOST_ASKERS and not self._end_idle():
-            return Refused(code="too-many", message=f"{MOST_ASKERS} others are asking: close some of them")
+            return Refused(code="too-many", message=f"{MOST_ASKERS} other connections are open: close some of them")
         return None
 
     def _end_idle(self) -> bool:
@@ -192,7 +192,7 @@ class Desk:
                 return await asker.next_frame()
             finally:
                 self._idle.pop(scope, None)
-        text = f"{MOST_ASKERS} others are asking, and this connection was idle for longest"
+        text = f"{MOST_ASKERS} other connections are open, and this one was idle for longest"
         await asker.say(Refused(code="too-many", message=text))
         raise Gone("idle for longest")
 
@@ -219,7 +219,7 @@ def _read(frame: bytes, *, lines: bool) -> Asked | bytes:
     else:
         asked = typed.parse(frame.strip())
     if isinstance(asked, AskTap) and len(asked.peers) > MAX_TAPPED:
-        raise ValueError(f"a tap names {MAX_TAPPED} peers at most; without any it tells of all")
+        raise ValueError(f"a tap names at most {MAX_TAPPED} peers: name fewer, or none to see all")
     return typed.HELP if asked is None else asked
 
 

@@ -88,7 +88,7 @@ def _certificates(facts: Facts) -> Iterator[Finding]:
         left = listener.certificate_expires - facts.status.now
         advice = "renew it, then run sigctl reload"
         if left <= 0:
-            text = f"the certificate of {listener.url} has expired {_days(-left)} ago"
+            text = f"the certificate of {listener.url} expired {_days(-left)} ago"
             yield Finding(code="certificate-expired", severity="fail", text=text, advice=advice)
         elif left <= EXPIRY_SECONDS:
             text = f"the certificate of {listener.url} expires in {_days(left)}"
@@ -106,7 +106,7 @@ def _descriptors(facts: Facts) -> Iterator[Finding]:
 def _fewer_connections(facts: Facts) -> Iterator[Finding]:
     wanted, possible = facts.config.limits.max_connections, facts.status.max_connections
     if possible < wanted:
-        text = f"limits.max_connections is {wanted}, and descriptors suffice for {possible}"
+        text = f"limits.max_connections is {wanted}, but the file descriptors suffice only for {possible}"
         advice = "raise LimitNOFILE= of the service, or lower limits.max_connections; then restart"
         yield Finding(code="fewer-connections", severity="warn", text=text, advice=advice)
 
@@ -115,16 +115,16 @@ def _links(facts: Facts) -> Iterator[Finding]:
     now = sum(count for via, count in facts.status.links.items() if via in {"tcp", "tls", "unix"})
     most = facts.status.max_connections
     if now >= LINKS_PART * most:
-        text = f"there are {now} connections, and may be {most}"
-        advice = "raise limits.max_connections and restart; sigctl peers --sort idle shows who is silent"
+        text = f"{now} of at most {most} connections are open"
+        advice = "raise limits.max_connections and restart; sigctl peers --sort idle lists the silent ones"
         yield Finding(code="nearly-full", severity="warn", text=text, advice=advice)
 
 
 def _buffers(facts: Facts) -> Iterator[Finding]:
     now, most = facts.status.buffer_bytes, facts.config.limits.buffer_bytes_total
     if now > BUFFERS_PART * most:
-        text = f"buffers take {now} bytes, and may take {most}: clients do not read, or do not finish what they begin"
-        advice = "sigctl peers --sort outbox shows who they are; raise limits.buffer_bytes_total if there is memory"
+        text = f"buffers take {now} of at most {most} bytes: clients do not read, or do not finish their messages"
+        advice = "find them with sigctl peers --sort outbox; raise limits.buffer_bytes_total if memory allows"
         yield Finding(code="buffers-fill", severity="warn", text=text, advice=advice)
 
 
@@ -132,15 +132,15 @@ def _limits_hit(facts: Facts) -> Iterator[Finding]:
     for key in facts.limits_lately:
         count = facts.status.limits_hit.get(key, 0)
         text = f"limits.{key} was hit within the last minute, {count} times since the start"
-        advice = f"if those who hit it are yours, raise limits.{key} (see sigd.toml(5)); the log may name them"
+        advice = f"if your own clients hit it, raise limits.{key} (see sigd.toml(5)); the log may name them"
         yield Finding(code="limit-hit", severity="warn", text=text, advice=advice)
 
 
 def _bugs(facts: Facts) -> Iterator[Finding]:
     count = facts.status.errors.get(ErrorCode.INTERNAL, 0)
     if count:
-        text = f"sigd has met {count} of its own bugs since the start"
-        advice = "report the tracebacks that the log has: journalctl -u sigd --grep bug"
+        text = f"internal errors (bugs in sigd) since the start: {count}"
+        advice = "report the tracebacks in the log: journalctl -u sigd --grep bug"
         yield Finding(code="bugs", severity="fail", text=text, advice=advice)
 
 
@@ -148,24 +148,24 @@ def _failed_credentials(facts: Facts) -> Iterator[Finding]:
     if ErrorCode.AUTH_FAILED in facts.errors_lately:
         count = facts.status.errors.get(ErrorCode.AUTH_FAILED, 0)
         text = f"credentials were refused within the last minute, {count} since the start"
-        advice = "the log says from where: journalctl -u sigd --grep auth-failed; if it is yours, compare its secret"
+        advice = "journalctl -u sigd --grep auth-failed lists the addresses; if one is yours, compare its secret"
         yield Finding(code="auth-failures", severity="warn", text=text, advice=advice)
 
 
 def _not_reloaded(facts: Facts) -> Iterator[Finding]:
     if facts.disk_fault:
         text = f"the configuration on disk has faults: {facts.disk_fault}"
-        advice = "a restart would fail: mend it; sigctl check shows all of them"
+        advice = "a restart would fail: correct the file; sigctl check lists all faults"
         yield Finding(code="configuration-broken", severity="fail", text=text, advice=advice)
     elif facts.on_disk:
-        text = f"what is on disk does not hold yet: {_some(facts.on_disk)}"
+        text = f"changes on disk are not applied yet: {_some(facts.on_disk)}"
         yield Finding(code="configuration-differs", severity="warn", text=text, advice="run sigctl reload")
 
 
 def _not_restarted(facts: Facts) -> Iterator[Finding]:
     if facts.needs_restart:
         text = f"a restart is needed to apply: {_some(facts.needs_restart)}"
-        advice = "systemctl restart sigd: those who are connected stay, but for TLS and DTLS"
+        advice = "systemctl restart sigd: connections stay, except TLS and DTLS"
         if any(change.startswith("listen") for change in facts.needs_restart) and _by_systemd(facts):
             advice = "sudo sigctl setup: it sets the addresses of sigd.socket, and restarts both units"
         yield Finding(code="needs-restart", severity="warn", text=text, advice=advice)
@@ -182,14 +182,14 @@ def _by_systemd(facts: Facts) -> bool:
 
 def _insecure(facts: Facts) -> Iterator[Finding]:
     if facts.config.insecure and facts.exposed:
-        text = f"whoever reaches {_some(facts.exposed)} may claim any peer ID that is free"
+        text = f"any client that reaches {_some(facts.exposed)} may claim any free peer ID"
         advice = "configure [auth], and remove insecure = true"
         yield Finding(code="insecure", severity="warn", text=text, advice=advice)
 
 
 def _no_metrics(facts: Facts) -> Iterator[Finding]:
     if facts.config.metrics.listen is not None and facts.no_metrics:
-        text = f"metrics.listen is set, and there are no metrics: {facts.no_metrics.partition(':')[0]}"
+        text = f"metrics.listen is set, but metrics are unavailable: {facts.no_metrics.partition(':')[0]}"
         advice = facts.no_metrics.partition(": ")[2] or "install the extra metrics"
         yield Finding(code="no-metrics", severity="fail", text=text, advice=advice)
 
@@ -198,14 +198,14 @@ def _slow(facts: Facts) -> Iterator[Finding]:
     status = facts.status
     machine = "see whether the machine is busy with something else (top), or the daemon (sigctl top)"
     if status.relay.count >= MEASURED and status.relay.p99 > RELAY_SECONDS:
-        text = f"one message in a hundred is in here for more than {status.relay.p99 * 1000:.0f} ms"
+        text = f"one message in a hundred takes more than {status.relay.p99 * 1000:.0f} ms to relay"
         yield Finding(code="slow-relay", severity="warn", text=text, advice=machine)
     if status.round.count >= MEASURED and status.round.p99 > ROUND_SECONDS:
-        text = f"one round in a hundred takes more than {status.round.p99 * 1000:.0f} ms, and everybody waits for it"
+        text = f"one round in a hundred takes more than {status.round.p99 * 1000:.0f} ms, and all clients wait for it"
         yield Finding(code="slow-rounds", severity="warn", text=text, advice=machine)
     if status.lag.count >= MEASURED and status.lag.p99 > LAG_SECONDS:
-        text = f"the relay is kept waiting by other tasks of the daemon for more than {status.lag.p99 * 1000:.0f} ms"
-        advice = "many TLS handshakes may do that: lower limits.tls_handshakes, or give the daemon more of a processor"
+        text = f"other tasks of the daemon delay the relay by more than {status.lag.p99 * 1000:.0f} ms"
+        advice = "many TLS handshakes may cause this: lower limits.tls_handshakes, or give the daemon more CPU time"
         yield Finding(code="lag", severity="warn", text=text, advice=advice)
 
 
@@ -226,7 +226,7 @@ def _clocks(facts: Facts) -> Iterator[Finding]:
 def _memory(facts: Facts) -> Iterator[Finding]:
     now, most = facts.status.rss_bytes, facts.memory_max
     if most is not None and now > MEMORY_PART * most:
-        text = f"{now} bytes of memory are in use, and at {most} the kernel ends the daemon"
+        text = f"{now} bytes of memory are in use, and at {most} the kernel kills the daemon"
         advice = "raise MemoryMax= of the service, or lower limits.buffer_bytes_total and limits.max_connections"
         yield Finding(code="little-memory", severity="warn", text=text, advice=advice)
 

@@ -77,7 +77,7 @@ def descriptor_findings(config: Config, known: int | None) -> Iterator[Finding]:
     most = known or _unit_descriptors() or resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     needed = config.limits.max_connections + RESERVED_DESCRIPTORS
     if most != resource.RLIM_INFINITY and most < needed:
-        text = f"limits.max_connections is {config.limits.max_connections}, and descriptors suffice for"
+        text = f"limits.max_connections is {config.limits.max_connections}, but the file descriptors suffice only for"
         text += f" {max(most - RESERVED_DESCRIPTORS, 0)}"
         advice = f"LimitNOFILE={needed} in the unit (sudo systemctl edit sigd), then restart; or lower the limit"
         yield Finding(code="fewer-connections", severity="warn", text=text, advice=advice)

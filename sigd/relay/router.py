@@ -338,7 +338,7 @@ class Router(Ledger[Link]):
 
 
 _REFUSALS: Final = {
-    ErrorCode.PEER_UNAVAILABLE: "nobody is registered with this ID",
+    ErrorCode.PEER_UNAVAILABLE: "no peer is registered with this ID",
     ErrorCode.PEER_BUSY: "the recipient does not read fast enough: its outbox is full",
     ErrorCode.TOO_LARGE: "the recipient does not take messages of this length",
 }

@@ -99,7 +99,7 @@ _FACTS: dict[ErrorCode, _Fact] = {
         "There are as many links as may be (in all, from one address, or without an ID), or no memory is left.",
     ),
     ErrorCode.IDLE_TIMEOUT: _Fact(_CLOSES, Next.BACK_OFF, "Nothing came from the client for too long."),
-    ErrorCode.INTERNAL: _Fact(_CLOSES, Next.BACK_OFF, "A bug in the server; its log says more."),
+    ErrorCode.INTERNAL: _Fact(_CLOSES, Next.BACK_OFF, "A bug in the server: see its log."),
 }
 
 

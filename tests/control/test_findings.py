@@ -128,7 +128,7 @@ def test_what_does_not_work_comes_first() -> None:
 @pytest.mark.parametrize(
     ("left", "text"),
     [
-        (-3.5 * DAY, "has expired 3 days ago"),
+        (-3.5 * DAY, "expired 3 days ago"),
         (1.5 * DAY, "expires in 1 day"),
         (7200, "expires in 2 h"),
     ],

@@ -44,7 +44,7 @@ def test_descriptors():
     assert surroundings.RESERVED_DESCRIPTORS == entrance.RESERVED_DESCRIPTORS
     assert codes(surroundings.descriptor_findings(config, 1_064)) == []
     (found,) = surroundings.descriptor_findings(config, 1_063)
-    assert found.text == "limits.max_connections is 1000, and descriptors suffice for 999"
+    assert found.text == "limits.max_connections is 1000, but the file descriptors suffice only for 999"
     assert found.advice.startswith("LimitNOFILE=1064 in the unit")
 
 
