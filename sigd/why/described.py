@@ -31,7 +31,7 @@ def bad_description(case: Case) -> Diagnosis | None:
         if flaw is not None:
             likely = f"The {kind} of {side.peer} came, but {flaw.looks}."
             if flaw.by_all:
-                likely += " No WebRTC stack reads that."
+                likely += " No WebRTC stack accepts it."
             return Diagnosis("bad-description", likely, [flaw.mend], side.peer)
         if said.flaw is None and said.lacks:
             likely = f"The {kind} of {side.peer} has no {_list(said.lacks)}: no WebRTC stack connects to that."
@@ -141,7 +141,7 @@ def setup(case: Case) -> Diagnosis | None:
     for one, other in _sections(offer, answer):
         if other.setup == "actpass":
             likely = (
-                f"The answer of {replied.sender} says a=setup:actpass, which only an offer may: every stack refuses it."
+                f"The answer of {replied.sender} says a=setup:actpass, valid only in an offer: every stack refuses it."
             )
         elif other.setup and other.setup == one.setup:
             waits = "each waits for the other one to begin DTLS" if one.setup == "passive" else "both begin DTLS"
@@ -197,7 +197,7 @@ def all_rejected(case: Case) -> Diagnosis | None:
     asked, _, replied, answer = pair
     if not answer.sections or not all(each.rejected for each in answer.sections):
         return None
-    likely = f"The answer of {replied.sender} turns down all media of the offer (port 0): nothing is left to connect."
+    likely = f"The answer of {replied.sender} rejects all media of the offer (port 0): nothing is left to connect."
     advice = [
         f"do {asked.sender} and {replied.sender} have a codec in common, and did {replied.sender} add its tracks?",
     ]

@@ -250,7 +250,7 @@ def _refusal(message: Heard, to: str) -> Diagnosis:
         elif "`$.sdp`" in message.why:
             advice = ["have {sender} send the text of the description as `sdp`, description.sdp, and not an object"]
         else:
-            advice = ["mend the message as it says; sigctl errors {code}"]
+            advice = ["correct the message as the error says; sigctl errors {code}"]
     names = {"sender": sender, "to": to, "code": code.value}
     times = "" if message.times == 1 else f" {message.times} times"
     likely = f"The {kind} of {sender} was refused{times} ({code}): {text.format(**names)}"
@@ -278,14 +278,14 @@ def no_answer(case: Case) -> Diagnosis | None:
         advice = [f"ask {callee} why"]
     elif ended is not None and ended.when >= offer.when:
         likely = f"{callee} got the {what}, and its link ended before an answer: {ended.reason}."
-        advice = [f"what ends its link? sigctl closed {callee}"]
+        advice = [f"find out why its link ends: sigctl closed {callee}"]
         if ended.reason == ErrorCode.REPLACED:
             advice = [f"two programs with the ID {callee}, or one that came back: it has to be called again"]
     elif facts.via is not None and facts.since > offer.when:
         likely = f"The link of {callee} that got the {what} is gone; {callee} came back after it."
         advice = [f"{offer.sender} has to call again"]
     elif facts.lines:
-        likely = f"{callee} never answered. It reads lines: a person may sit there, or what only listens."
+        likely = f"{callee} never answered. It uses lines: a person at netcat, or a program that only listens."
         advice = [f"is {callee} the program that is meant to answer? sigctl show {callee}"]
     elif case.now - offer.when < ANSWER_SECONDS:
         likely = f"{callee} has not answered yet; it got the {what} {waited} ago."
@@ -396,7 +396,7 @@ def ended(case: Case) -> Diagnosis | None:
         end = case.ended(side.peer)
         if end is not None:
             likely = f"The link of {side.peer} ended {span(end.when - case.call.at)} after the offer: {end.reason}."
-            return Diagnosis("ended", likely, [f"what ends its link? sigctl closed {side.peer}"], side.peer)
+            return Diagnosis("ended", likely, [f"find out why its link ends: sigctl closed {side.peer}"], side.peer)
     return None
 
 

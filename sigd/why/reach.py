@@ -51,10 +51,10 @@ def mdns_only(case: Case) -> Diagnosis | None:
     for side, other in case.sides:
         places = {candidate.place for candidate in side.candidates}
         if places == {".local"} and not other.mapped and not reachable(other, side):
-            likely = f"{side.peer} gave .local names alone, which nobody outside its own network can look up."
+            likely = f"{side.peer} gave only .local names, which cannot be looked up outside its own network."
             advice = [
                 f"give {side.peer} a STUN server: set ice.stun_urls; sigctl reload",
-                "a page that may use camera or microphone is given real addresses",
+                "browsers give real addresses to a page that may use camera or microphone",
                 f"is {other.peer} in the same network? It has to resolve mDNS names",
             ]
             return Diagnosis("mdns-only", likely, advice, side.peer)
@@ -82,7 +82,7 @@ def private_only(case: Case) -> Diagnosis | None:
     if not case.negotiated or not case.caller.candidates or not case.callee.candidates or same_network(case):
         return None
     if all(not side.mapped and not reachable(side, other) for side, other in case.sides):
-        likely = "Both gave addresses of their own networks alone: they connect only if that is the same one."
+        likely = "Both gave only addresses of their own networks: they connect only if that is the same one."
         advice = ["set ice.stun_urls, and ice.turn_urls with ice.turn_secret_file; sigctl reload"]
         special = sorted({each.place for side, _ in case.sides for each in side.candidates} - _PLAIN)
         if special:
@@ -92,7 +92,7 @@ def private_only(case: Case) -> Diagnosis | None:
         if case.ice.stun or case.ice.turn:
             advice = [
                 "they were given ICE servers: do their programs pass `iceServers` to RTCPeerConnection?",
-                "can they reach those servers by UDP? turnutils_stunclient (coturn) shows it, from where they are",
+                "can they reach those servers by UDP? Run turnutils_stunclient (coturn) from their networks",
             ]
         return Diagnosis("private-only", likely, advice, case.callee.peer)
     return None
@@ -128,7 +128,7 @@ def no_srflx(case: Case) -> Diagnosis | None:
     for side, other in case.sides:
         if side.candidates and not side.mapped and not reachable(side, other) and not reachable(other, side):
             likely = (
-                f"{side.peer} found no public address, though it was told of a STUN server: UDP may be blocked there."
+                f"{side.peer} found no public address although it was given a STUN server: UDP may be blocked there."
             )
             advice = [
                 f"from the network of {side.peer}: turnutils_stunclient (coturn) shows whether STUN gets through",
@@ -147,14 +147,14 @@ def no_relay(case: Case) -> Diagnosis | None:
     peer = unmapped[0] if unmapped else case.callee.peer
     found = f"{' and '.join(unmapped)} found no public address, and " if unmapped else ""
     if not case.ice.turn:
-        likely = f"Two NATs and no relay candidate from {peer}: {found}nobody has TURN."
+        likely = f"Two NATs and no relay candidate from {peer}: {found}neither has TURN."
         advice = ["set ice.turn_urls and ice.turn_secret_file; sigctl reload"]
         if not case.ice.stun:
             advice[0] = f"{peer} was given no iceServers, [ice] is empty: {advice[0]}"
         return Diagnosis("no-relay", likely, advice, peer)
-    likely = f"Two NATs and no relay candidate from {peer}: {found}TURN gave nobody a relay. {_turn(case)}"
+    likely = f"Two NATs and no relay candidate from {peer}: {found}TURN gave neither one a relay. {_turn(case)}"
     advice = [
-        "is TURN well? turnutils_uclient (coturn) shows it, from where they are",
+        "does TURN work? Run turnutils_uclient (coturn) from their networks",
         "do their programs pass `iceServers` with `username` and `credential` to RTCPeerConnection?",
     ]
     if any(side.description is not None and side.description.stack == "aiortc" for side, _ in case.sides):
@@ -193,10 +193,10 @@ def one_relay(case: Case) -> Diagnosis | None:
         or any(one.protocol == "tcp" for one in (*side.candidates, *other.candidates))
     ):
         return None  # STUN answered it, so UDP works for it; or its candidates come with its checks
-    likely = f"There is no relay candidate from {side.peer}, and all candidates are UDP: does it get out by UDP?"
+    likely = f"There is no relay candidate from {side.peer}, and all candidates are UDP: is outgoing UDP blocked?"
     advice = ["offer TURN over TCP or TLS too: turns:HOST:443?transport=tcp in ice.turn_urls; sigctl reload"]
     if case.ice.turn_tcp:
-        advice = [f"{side.peer} was told of TURN over TCP or TLS: does its stack use that?"]
+        advice = [f"{side.peer} was given TURN over TCP or TLS: does its stack use it?"]
     return Diagnosis("one-relay-udp", likely, advice, side.peer)
 
 

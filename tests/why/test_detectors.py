@@ -104,7 +104,7 @@ def test_not_answered_yet(stage):
 def test_no_answer_from_a_person(stage):
     stage.facts["bob"].lines = True
     stage.says("cam1", "offer", sdp=sdp())
-    assert "reads lines" in stage.judged().likely
+    assert "uses lines" in stage.judged().likely
 
 
 @pytest.mark.parametrize(("reason", "advice"), [("replaced", "two programs"), ("slow-consumer", "sigctl closed bob")])
@@ -220,7 +220,7 @@ def test_no_relay_on_either_side(stage):
     verdict = stage.judged()
     assert verdict.rule == "no-relay"
     assert verdict.likely == (
-        "Two NATs and no relay candidate from bob: bob found no public address, and nobody has TURN."
+        "Two NATs and no relay candidate from bob: bob found no public address, and neither has TURN."
     )
     assert verdict.advice[0].startswith("bob was given no iceServers, [ice] is empty: set ice.turn_urls")
     assert [step.level for step in verdict.steps] == ["ok", "ok", "warn", "fail"]
@@ -229,7 +229,8 @@ def test_no_relay_on_either_side(stage):
 def test_no_relay_though_there_is_turn(stage):
     stage.ice = IceFacts(stun=True, turn=True)
     stage.call([SRFLX], [SRFLX])
-    assert stage.judged().likely.startswith("Two NATs and no relay candidate from bob: TURN gave nobody a relay. No cr")
+    likely = stage.judged().likely
+    assert likely.startswith("Two NATs and no relay candidate from bob: TURN gave neither one a relay. No credentials")
     for facts in stage.facts.values():
         facts.ice_expires = AT + 3600
     assert "Their credentials are good by the daemon's clock, and STUN answered both" in stage.judged().likely
@@ -249,7 +250,7 @@ def test_a_relay_on_one_side_and_nothing_but_udp(stage):
     assert verdict.likely.startswith("There is no relay candidate from bob")
     assert "turns:" in verdict.advice[0]
     stage.ice = IceFacts(stun=True, turn=True, turn_tcp=True)
-    assert "bob was told of TURN over TCP" in stage.judged().advice[0]
+    assert "bob was given TURN over TCP" in stage.judged().advice[0]
 
 
 def test_a_relay_on_one_side_and_tcp(stage):
@@ -394,7 +395,7 @@ def test_a_candidate_that_names_nobody_is_no_offer(stage):
     ("why", "advice"),
     [
         ("Expected `str`, got `object` - at `$.sdp`", "and not an object"),
-        ("JSON is malformed: invalid character (byte 9)", "mend the message"),
+        ("JSON is malformed: invalid character (byte 9)", "correct the message"),
     ],
 )
 def test_a_message_that_could_not_be_read(stage, why, advice):

@@ -176,7 +176,7 @@ def test_a_verdict():
         "  warn  cam1 sent       1 host (private), 1 srflx, 0 relay, end-of-candidates after 386 ms",
         "  FAIL  bob sent        1 host (private), 0 srflx, 0 relay, no end-of-candidates",
         '  -     end             bye "ice-failed" from bob after 30.3 s',
-        "Likely: Two NATs and no relay candidate from bob: bob found no public address, and nobody has TURN."
+        "Likely: Two NATs and no relay candidate from bob: bob found no public address, and neither has TURN."
         "   [no-relay]",
         "  1. bob was given no iceServers, [ice] is empty: set ice.turn_urls and ice.turn_secret_file; sigctl reload",
         "Seen for bob: 1 of 1 in the last hour. Look: sigctl tap cam1 bob",
