@@ -25,7 +25,7 @@ from tests.daemon import Daemon, running_daemon
 from tests.footprint import Footprint, eventually
 from tests.hostile import CALM, GATEWAY, Field, play
 from tests.pairs import Pair, Pairs
-from tests.test_server import Plain
+from tests.plain import Plain
 
 STORM_SECONDS = 6.0
 """How long a storm lasts, unless less time is left: each act has its turn in it, and a minute has room for seven."""

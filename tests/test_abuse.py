@@ -35,8 +35,8 @@ from tests.daemon import HANG_SECONDS, Daemon, running_daemon
 from tests.footprint import Footprint, eventually
 from tests.in_process import PrefixedClient, as_json, error
 from tests.pairs import Pair, Pairs
+from tests.plain import Plain, loopback
 from tests.relay.world import World
-from tests.test_server import Plain, loopback
 
 pytestmark = pytest.mark.slow  # tens of thousands of connections
 

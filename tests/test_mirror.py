@@ -17,7 +17,7 @@ OWED = {
     *("client/over_stream", "client/sockets"),
     *("config/watching", "control/operated"),
     *("ctl/__main__", "ctl/calling", "ctl/command_line"),
-    *("server/daemon", "server/doors", "server/service", "server/serving"),
+    *("server/daemon", "server/service", "server/serving"),
     *("why/verdict", "wire/said"),
 }
 """Modules without one: their tests lie in files of other names. None may be added."""

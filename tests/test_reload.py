@@ -27,8 +27,8 @@ from tests.daemon import Daemon as Process
 from tests.daemon import running_daemon, wait_for
 from tests.in_process import Client, Daemon, error
 from tests.net.handshakes import Handshake, careful, is_closed
+from tests.plain import Plain, loopback
 from tests.rules.test_made import private
-from tests.test_server import Plain, loopback
 
 REFUSED = error("auth-failed", reconnect=False)
 

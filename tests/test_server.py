@@ -7,8 +7,6 @@ import re
 import resource
 import select
 import signal
-import socket
-import stat
 import subprocess
 import sys
 import time
@@ -21,65 +19,13 @@ import pytest
 from sigd import log
 from tests import certificates
 from tests.daemon import HANG_SECONDS, Daemon, running_daemon, wait_for
-from tests.in_process import CLIENTS, FRAMINGS, as_json, error, need_ipv6
+from tests.in_process import FRAMINGS, error
 from tests.needs import needs
+from tests.plain import Plain, loopback, they_talk
 
 pytestmark = pytest.mark.slow  # processes, or many inputs: more than a few seconds in all
 
 SECONDS = HANG_SECONDS
-
-
-class Plain:
-    """A client on a blocking socket, for a daemon in another process."""
-
-    def __init__(self, address: str | tuple[str, int], framing: str = "lines") -> None:
-        self.framed = CLIENTS[framing].framed
-        self.prefixed = framing == "prefixed"
-        family = (
-            socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        )
-        self.sock = socket.socket(family)
-        self.sock.settimeout(SECONDS)
-        try:
-            self.sock.connect(address)
-        except OSError:
-            self.sock.close()
-            raise
-        self.stream = self.sock.makefile("rb")
-
-    def says(self, *messages: Any) -> None:
-        self.sock.sendall(b"".join(self.framed(as_json(message)) for message in messages))
-
-    def hears(self) -> Any:
-        """The next message; None for the end of file."""
-        if not self.prefixed:
-            line = self.stream.readline()
-            return json.loads(line) if line else None
-        head = self.stream.read(4)
-        return json.loads(self.stream.read(int.from_bytes(head, "big"))) if head else None
-
-    def registers(self, peer: str, **members: object) -> None:
-        self.says({"type": "register", "id": peer, **members})
-        assert self.hears()["id"] == peer
-
-    def __enter__(self) -> "Plain":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stream.close()
-        self.sock.close()
-
-
-def loopback(daemon: Daemon) -> tuple[str, int]:
-    """Where to connect to a daemon on 127.0.0.1."""
-    return "127.0.0.1", daemon.port
-
-
-def they_talk(alice: Plain, bob: Plain) -> None:
-    """Two registered peers hear each other, and nothing else."""
-    for speaking, hearing, sender, recipient in ((alice, bob, "alice", "bob"), (bob, alice, "bob", "alice")):
-        speaking.says({"type": "message", "to": recipient, "data": 1})
-        assert hearing.hears() == {"type": "message", "from": sender, "data": 1}
 
 
 @contextlib.contextmanager
@@ -185,52 +131,6 @@ def test_a_stop_is_clean_though_the_log_cannot_be_written(tmp_path: Path, where:
             client.registers("alice")
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
-
-
-class TestAddresses:
-    def test_a_second_daemon_on_the_same_port(self) -> None:
-        with running_daemon() as daemon:
-            done = subprocess.run(
-                [sys.executable, "-m", "sigd.cli", "--listen", daemon.url],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=SECONDS,
-            )
-            assert done.returncode == 2
-            assert done.stdout == ""
-            assert done.stderr.startswith(f"sigd: {daemon.url}: the address is in use")
-            assert done.stderr.count("\n") == 1
-            with Plain(loopback(daemon)) as client:
-                client.registers("alice")
-
-    def test_unix_and_ipv6(self, tmp_path: Path) -> None:
-        need_ipv6()
-        path = tmp_path / "sigd.sock"
-        url = f"unix:{path}?mode=0660"
-        with running_daemon("--listen", url, "--listen", "tcp://[::1]:0") as daemon:
-            assert daemon.urls[0] == f"unix:{path}"
-            assert stat.S_IMODE(path.stat().st_mode) == 0o660
-            with Plain(str(path)) as alice, Plain(("::1", int(daemon.urls[1].rpartition(":")[2]))) as bob:
-                alice.registers("alice")
-                bob.registers("bob")
-                they_talk(alice, bob)
-                done = subprocess.run(
-                    [sys.executable, "-m", "sigd.cli", "--listen", url],
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                    timeout=SECONDS,
-                )
-                assert done.returncode == 2
-                assert "the address is in use" in done.stderr
-                they_talk(alice, bob)
-            daemon.stop(signal.SIGKILL)
-        assert path.exists()
-        with running_daemon("--listen", url) as daemon, Plain(str(path)) as client:
-            client.registers("alice")
-            assert daemon.stop() == 0
-        assert not path.exists()
 
 
 FROM_ONE_ADDRESS = ("--set", "limits.max_unregistered_per_address=0")
