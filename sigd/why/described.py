@@ -231,7 +231,7 @@ def both_lite(case: Case) -> Diagnosis | None:
     if pair is None or not (pair[1].lite and pair[3].lite):
         return None
     likely = "Both say a=ice-lite: neither makes connectivity checks."
-    return Diagnosis("both-lite", likely, ["have one of them be a full ICE agent"], pair[2].sender)
+    return Diagnosis("both-lite", likely, ["make one of them a full ICE agent"], pair[2].sender)
 
 
 def half_restart(case: Case) -> Diagnosis | None:
@@ -257,7 +257,7 @@ def half_restart(case: Case) -> Diagnosis | None:
         f"{asked.sender} asked for an ICE restart, and {replied.sender} answered with its old user fragment: its stack"
         " does not restart (aiortc 1.16 and webrtcbin 1.22 do not)."
     )
-    return Diagnosis("half-restart", likely, ["have the two make a new call instead of restarting ICE"], replied.sender)
+    return Diagnosis("half-restart", likely, ["make a new call instead of restarting ICE"], replied.sender)
 
 
 def no_media(case: Case) -> Diagnosis | None:

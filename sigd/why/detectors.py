@@ -218,7 +218,7 @@ _REFUSED: Final = {
         ["have {to} register with a larger maxFrame, or the sender leave codecs out"],
     ),
     ErrorCode.PEER_BUSY: (
-        "{to} does not read what it is sent: its outbox is full.",
+        "{to} does not read its messages: its outbox is full.",
         ["is {to} stuck, or its network slow? sigctl show {to}"],
     ),
     ErrorCode.FORBIDDEN: (
@@ -240,7 +240,7 @@ def offer_refused(case: Case) -> Diagnosis | None:
 def _refusal(message: Heard, to: str) -> Diagnosis:
     sender, kind, code = message.sender, message.body.kind, message.refusal
     assert code is not None
-    text, advice = _REFUSED.get(code, ("{to} could not be sent that.", ["sigctl errors {code}"]))
+    text, advice = _REFUSED.get(code, ("the message could not be sent to {to}.", ["sigctl errors {code}"]))
     peer = to
     if message.why and not message.body.whole:
         # Unreadable, so the fault is the sender's.

@@ -38,7 +38,7 @@ class Flaw(NamedTuple):
 
 _SEND: Final = "send RTCIceCandidate.toJSON(): an object with `candidate`, `sdpMid` and `sdpMLineIndex`"
 
-NO_OBJECT: Final = Flaw("no-object", "what came is no object with a member `candidate`", _SEND)
+NO_OBJECT: Final = Flaw("no-object", "the body is not an object with a member `candidate`", _SEND)
 SDP_MEMBER: Final = Flaw(
     "sdp-member",
     "the text is in a member `sdp`, the name that iOS has for it",
@@ -54,20 +54,20 @@ NULL: Final = Flaw(
     "the member `candidate` is null: an end of candidates that is wrapped once more",
     'say the end of candidates as {"type": "candidate", "candidate": null}',
 )
-FIELDS: Final = Flaw("fields", "the parts of the candidate are there, and not its text", _SEND)
-NOT_TEXT: Final = Flaw("not-text", "the member `candidate` is no text", _SEND)
+FIELDS: Final = Flaw("fields", "the object has the parts of the candidate, but not its text", _SEND)
+NOT_TEXT: Final = Flaw("not-text", "the member `candidate` is not a string", _SEND)
 NO_MEMBER: Final = Flaw("no-member", "the object has no member `candidate`", _SEND)
 JSON_TEXT: Final = Flaw(
     "json-text",
     "the member `candidate` holds JSON as a text",
-    "have it encoded once: put the object itself into the message, not JSON.stringify of it",
+    "encode it once: put the object itself into the message, not JSON.stringify of it",
 )
 SEVERAL: Final = Flaw(
     "several-lines", "the member `candidate` holds several lines", "send one message for each candidate"
 )
 GRAMMAR: Final = Flaw(
     "grammar",
-    "the text is not as RFC 8839 has it: candidate:FOUNDATION COMPONENT PROTOCOL PRIORITY ADDRESS PORT typ TYPE",
+    "the text does not follow RFC 8839: candidate:FOUNDATION COMPONENT PROTOCOL PRIORITY ADDRESS PORT typ TYPE",
     "send the text as the stack made it: was it shortened, or put together by hand?",
 )
 RTCP: Final = Flaw("rtcp", "they are for RTCP alone (component 2)", "negotiate rtcp-mux, as every browser wants")
@@ -108,7 +108,7 @@ URL_ENCODED: Final = Flaw(
     "url-encoded", "its line breaks are percent-encoded (%0D%0A)", "send the SDP itself: JSON carries it as it is"
 )
 ONE_LINE: Final = Flaw(
-    "one-line", "it has no line breaks: all stands on one line", "end each line of the SDP with CR and LF"
+    "one-line", "it has no line breaks: the whole SDP is on one line", "end each line of the SDP with CR and LF"
 )
 EMPTY: Final = Flaw("empty", "its `sdp` is empty", "send pc.localDescription.sdp, after setLocalDescription is done")
 NO_SDP: Final = Flaw("no-sdp", "its `sdp` does not begin with `v=0`", "send pc.localDescription.sdp as it is")
@@ -129,7 +129,7 @@ NO_END: Final = Flaw(
 )
 BLANK_LINE: Final = Flaw(
     "blank-line",
-    "it has a blank line, at which browsers stop to read",
+    "it has a blank line, where browsers stop reading",
     "take the blank line out of the SDP",
     BROWSERS,
 )
@@ -154,13 +154,13 @@ BARE_CR: Final = Flaw(
 
 SHORT_UFRAG: Final = Flaw(
     "short-ufrag",
-    "its a=ice-ufrag is shorter than the 4 characters that RFC 8839 wants",
+    "its a=ice-ufrag is shorter than the 4 characters that RFC 8839 requires",
     "take the user fragment from the ICE agent as it is",
     BROWSERS,
 )
 SHORT_PASSWORD: Final = Flaw(
     "short-pwd",
-    "its a=ice-pwd is shorter than the 22 characters that RFC 8839 wants",
+    "its a=ice-pwd is shorter than the 22 characters that RFC 8839 requires",
     "take the password from the ICE agent as it is",
     BROWSERS,
 )
@@ -205,7 +205,7 @@ NO_SCTP_PORT: Final = Flaw(
 BUNDLE_MID: Final = Flaw(
     "bundle-mid",
     "its a=group:BUNDLE names a mid that none of its sections has",
-    "name in BUNDLE the sections that there are: was one of them cut out?",
+    "list only existing sections in BUNDLE: was one of them cut out?",
     BROWSERS,
 )
 SAME_MID: Final = Flaw(
