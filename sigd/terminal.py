@@ -76,7 +76,7 @@ def say(line: str) -> None:
 
 
 def complain(program: str, what: object) -> int:
-    """Say on one line why a program cannot do what it was asked to; return the exit status."""
+    """Say on one line why a program cannot do its task; return the exit status."""
     say(f"{program}: {shown(str(what), LONGEST_LINE)}")
     return EXIT_FAULT
 

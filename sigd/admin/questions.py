@@ -103,7 +103,7 @@ _questions: Final[msgspec.json.Decoder[Asked]] = msgspec.json.Decoder(Asked)
 
 
 class UnknownQuestion(ValueError):
-    """It has a `type` that no question has: who asks may be newer than who answers."""
+    """A question of unknown `type`: the program that asks may be newer than the daemon."""
 
 
 class _Kind(Struct):
@@ -114,11 +114,11 @@ _kinds: Final = msgspec.json.Decoder(_Kind)
 
 
 def decode_question(frame: bytes) -> Asked:
-    """What is asked.
+    """Return the question.
 
     Raises:
         UnknownQuestion: there is no such question.
-        ValueError: it is none of the questions; the text says what is wrong, for people.
+        ValueError: it is none of the questions; the text names the fault, for people.
     """
     try:
         return _questions.decode(frame)

@@ -48,10 +48,10 @@ class Finding(Struct, kw_only=True, rename="camel"):
     """Something that an operator may want to change.
 
     Attributes:
-        code: kebab-case; the same for the same thing, whatever the numbers.
+        code: kebab-case; the same for the same thing, with any numbers.
         severity: `fail`: something does not work; `warn`: it will not, or not always.
-        text: what is wrong, and where.
-        advice: what to do.
+        text: the fault, and its place.
+        advice: the remedy.
     """
 
     code: str
@@ -167,9 +167,9 @@ class ClosedRow(Struct, kw_only=True, rename="camel", omit_defaults=True):
     Attributes:
         id: the peer; of a refused `register` the ID that it claimed, of another message the one that it was for.
         silent: seconds before the end in which nothing had come.
-        refused: the `type` of what was refused.
+        refused: the `type` of the question that was refused.
         times: how often it was.
-        why: what is wrong with it.
+        why: its fault.
         cause: the same in a word, of a credential.
         credential: the entry of the configuration that was nearest.
     """

@@ -18,7 +18,7 @@ LATE_LOOK_SECONDS: Final = 1.0
 """Duration of each extra look: an answer received in the meantime is read at once."""
 
 SHORTEST_KEEPALIVE_SECONDS: Final = 0.1
-"""Minimum ping interval, whatever the server's keepalive."""
+"""Minimum ping interval, with any keepalive of the server."""
 
 
 class Silence:

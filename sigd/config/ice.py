@@ -20,7 +20,7 @@ def check_stun_url(url: str) -> None:
     """Check a URL of RFC 7064: `stun:HOST[:PORT]` or `stuns:HOST[:PORT]`.
 
     Raises:
-        ValueError: it is none; the text says what to write instead.
+        ValueError: it is none; the text names a valid value.
     """
     scheme, rest = _scheme_and_rest(url, ("stun", "stuns"))
     if "?" in rest:
@@ -32,7 +32,7 @@ def check_turn_url(url: str) -> None:
     """Check a URL of RFC 7065: `turn:HOST[:PORT][?transport=udp|tcp]`, or `turns:`.
 
     Raises:
-        ValueError: it is none; the text says what to write instead.
+        ValueError: it is none; the text names a valid value.
     """
     scheme, rest = _scheme_and_rest(url, ("turn", "turns"))
     address, question, query = rest.partition("?")

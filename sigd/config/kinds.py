@@ -48,7 +48,7 @@ def check_file_name(name: str) -> None:
     """Check the name of a file: an absolute path, or the plain name of a systemd credential.
 
     Raises:
-        ValueError: it is neither; the text says what to write instead.
+        ValueError: it is neither; the text names a valid value.
     """
     if not name.isprintable():
         raise ValueError("the name of a file must not contain control characters")

@@ -23,7 +23,7 @@ def parse_network(written: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network
     """Parse a network such as 10.0.0.0/8 or 2001:db8::7.
 
     Raises:
-        ValueError: it is invalid, or would not match as intended; the text says what to write instead.
+        ValueError: it is invalid, or would not match as intended; the text names a valid value.
     """
     try:
         network = ipaddress.ip_network(written, strict=False)

@@ -53,7 +53,7 @@ def parse_listen(url: str) -> Listen:
     """Parse a listen URL.
 
     Raises:
-        ValueError: it is invalid; the text says what to write instead.
+        ValueError: it is invalid; the text names a valid value.
     """
     scheme, _, rest = url.partition(":")
     if not url.isprintable():
@@ -99,7 +99,7 @@ def parse_host_and_port(written: str, start: str, usual: int, hint: str = "") ->
         hint: their text after "no host".
 
     Raises:
-        ValueError: it is neither; the text says what to write instead.
+        ValueError: it is neither; the text names a valid value.
     """
     if written.count(":") > 1 and not written.startswith("["):
         raise ValueError(f"write an IPv6 address in brackets, as in {start}[::1]:{usual}")

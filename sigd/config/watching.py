@@ -17,7 +17,7 @@ def check_metrics_url(url: str) -> None:
     """Check the URL of metrics: tcp://HOST:PORT, on loopback.
 
     Raises:
-        ValueError: it is another one; the text says what to write instead.
+        ValueError: it is another one; the text names a valid value.
     """
     listen = parse_listen(url)
     if listen.scheme != "tcp":
@@ -33,7 +33,7 @@ def check_admin_url(url: str) -> None:
     """Check the URL of the admin socket: unix:/PATH.
 
     Raises:
-        ValueError: it is another one; the text says what to write instead.
+        ValueError: it is another one; the text names a valid value.
     """
     if parse_listen(url).scheme != "unix":
         raise ValueError(f'"{shown(url)}" is not unix:/PATH, as in unix:/run/sigd/admin.sock')

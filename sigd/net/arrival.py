@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Taken(NamedTuple):
-    """What has become of the links in a parcel.
+    """The outcome for the links in a parcel.
 
     Attributes:
         streams, datagrams: how many go on.
@@ -49,7 +49,7 @@ def take_up(reactor: "Reactor", parcel: Parcel, doors: Sequence[ListeningSocket]
 
     Args:
         reactor: which has taken in nobody yet.
-        parcel: what another process has left.
+        parcel: the state that another process has left.
         doors: all listeners here: who came over UDP, or has not said yet whether he speaks TLS, needs his own.
 
     Raises:
@@ -82,7 +82,7 @@ class _Arrival:
         self._lost = self._refused = 0
 
     def take_up(self, parcel: Parcel) -> Taken:
-        """Take all links up. Two rounds: what is due to one was sent by another."""
+        """Take all links up. Two rounds: a message due to one link was sent by another."""
         snapshot = self._snapshot
         self._reactor.datagrams.restore(snapshot.datagrams, self._shift)
         self._reactor.router.admission.restore_strikes(snapshot.strikes, self._shift)
@@ -107,7 +107,7 @@ class _Arrival:
         going_on: "Iterator[ServedLink | None]",
         everybody: "Sequence[ServedLink | None]",
     ) -> None:
-        """Give the next links what waited in their buffers; the part is freed with the last reference to it."""
+        """Give the next links the content of their buffers; the part is freed with the last reference to it."""
         for each, link in zip(part, going_on, strict=False):
             if isinstance(link, Stream):
                 state = stream_state(each)

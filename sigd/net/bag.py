@@ -1,6 +1,6 @@
 """Connections in a Unix socket: there they stay open, with nobody serving them, until somebody takes them out.
 
-A bag is one end of a SEQPACKET socketpair; what was sent into the other end waits in the kernel (unix(7), SCM_RIGHTS).
+A bag is one end of a SEQPACKET socketpair; a message sent into the other end waits in the kernel (unix(7), SCM_RIGHTS).
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _LIMITS: Final = frozenset({errno.ETOOMANYREFS, errno.EMFILE, errno.ENFILE, errn
 """Error of the system when its store is full: descriptors in flight, at most RLIMIT_NOFILE for each user."""
 
 _UNREAD: Final = 65_536
-"""Bytes that are read of a connection before it is closed: what nobody reads would make the end a reset."""
+"""Bytes that are read of a connection before it is closed: unread bytes would make the end a reset."""
 
 
 def pack(descriptors: Sequence[int]) -> tuple[list[socket.socket], int]:

@@ -19,7 +19,7 @@ _ucred: Final[Callable[[bytes], tuple[int, int, int]]] = struct.Struct("iII").un
 
 
 class Process(NamedTuple):
-    """Who has connected to a Unix socket, as the kernel knew it at that moment.
+    """The process that has connected to a Unix socket, as the kernel knew it at that moment.
 
     Attributes:
         pid: its number; it may have ended since, and the number be another's.

@@ -35,11 +35,11 @@ FLIGHT_BYTES: Final = 700
 
 
 class DatagramLink(Recipient):
-    """A link over UDP or DTLS. See `Link` for what is not here.
+    """A link over UDP or DTLS. See `Link` for its other methods.
 
     Attributes:
         greeted: the `register` that is being judged; None once there is a channel.
-        channel: what carries messages from then on.
+        channel: the carrier of messages from then on.
         timer_at: when it is looked at next for its channel's sake, as long as it stands in the timers.
     """
 
@@ -121,7 +121,7 @@ class DatagramLink(Recipient):
             greeted.answer = greeting(registered, greeted.nonce, greeted.cid, greeted.key)
 
     def greet_again(self, opening: "OpeningDatagram", place: Place, now: float) -> None:
-        """Answer the same `register` once more: the answer was lost. Nothing changes by it, whoever sent it."""
+        """Answer the same `register` once more: the answer was lost. Nothing changes by it, from any sender."""
         channel = self.channel
         if channel is None or self.closing or place != channel.place:
             return
@@ -228,7 +228,7 @@ class DatagramLink(Recipient):
 
     @property
     def holding(self) -> int:
-        """Bytes of memory that its buffers take: what is on its way stands in the outbox, and in datagrams too."""
+        """Bytes of memory that its buffers take: messages on their way stand in the outbox, and in datagrams too."""
         size = super().holding
         return size + min(size, MOST_WINDOW * IN_FLIGHT_BYTES) + FLIGHT_BYTES if self.queued and self.stuck else size
 
@@ -281,7 +281,7 @@ class DatagramLink(Recipient):
             self.account()
 
     def expire(self, now: float) -> None:
-        """Do what is due for the channel's sake, if it still is: mostly something was sent or heard meanwhile."""
+        """Do the channel's work that is due, if it still is: mostly something was sent or heard meanwhile."""
         channel = self.channel
         if channel is not None:
             when = channel.next_deadline()

@@ -45,7 +45,7 @@ Way = tuple[Address, bytes]
 
 
 def certificate_context(url: str, certificate: str, key: str) -> SSL.Context:
-    """What a listener needs to show who it is.
+    """The certificate and key by which a listener proves its name.
 
     Args:
         url: the listener's, for faults.
@@ -90,7 +90,7 @@ class DTLSSocket(DatagramSocket):
     """A bound datagram socket on which DTLS alone is spoken.
 
     Attributes:
-        context: with the certificate for those who come from now on.
+        context: with the certificate for sessions that begin from now on.
         resends: by the client's place, for sessions whose handshake is done.
     """
 

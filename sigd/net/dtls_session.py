@@ -1,6 +1,6 @@
 """Conversations in DTLS: one is to its links what a datagram socket is to those over UDP. See `ports.Carrier`.
 
-Trio does the cookies, the handshakes and their repetitions. Here is what it leaves open: how many there may be and for
+Trio does the cookies, the handshakes and their repetitions. Here is the rest: how many there may be and for
 how long, whose fault ends what, and that nobody has to wait for anybody.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sigd.relay.origins import Origin
 
 QUEUE: Final = 32
-"""Datagrams that wait to be encrypted: four windows. What comes on top is lost, as it might be on the way."""
+"""Datagrams that wait to be encrypted: four windows. Any more are lost, as they might be on the way."""
 
 STOP_SECONDS: Final = 0.5
 """How long farewells may take when the daemon stops: a few datagrams that nobody waits for."""
@@ -48,7 +48,7 @@ class Sessions:
         datagrams: their links.
         reactor: the rounds between which they are served.
         ports: where clients come from.
-        turn: held by who is about to compute a handshake, which takes up to a millisecond: one, then everybody else.
+        turn: held by the session that computes a handshake, which takes up to a millisecond: one, then everybody else.
     """
 
     def __init__(self, datagrams: "Datagrams") -> None:
@@ -92,7 +92,7 @@ class Sessions:
         return [link for session in self._all for link in session.links.values()]
 
     async def stop(self) -> None:
-        """Have all end, their links having ended, and wait until each was told."""
+        """End all, after their links, and wait until each client was told."""
         for session in self._all:
             session.end()
         with trio.move_on_after(STOP_SECONDS):
@@ -209,7 +209,7 @@ class Session:
         return False
 
     def send(self, data: bytes, address: Address, source: bytes) -> None:
-        """Send a datagram. What is too long, or too much, is lost: OpenSSL would fragment it, and nobody waits here."""
+        """Send a datagram. One too long or too many is lost: OpenSSL would fragment it, and nobody waits here."""
         if len(data) <= self._room:
             with contextlib.suppress(trio.WouldBlock, trio.ClosedResourceError, trio.BrokenResourceError):
                 self._due.send_nowait(data)
@@ -232,11 +232,11 @@ class Session:
         return any(link.id is not None for link in self.links.values())
 
     def end(self) -> None:
-        """Have it end, once all that is due has been written."""
+        """End it, once all that is due has been written."""
         self._scope.cancel()
 
     async def run(self) -> None:
-        """Shake hands, and then do what the client says, until it leaves."""
+        """Shake hands, and then serve the client until it leaves."""
         limits = self._reactor.router.limits
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write)

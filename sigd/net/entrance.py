@@ -28,7 +28,7 @@ ACCEPTS_PER_ROUND: Final = 16
 """Maximum number of connections accepted per listener and round: a crowd must not delay existing links."""
 
 RESERVED_DESCRIPTORS: Final = 64
-"""Descriptors that are not for clients: listeners, epoll, trio, logs, refusals, and what a library may open."""
+"""Descriptors that are not for clients: listeners, epoll, trio, logs, refusals, and those that a library may open."""
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 

@@ -51,7 +51,7 @@ class Exchange:
         return Channel(cid, place, server=True, key=key, reassembly=self._reassembly, moves=place.carrier.moves)
 
     def channel_again(self, state: "ChannelState", place: "Callable[[Where], Place]", shift: float) -> Channel[Place]:
-        """What carries the messages of a link that another process has served.
+        """The carrier of messages of a link that another process has served.
 
         Raises:
             ValueError: there is no such channel.

@@ -50,16 +50,16 @@ class RenewalSeal(Seal):
 
 
 class Greeted:
-    """What is kept of a `register` while it is judged.
+    """The state of a `register` while it is judged.
 
     Attributes:
-        cid: what its link will be called.
+        cid: the identifier of its link.
         place: where it came from.
         nonce: the client's own.
-        user: what it says of itself, for the mac.
+        user: the name that it gives, for the mac.
         seal: the mac behind it, where there is one.
-        used: what stands for its cookie.
-        answer: what it is answered with, in one datagram; empty: nothing yet.
+        used: the key of its cookie.
+        answer: its answer, in one datagram; empty: none yet.
     """
 
     __slots__ = ("answer", "cid", "nonce", "place", "seal", "used", "user")

@@ -58,7 +58,7 @@ FLUSH_LOOKS: Final = 15
 
 
 class Packed(NamedTuple):
-    """What is to be kept until the next process takes it up; its owner closes it.
+    """Sockets and memory kept until the next process takes them up; their owner closes them.
 
     Attributes:
         memfds: descriptors of the snapshot.
@@ -74,7 +74,7 @@ class Packed(NamedTuple):
 
 
 class Parcel:
-    """What another process has left.
+    """State that another process has left.
 
     Attributes:
         snapshot: its state without that of links.
@@ -104,7 +104,7 @@ class Parcel:
 
 
 async def send_away(reactor: "Reactor") -> int:
-    """Tell those who speak TLS or DTLS to come back at once, and wait until they have gone, at most FLUSH_SECONDS.
+    """Tell clients over TLS or DTLS to come back at once, and wait until they have gone, at most FLUSH_SECONDS.
 
     Returns:
         How many were told.
@@ -122,7 +122,7 @@ def pack(reactor: "Reactor", doors: Sequence[ListeningSocket], inherited: Contai
     """Take all links out of a reactor, which serves nobody from then on.
 
     Nothing is read or written on their sockets afterwards, and the log says nothing of them. `send_away` comes before:
-    whoever is here and speaks TLS is closed without a word. DTLS listeners stay open for who serves them to close.
+    a connection over TLS is closed without a word. DTLS listeners stay open; their task closes them.
 
     Args:
         reactor: running or not; its task is to be cancelled next.
@@ -256,7 +256,7 @@ def _take_back(freed: "Sequence[ServedLink]", written: "Iterator[Raw]") -> None:
 
 
 def unpack(memfds: Sequence[int], bags: Sequence[socket.socket]) -> Parcel:
-    """Take out what another process has left; the descriptors and the sockets are closed.
+    """Take out the state that another process has left; the descriptors and the sockets are closed.
 
     Raises:
         HandoverError: it cannot be trusted to be whole; every connection in it was closed.

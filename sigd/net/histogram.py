@@ -9,14 +9,14 @@ BOUNDS: Final = (
     *(1.0, 2.0, 5.0),
 )
 """Upper ends of the buckets in seconds: a round with nothing but one message in it takes some 20 us, and 2 s of silence
-are what people notice. Steps of about two: an estimate between them is off by less than its half."""
+are noticed by people. Steps of about two: an estimate between them is off by less than its half."""
 
 
 class Histogram:
     """Durations in seconds, counted by `BOUNDS`.
 
     Attributes:
-        counts: how many are in each bucket, its bound included; the last one holds what is above all bounds.
+        counts: how many are in each bucket, its bound included; the last one holds those above all bounds.
         sum: of all of them, in seconds.
     """
 

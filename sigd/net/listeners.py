@@ -43,13 +43,13 @@ _ADVICE: Final = {
 
 
 class StreamListener:
-    """A listening socket, and how those who come through it may speak.
+    """A listening socket, and the protocols that its clients may speak.
 
     Attributes:
         sock: bound and listening, non-blocking.
         key: which of the configured listeners it belongs to.
         tls_only: nothing but TLS is spoken.
-        context: for those who speak TLS; None: nobody may.
+        context: for clients over TLS; None: none may be.
     """
 
     __slots__ = ("context", "key", "sock", "tls_only")
@@ -86,7 +86,7 @@ def open_listeners(
     """The sockets that a listen URL stands for: one, or one for each address that its host name has.
 
     Args:
-        listen: what to listen on.
+        listen: the address to listen on.
         loopback_only: why not on addresses beyond loopback; nothing where they may be.
         inherited: sockets that listen already, by address; those that are meant are taken out of it, and not opened.
 

@@ -233,7 +233,7 @@ class _Parts:
         give_back_memory()
 
     def end(self, first: bytes) -> "list[_Memfd]":
-        """Write what is there once, and seal all."""
+        """Write the single state, and seal all."""
         if self._open:
             self._cut()
         head = _Memfd(self._on_fault)
@@ -281,7 +281,7 @@ class _Memfd:
         os.pwrite(self.descriptor, data, _head.size)
 
     def read(self) -> bytes:
-        """Return what was written whole."""
+        """Return the state that was written, whole."""
         return os.pread(self.descriptor, self.size, _head.size)
 
     def finish(self, number: int, count: int, serial: bytes) -> None:
@@ -322,7 +322,7 @@ def give_back_memory() -> None:
 
 
 def unseal(memfds: "Sequence[int]") -> Left:
-    """Return the snapshot in memfds, in whatever order; they stay open.
+    """Return the snapshot in memfds, in any order; they stay open.
 
     Raises:
         HandoverError: there is none that can be trusted.
@@ -364,7 +364,7 @@ def decode_untrusted(data: "Sequence[bytes | mmap.mmap]") -> Left:
 
 
 def _checked(data: "bytes | mmap.mmap") -> tuple[int, int, bytes, memoryview]:
-    """Return which memfd of how many it is, their serial, and what is in it."""
+    """Return which memfd of how many it is, their serial, and its content."""
     if data[: len(_MAGIC)] != _MAGIC or len(data) < _FORMAT.stop:
         raise HandoverError("this is no snapshot")
     form = int.from_bytes(data[_FORMAT], "big")

@@ -149,10 +149,10 @@ class Reactor(Rounds):
         self._pressing |= more_due
 
     def _read(self, events: list[tuple[int, int]], doors: list[StreamListener], now: float) -> bool:
-        """Act on what is new, within the budget; links beyond it wait for their turn.
+        """Act on new events, within the budget; links beyond it wait for their turn.
 
         Args:
-            events: descriptors, and what each is ready for.
+            events: descriptors, each with its readiness.
             doors: gets the listeners among them.
             now: seconds.
 
@@ -285,7 +285,7 @@ class Reactor(Rounds):
         return list(self._links.values())
 
     def take_up(self, link: Stream) -> None:
-        """Have a link here that another process has served; it says itself later what it is to be watched for."""
+        """Take in a link that another process has served; it names the events to watch for later, itself."""
         self._links[link.fd] = link
         self.note_link(link)
         self.router.admission.origins.join(link.origin)

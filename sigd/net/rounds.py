@@ -119,7 +119,7 @@ class Rounds:
     # -- between rounds
 
     def intervene(self, act: "Callable[[float], None]") -> None:
-        """Call `act` with the time, between two rounds, and attend to what follows from it."""
+        """Call `act` with the time, between two rounds, and attend to the links that it makes due."""
         began, relayed = time.perf_counter(), self.router.relayed
         self.now = trio.current_time()
         act(self.now)
@@ -247,5 +247,5 @@ class PolledLink(ServedLink):
         raise NotImplementedError
 
     def rearm(self) -> None:
-        """Have the epoll watch for the events that this link can make use of now."""
+        """Watch for the events that this link can make use of now."""
         raise NotImplementedError

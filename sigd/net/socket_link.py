@@ -1,4 +1,4 @@
-"""A link with a socket of its own: what comes before its first message, its turns, its writing, its end."""
+"""A link with a socket of its own: the bytes before its first message, its turns, its writing, its end."""
 
 import select
 import socket
@@ -31,7 +31,7 @@ OUT: Final = select.EPOLLOUT
 
 
 class SocketLink(PolledLink):
-    """A link over TCP or a Unix socket, whose messages a subclass finds in what it reads.
+    """A link over TCP or a Unix socket, whose messages a subclass finds in the bytes read.
 
     Attributes:
         sock: non-blocking; `fd` is its descriptor.
@@ -75,7 +75,7 @@ class SocketLink(PolledLink):
     # -- the opening
 
     def _look(self, now: float) -> bool:
-        """Look at what comes before the first message; return whether the rest is the link's to read.
+        """Look at the bytes before the first message; return whether the rest is the link's to read.
 
         Raises:
             OSError: the connection is lost.

@@ -90,7 +90,7 @@ class Stream(SocketLink):
             self.readable(now)
 
     def process(self, chunk: bytes, now: float) -> None:
-        """Act on the next messages, `chunk` being what came after all that was given before."""
+        """Act on the next messages, `chunk` being the bytes after all that were given before."""
         split = self._split
         if split is None:
             split = self._begin(chunk)
@@ -209,7 +209,7 @@ class Stream(SocketLink):
 
     @property
     def unacted(self) -> int:
-        """Bytes that have come and were not acted on yet: a frame that is begun, a backlog, what TLS has read ahead."""
+        """Bytes that have come and were not acted on yet: a begun frame, a backlog, bytes that TLS has read ahead."""
         split = self._split
         size = 0 if split is None else len(split.rest)
         for frame in self._backlog:
@@ -289,7 +289,7 @@ class Stream(SocketLink):
             self._split.rest, self._split.more = state.rest, state.more
 
     def restore(self, state: StreamState) -> None:
-        """Have its own part, but for buffers, be what it was in another process; that as any link is already."""
+        """Restore its own part, but for buffers, from another process; the part of any link is restored already."""
         limits, reactor = self.router.limits, self._reactor
         if state.framing:
             limit = limits.max_frame if self.id is not None else limits.max_frame_unregistered
@@ -306,7 +306,7 @@ class Stream(SocketLink):
         self.interest = 0
 
     def go_on_here(self, *, busy: bool, now: float) -> None:
-        """Be served from now on: what is due to it, and what has come of it; `busy`: it had its turn next."""
+        """Be served from now on: its outbox and its input; `busy`: it had its turn next."""
         if self.stuck and self.stalled_since == NEVER:
             self.stalled_since = now
         if (busy or self._is_waiting) and not self.held:

@@ -19,7 +19,7 @@ RECORDS_PER_STEP: Final = 32
 """Records of one handshake that are taken before everybody else has a turn: an honest one has a handful."""
 
 _HEAD_BYTES: Final = 5
-"""Before each record: its kind, a version, and the length of what follows."""
+"""Before each record: its kind, a version, and the length of the rest."""
 
 _KINDS: Final = frozenset({20, 21, 22, 23})
 
@@ -97,12 +97,12 @@ class TLSSocket(socket.socket):
         return len(self._ahead) + self._coming.pending + len(self._unsent) + self._going.pending
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """Read what one record holds; nothing for the end.
+        """Read the content of one record; nothing for the end.
 
         Raises:
             BlockingIOError: no record has come, or not all of it.
             SSLWantReadError: one has come with nothing in it for us.
-            OSError: the connection is lost, or what comes is not the client's.
+            OSError: the connection is lost, or the record is not the client's.
         """
         if self._shut:
             return _recv(self, size, flags)  # to be thrown away, as it is
@@ -195,7 +195,7 @@ def _size_of(data: bytes) -> int:
 def context_for(
     url: str, certificate: str, key: str, client_ca: str | None, *, client_required: bool
 ) -> ssl.SSLContext:
-    """What a listener needs to speak TLS.
+    """The certificate, key and rules by which a listener speaks TLS.
 
     Args:
         url: the listener's, for faults.
@@ -205,7 +205,7 @@ def context_for(
         client_required: whether a client without a certificate is refused at once.
 
     Raises:
-        StartError: a file cannot be read, is not what it should be, or the two do not match.
+        StartError: a file cannot be read, has the wrong content, or the two do not match.
     """
     # TLS 1.2 and later, no compression: what PROTOCOL_TLS_SERVER stands for is spelled out where it matters.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -20,7 +20,7 @@ which is how long a message waits for the end of a round. They are CPU time, so 
 emptier."""
 
 UNREAD_SECONDS: Final = 0.0005
-"""Budget of a round for links that earlier rounds had no time to read, beside what is left of `READ_SECONDS`."""
+"""Budget of a round for links that earlier rounds had no time to read, beside the rest of `READ_SECONDS`."""
 
 BACKLOG_SECONDS: Final = 0.0005
 """Budget of a round for the backlogs of busy links. They come last, and go on even if there is always something new."""
@@ -71,7 +71,7 @@ def serve_waiting(reactor: "Rounds", busy: int, began: float) -> None:
 
 
 def _take_turns(reactor: "Rounds", queue: "deque[PolledLink]", count: int, until: float) -> None:
-    """Read links that wait, or act on more of what they have sent, within a budget.
+    """Read links that wait, or act on more of their input, within a budget.
 
     Args:
         reactor: whose links they are.

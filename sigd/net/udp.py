@@ -54,7 +54,7 @@ class Datagrams(Exchange):
         self._proven = Meter()
 
     def change(self) -> None:
-        """Have new limits hold."""
+        """Apply new limits."""
         self._reassembly.most = self.router.limits.udp_reassembly_bytes
 
     # -- what comes
@@ -151,7 +151,7 @@ class Datagrams(Exchange):
         return hashlib.blake2b(what, digest_size=CID_BYTES, key=self._secret).hexdigest().encode()
 
     def _key_for(self, opening: greeting.OpeningDatagram, place: Place) -> bytes:
-        """Return what stands for a cookie, and the place that it was made for: each opens one link."""
+        """Return the key of a cookie, and the place that it was made for: each opens one link."""
         what = f"{place.address} {place.carrier.serial} {opening.nonce} {opening.cookie}".encode("utf-8", "replace")
         return hashlib.blake2b(what, digest_size=KEY_BYTES, key=self._secret).digest()
 
@@ -218,7 +218,7 @@ class Datagrams(Exchange):
         self.timers = Timers()
 
     def take_up(self, link: DatagramLink) -> None:
-        """Have a link here that another process has served.
+        """Take in a link that another process has served.
 
         Raises:
             ValueError: there is one with its name.

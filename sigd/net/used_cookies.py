@@ -15,7 +15,7 @@ KEPT_SECONDS: Final = 60.0
 """Time for which a cookie counts at most (`wire.cookies`), after which a generation of them becomes the last one."""
 
 KEPT_PER_ADDRESS: Final = 4_096
-"""Cookies of one address in a generation: seven times what `udp_unproven_per_second_per_address` hands out in it."""
+"""Cookies of one address in a generation: seven times those given out (`udp_unproven_per_second_per_address`)."""
 
 KEPT: Final = 65_536
 """Cookies of all addresses in a generation, some 10 MiB: one for each of the links that there may be by default."""
@@ -92,7 +92,7 @@ class UsedCookies:
         return UsedCookiesState(current, previous, self._turns_at)
 
     def restore(self, state: UsedCookiesState, shift: float) -> None:
-        """Remember what another process did, whose clock shows `shift` seconds less.
+        """Take over the cookies that another process saw, whose clock shows `shift` seconds less.
 
         Raises:
             ValueError: there is no such state.

@@ -40,7 +40,7 @@ class Access:
     Args:
         credentials: none: everybody may be anybody.
         deny: globs of IDs that nobody may have.
-        rates: of who has shown nothing yet, and of everybody where there are no credentials.
+        rates: of links without a credential yet, and of all links where none are configured.
     """
 
     def __init__(self, credentials: "Sequence[Credential]", deny: "Sequence[str]", rates: "Rates") -> None:
@@ -69,9 +69,9 @@ class Access:
         """Return the fault of a refused credential, judged by the entry that came nearest to accepting it.
 
         Args:
-            register: what it has said.
-            caller: what the transport knows of it.
-            peer: whom it wants to be; None: anybody.
+            register: its message.
+            caller: its identity from the transport.
+            peer: the ID that it wants; None: any.
             unix_now: Unix time.
         """
         if peer is not None and self.denies(peer):

@@ -32,7 +32,7 @@ SERVER: Final = f"sigd/{__version__}"
 
 
 class Admission(Lobby):
-    """The door: caps, credentials, IDs, and what ends with time.
+    """The door: caps, credentials, IDs, and rights that end with time.
 
     Attributes:
         access: the credentials that are accepted, and for which IDs.
@@ -91,7 +91,7 @@ class Admission(Lobby):
         link.watch()  # it may want to be asked sooner than before
 
     def _judge(self, link: "Link", message: "Register", now: float) -> "Grant":
-        """What the link may, by the credential that it shows.
+        """The rights of the link, by the credential that it shows.
 
         Raises:
             ProtocolError: `auth-failed` or `auth-expired`.
@@ -222,7 +222,7 @@ class Admission(Lobby):
         claim.link.go_on()
 
     def release(self, link: "Link") -> None:
-        """Free what a link that ends holds: its ID, which a waiting claim gets at once, and a claim of its own."""
+        """Free the ID of a link that ends, which a waiting claim gets at once, and a claim of its own."""
         if link.id is not None:
             self.ledger.registry.release(link.id, link)
         else:
@@ -245,7 +245,7 @@ class Admission(Lobby):
 
         Args:
             link: the peer's.
-            message: what it asked with; None: it was not asked, the old ones are about to expire.
+            message: its request; None: there is none, the old ones are about to expire.
             now: seconds.
 
         Raises:
@@ -319,7 +319,7 @@ class Admission(Lobby):
     # -- handing over
 
     def refuse_claims(self, now: float) -> None:
-        """Refuse every claim that waits, as if its holder had given a sign of life: who claims may ask again."""
+        """Refuse every claim that waits, as if its holder had given a sign of life: its client may ask again."""
         for link in list(self.unregistered):
             if link.claim is not None:
                 self.sign_of_life(link.claim.holder, now)
@@ -328,7 +328,7 @@ class Admission(Lobby):
         """Continue a link of another process; its credential is judged by the rules in force.
 
         Args:
-            link: as it was there, with what was due to it.
+            link: as it was there, with its outbox.
             now: seconds.
 
         Returns:
@@ -357,7 +357,7 @@ class Admission(Lobby):
         return StrikesState(self._failures.state, self._takeovers.state)
 
     def restore_strikes(self, state: StrikesState, shift: float) -> None:
-        """Keep in mind what another process did, whose clock shows `shift` seconds less.
+        """Take over the state of another process, whose clock shows `shift` seconds less.
 
         Raises:
             ValueError: there is no such state.

@@ -39,7 +39,7 @@ class Kind(enum.Enum):
 
 
 SHARES: Final = {Kind.STRANGERS: 1 / 8, Kind.REPLIES: 1 / 4, Kind.FRAMES: 1 / 4, Kind.MESSAGES: 3 / 8}
-"""Part of the limit that all links of a kind may always have: within it they lose nothing, whatever the others take.
+"""Part of the limit that all links of a kind may always have: within it they lose nothing, even if others take much.
 So no crowd displaces another kind: replies that nobody reads leave room for messages, and messages for frames."""
 
 
@@ -108,7 +108,7 @@ class Buffers(Generic[Link]):
 
         They are of the kind that is furthest above its share: there first those that have held the most bytes for the
         longest time. A large message that is just being sent, or read, is young, and a small one is small; a client
-        that has stopped reading becomes older, whatever else it does.
+        that has stopped reading becomes older, though it may go on sending.
 
         Whoever stops taking them early takes the rest by another call: all links are looked at once for all of them.
         One that has gone on meanwhile is passed over.

@@ -1,4 +1,4 @@
-"""The kinds of credentials: what each takes for true, and what that is worth. No I/O, no clock.
+"""The kinds of credentials: the proof that each accepts, and the rights that it gives. No I/O, no clock.
 
 Times are Unix time, in seconds.
 """
@@ -29,7 +29,7 @@ OWN_NAME: Final = "{name}"
 
 
 class Seal:
-    """What stands in for a token that is not to be seen: something that only who has the token could have made.
+    """Proof of a token that is not sent: only a client that has the token could have made it.
 
     Attributes:
         token: the token that it was made with, once that is known.
@@ -46,7 +46,7 @@ class Seal:
 
 
 class Caller:
-    """What the transport knows of its client.
+    """The client's identity from the transport.
 
     Attributes:
         names: of its certificate: DNS and URI SANs and CNs, or none.
@@ -78,14 +78,14 @@ class Caller:
 
 
 class Proof:
-    """What a client has shown to be true, without any secret: kept to judge it again when the rules change.
+    """A client's proof, without any secret: kept to judge it again when the rules change.
 
     Attributes:
         credential: the key of the credential that it was shown to.
         secret: which secret or key of that entry, as a digest.
         fingerprint: equal for "the same credential" (protocol.md, section 4): its kind, and what that goes by.
         register, talk: the globs that the credential itself names; none: it names nothing.
-        caller: who is at the other end, for credentials of the transport.
+        caller: the client's identity, for credentials of the transport.
         expires: when it does.
     """
 
@@ -112,7 +112,7 @@ class Proof:
 
 
 class Permissions:
-    """What an entry of the configuration grants.
+    """The rights that an entry of the configuration grants.
 
     Attributes:
         register, talk: ID globs.
@@ -130,10 +130,10 @@ class Permissions:
 
 
 class Grant:
-    """What one link may be and may do.
+    """The rights of one link.
 
     Attributes:
-        proof: what it rests on; None: no credentials are configured, or none was shown yet.
+        proof: its basis; None: no credentials are configured, or none was shown yet.
         register: which IDs; `talk`: to which IDs, None being all of them.
         discover: may list peers.
         rates: how fast it may send.
@@ -157,11 +157,11 @@ class Grant:
 
 
 class Credential:
-    """One way to show who one is: an entry of the configuration, with the secrets that it names.
+    """One way to authenticate: an entry of the configuration, with the secrets that it names.
 
     Attributes:
         key: its kind, and for secrets the file that they are in: what stays the same when the rules change.
-        permissions: what it grants.
+        permissions: the rights that it grants.
     """
 
     def __init__(self, key: tuple[str, str], permissions: Permissions) -> None:

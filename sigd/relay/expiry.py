@@ -54,7 +54,7 @@ def follow_wall(links: "Iterable[Link]", ahead: float, renewals: Renewals, now: 
     Args:
         links: the links to judge, each of them once after each shift.
         ahead: seconds that Unix time is further ahead of the relay's clock than before.
-        renewals: the times for what has to be renewed at once.
+        renewals: the times of credentials to be renewed at once.
         now: seconds.
     """
     for link in links:

@@ -38,7 +38,7 @@ class Vendor:
     they expire and the peer's ID, the credential an HMAC of it.
 
     Attributes:
-        ttl_seconds: for how long what it vends is good; `NEVER` without TURN, where nothing expires.
+        ttl_seconds: lifetime of the credentials that it vends; `NEVER` without TURN, where nothing expires.
     """
 
     __slots__ = ("_secret", "_stun", "_turn_urls", "ttl_seconds")

@@ -1,4 +1,4 @@
-"""The ledger: what all links share, below the rules that decide. No I/O, no clock; times are seconds."""
+"""The ledger: the state that all links share, below the rules that decide. No I/O, no clock; times are seconds."""
 
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Generic, TypeVar, get_args
@@ -41,7 +41,7 @@ class Ledger(Generic[AnyLink]):
         wall: the wall clock beside the relay's.
         received: messages so far that could be read, by type; `relayed`: those passed on; `unanswered`: those that only
             a server says, and comments.
-        bytes_received, bytes_sent: what came and went so far, framing included, and without what TLS and DTLS add.
+        bytes_received, bytes_sent: the traffic so far, framing included, and without the overhead of TLS and DTLS.
         errors: answers by code; `closed`: links by reason; `limits_hit`: by the limit's key.
         ended: the last peers that have left, or were made to.
         record: the last messages between each two peers; `taps`: callbacks that see each message as it passes.
@@ -84,11 +84,11 @@ class Ledger(Generic[AnyLink]):
         raise NotImplementedError
 
     def release(self, link: AnyLink) -> None:
-        """Free what a link that ends holds."""
+        """Free the resources of a link that ends."""
         raise NotImplementedError
 
     def refuse(self, link: AnyLink, fault: ProtocolError, now: float, frame: bytes = b"", length: int = 0) -> None:
-        """Answer with an `error`, and keep in the record what was refused.
+        """Answer with an `error`, and keep the refusal in the record.
 
         Args:
             link: the link that is answered.

@@ -1,4 +1,4 @@
-"""One client's conversation with the daemon, over whatever transport: who it is, and what is due to it.
+"""One client's conversation with the daemon, over any transport: its identity, and its outbox.
 
 No sockets, no clock. A transport subclasses `Link`, writes what the outbox holds and says how much it could write.
 """
@@ -123,7 +123,7 @@ class Link(Outbox):
         claim: its own claim while that waits for an answer.
         challenge: another link's claim that waits for a sign of life from this one.
         reason: the reason for which it is closing: an error's code, or a few words.
-        messages_left, bytes_left: what it may send at once, as of `settled_at`; below 0: it has sent too much.
+        messages_left, bytes_left: the burst that it may send, as of `settled_at`; below 0: it has sent too much.
         offences: counts of its offences, once there is one.
         received: messages that came from it.
         rtt: seconds from the last ping that it answered to the sign of life that followed; `NEVER`: none yet.
@@ -320,7 +320,7 @@ class Link(Outbox):
         self.router.refuse(self, fault, now)
 
     def go_on(self) -> None:
-        """Act on what it sends again, unless something else still speaks against that."""
+        """Act on its input again, unless something else still speaks against that."""
         if self.closing or self.claim is not None or self.is_paused:
             return
         if self.held and self.own <= self.router.limits.outbox_bytes_own:

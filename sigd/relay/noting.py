@@ -35,12 +35,12 @@ def noted(ledger: "Ledger[Link]", sender: str, message: "Relayed", fault: Protoc
 
 
 def note(ledger: "Ledger[Link]", link: "Link", fault: "ProtocolError", now: float, frame: bytes, length: int) -> None:
-    """Note what a link is refused for another reason than a recipient, if it names a sender or a known recipient.
+    """Note a refusal for another reason than a recipient, if it names a sender or a known recipient.
 
     Args:
         ledger: whose record and taps are told.
-        link: who sent it.
-        fault: what it is told.
+        link: its sender.
+        fault: its answer.
         now: seconds.
         frame: the message at fault or its beginning; empty: it is not one message that is at fault.
         length: the bytes of that message.
@@ -72,9 +72,9 @@ def note_register(ledger: "Ledger[Link]", link: "Link", peer: str | None, fault:
 
     Args:
         ledger: whose record and taps are told.
-        link: who sent it.
+        link: its sender.
         peer: the ID that it asks for, if any.
-        fault: what it is told, and what the operator is.
+        fault: its answer, and the text for the operator.
         now: seconds.
     """
     fault.is_recorded = True

@@ -1,4 +1,4 @@
-"""Faults of credentials, for the operator: what was wrong with one that was refused, and never the secret in it.
+"""Faults of credentials, for the operator: the reason of a refusal, and never the secret.
 
 Looked for only after a refusal, and told to nobody but the log and the record. Times are Unix time, in seconds.
 """

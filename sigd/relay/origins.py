@@ -20,7 +20,7 @@ HOSTS_METERED: Final = 20_000
 
 
 class Meter:
-    """How much is done within a second for those who have shown nothing yet: in all, and for each address.
+    """The work done within a second for clients without proof: in all, and for each address.
 
     Whole seconds, each beginning with nothing: what was done is forgotten with them, and so has a fixed size.
     """
@@ -67,7 +67,7 @@ class Origin:
     Attributes:
         key: the address or network, for logs and tables.
         capped: whether the per-address caps hold.
-        trusted: whether it may say in a PROXY header whom it speaks for.
+        trusted: whether its PROXY headers are believed.
         links: how many there are, those included that are ending; `udp_links`: the same over UDP.
     """
 
@@ -152,7 +152,7 @@ class Origins:
 
 
 def origin_key(host: str) -> str:
-    """What the per-address caps count by: an IPv4 address, `::ffff:a.b.c.d` too, or the /64 of an IPv6 one.
+    """The unit of the per-address caps: an IPv4 address, `::ffff:a.b.c.d` too, or the /64 of an IPv6 one.
 
     One subscriber has at least a /64 (RFC 6177): by single addresses it would never reach a cap.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sigd.relay.ledger import Ledger
 
 NOTHING: Final = cast("list[Any]", ())
-"""An empty outbox, the same for all: two lists of its own would be an eighth of what an idle link takes."""
+"""An empty outbox, the same for all: two lists of its own would be an eighth of an idle link's memory."""
 
 
 class Outbox(Transport):
@@ -30,10 +30,10 @@ class Outbox(Transport):
         id: the peer ID that the link holds or, once closing, held.
         max_frame: the longest message that the client takes.
         framing: the framing of messages to the client.
-        closing: the link has ended for everybody else; what is due to it is still flushed.
+        closing: the link has ended for everybody else; its outbox is still flushed.
         held: nothing more that it sends is to be acted on for now; once closing, ever.
         last_seen: when something came from it last.
-        outbox: what is due to it, framed; the first may be the rest of one whose beginning was written.
+        outbox: the messages due to it, framed; the first may be the rest of one whose beginning was written.
         owners: the sender of each message in it; None: it is a reply to the link itself.
         stuck: the transport could not write all that was due; `stalled_since`: when it last wrote anything since then.
         queued: bytes in the outbox, `own` of them replies to itself.
@@ -70,7 +70,7 @@ class Outbox(Transport):
         return self.router.limits.max_frame
 
     def go_on(self) -> None:
-        """Act on what it sends again, unless something else still speaks against that."""
+        """Act on its input again, unless something else still speaks against that."""
         raise NotImplementedError
 
     def watch(self) -> None:

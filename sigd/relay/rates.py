@@ -34,7 +34,7 @@ class Rates:
 
 
 class Offences:
-    """What is kept of a link only once it has been refused something.
+    """The state of a link that has been refused something.
 
     Attributes:
         errors: how often it was.

@@ -1,4 +1,4 @@
-"""What was said between each two peers, as far back as some memory takes: for whoever asks afterwards.
+"""The messages between each two peers, as far back as a bound on memory allows, for later questions.
 
 Bodies are kept as they were delivered, by reference, and parsed only when somebody asks. No I/O, no clock.
 """
@@ -29,10 +29,10 @@ SMALL_BYTES: Final = 320
 again later, when it is in no cache any more, would cost more than all else. Nearly all candidates are less."""
 
 AHEAD: Final = 8
-"""Messages that are accounted for ahead of a ring's first; later it is half of what the ring has."""
+"""Messages that are accounted for ahead of a ring's first; later it is half of the ring's."""
 
 LOOK_BYTES: Final = 40 << 10
-"""What one ring may be accounted for before somebody looks, however few messages it has: a full one, and long bodies
+"""The charge up to which a ring is not looked at, however few messages it has: a full one, and long bodies
 of `RING_BYTES`, are less."""
 
 TRIED_KEPT: Final = 128
@@ -85,7 +85,7 @@ NO_TALKS: Final[dict[str, Ring]] = {}
 
 
 class _RingOfKinds(Ring):
-    """A ring that keeps of each body only what says of which type it is."""
+    """A ring that keeps of each body only its type."""
 
     __slots__ = ()
 
@@ -122,7 +122,7 @@ class Passed(NamedTuple):
 
 
 class PairHistory(NamedTuple):
-    """What two peers have said to each other.
+    """The messages between two peers.
 
     Attributes:
         peers: the two, in the order in which they were asked for.
@@ -147,7 +147,7 @@ class Record:
 
     Attributes:
         rings: by sender and recipient.
-        attempts: what was refused to clients without an ID.
+        attempts: refusals to clients without an ID.
         charge: bytes that are accounted for all of them, never more than are allowed.
     """
 
@@ -280,7 +280,7 @@ class Record:
     # -- reading
 
     def history(self, one: str, other: str, unix_ahead: "UnixAhead") -> PairHistory:
-        """What two peers have said to each other.
+        """The messages between two peers.
 
         Args:
             one: a peer; nobody has to be here for it.
@@ -309,10 +309,10 @@ class Record:
         return [each for each in dict.fromkeys([*sent_to, *heard_from]) if each != NOBODY]
 
     def one_way(self, peers: "Collection[str]") -> "list[Iterator[Passed]]":
-        """What each peer has said to each other: as it is now, in the order of time, and only made when asked for.
+        """The messages between each two peers: as they are now, in the order of time, and only made when asked for.
 
         Args:
-            peers: whose messages, and to whom; none: everybody's.
+            peers: the senders and recipients; none: all.
         """
         return [
             _each(sender, to, _kept(ring))
@@ -331,7 +331,7 @@ def _ways(one: str, other: str) -> list[tuple[str, str]]:
 
 
 def _charge(length: int) -> int:
-    """What a ring of such a length is accounted for, if no body in it is long."""
+    """The charge of a ring of such a length, if no body in it is long."""
     return _RING + (length - _FIRST) // 2 * _EACH
 
 

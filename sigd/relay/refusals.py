@@ -42,10 +42,10 @@ class Refused:
     """A message that was not passed on.
 
     Attributes:
-        code: what its sender was told.
+        code: its sender's answer.
         kind: its `type`; empty where that is unknown.
         length: its bytes as it was sent; of a line that was too long, those that had come.
-        why: what is wrong with it, in words of the daemon's own.
+        why: its fault, in words of the daemon's own.
         session: its `session`, where it has a valid one.
         body: the message as it would have been delivered; empty where it could not be read.
         times: how many of the same kind were refused in a row.
@@ -87,14 +87,14 @@ class Attempt:
     Attributes:
         when: the time of the last one.
         times: how many there were.
-        code: what the client was told.
+        code: the client's answer.
         kind: the `type` of its message.
         claimed: the ID that it asked for; empty: none, or no valid one. Anybody may claim any ID.
         to: the recipient that the message named; empty: none.
         length: the bytes of that message.
         via, address: how and from where it came.
-        why: what the client was told, in words of the daemon's own.
-        objection: what was wrong with its credential, for the operator alone.
+        why: the text of that answer, in words of the daemon's own.
+        objection: the fault of its credential, for the operator alone.
     """
 
     __slots__ = ("address", "claimed", "code", "kind", "length", "objection", "times", "to", "via", "when", "why")

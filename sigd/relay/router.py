@@ -64,10 +64,10 @@ Verb = Callable[[Link, Any, float], None]
 
 
 class Router(Ledger[Link]):
-    """The relay: who is here, what each may be sent, and when a link's time is up.
+    """The relay: the registered peers, the messages between them, and the timeouts of links.
 
     Attributes:
-        admission: who gets in, and as whom.
+        admission: the rules by which clients get in, and their IDs.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Router(Ledger[Link]):
         """Act on one message.
 
         Raises:
-            ProtocolError: what the client is to be told.
+            ProtocolError: the client's answer.
         """
         kind = message.__class__
         self.received[kind] += 1
@@ -310,11 +310,11 @@ class Router(Ledger[Link]):
         return timeouts.next_deadline(link)
 
     def release(self, link: Link) -> None:
-        """Free what a link that ends holds: its ID, which a waiting claim gets at once, and a claim of its own."""
+        """Free the ID of a link that ends, which a waiting claim gets at once, and a claim of its own."""
         self.admission.release(link)
 
     def expire(self, now: float, failed: Callable[[Link, Exception], None], most: int = sys.maxsize) -> bool:
-        """Do what is due by now, at most for so many links.
+        """Do the work that is due by now, at most for so many links.
 
         Args:
             now: seconds.
@@ -332,7 +332,7 @@ class Router(Ledger[Link]):
         return self.deadlines.earliest <= now
 
     def look_at(self, link: Link, now: float) -> None:
-        """Do what is due to one link by now, and have it looked at again."""
+        """Do the work that is due for one link by now, and have it looked at again."""
         timeouts.act_on(self.admission, link, now)
         link.watch()
 

@@ -1,4 +1,4 @@
-"""What is kept of a link, of its credential and of the door, to be given to another process. No I/O, no clock.
+"""The state of a link, of its credential and of the door, to be given to another process. No I/O, no clock.
 
 Times stand in a snapshot as the one clock has them; who takes it up says how many seconds more the other one shows.
 What follows from something else is not in it: queued bytes, origins, and what a credential is worth.
@@ -90,7 +90,7 @@ class LinkState(Struct, array_like=True):
 
 
 def state_of(link: "Link", numbers: "Mapping[Link, int]") -> LinkState:
-    """What is kept of a link, for which no claim waits.
+    """The state of a link, for which no claim waits.
 
     Args:
         link: whose.
@@ -194,7 +194,7 @@ def _at(links: "Sequence[Link | None]", number: int) -> "Link | None":
 
 
 def _grant_before(state: LinkState) -> Grant:
-    """What the link might, as far as it matters for what it may from now on."""
+    """The link's former rights, as far as they matter for its rights from now on."""
     rates = _rates(state.rates)
     _check_rate(rates.messages_per_second, rates.messages_burst, state.messages_left)
     _check_rate(rates.bytes_per_second, rates.bytes_burst, state.bytes_left)

@@ -1,4 +1,4 @@
-"""Timeouts of links: for each state, the times at which something happens, and what happens then. No I/O, no clock.
+"""Timeouts of links: for each state, the times at which something happens, and the action. No I/O, no clock.
 
 Another deadline is another row of `TIMEOUTS`, and nothing else. Times are seconds on the caller's clock.
 """

@@ -1,4 +1,4 @@
-"""Unix time beside the relay's clock: how the two differ, and what moved them apart. Readings are arguments.
+"""Unix time beside the relay's clock: how the two differ, and the cause of the difference. Readings are arguments.
 
 The relay's clock stands still while the daemon sleeps, and the wall clock can be set. Elapsed time tells the two apart:
 nothing stops it and nobody sets it (CLOCK_BOOTTIME).
@@ -55,7 +55,7 @@ class Wall:
         self._naps: list[tuple[float, float]] = []
 
     def look(self, now: float, elapsed: float) -> Shift | None:
-        """Compare the clocks; return what has moved Unix time since the last shift, or None where nothing did.
+        """Compare the clocks; return the cause of a shift of Unix time since the last one, or None.
 
         Args:
             now: seconds on the relay's clock.
@@ -92,7 +92,7 @@ class Wall:
             self._naps[:2] = [(when, first + second)]
 
     def ahead(self, now: float) -> "Ahead":
-        """Return what makes Unix time of moments on the relay's clock, by the wall clock as it is now."""
+        """Return the function from the relay's clock to Unix time, by the wall clock as it is now."""
         return Ahead(self.unix_time() - now, tuple(self._naps))
 
     def elapsed(self, since: float, until: float) -> float:

@@ -19,10 +19,10 @@ class WebToken(Credential):
 
     Args:
         file: where the key is from.
-        permissions: what it grants, at most.
+        permissions: the rights that it grants, at most.
         algorithm: `HS256`, `EdDSA` or `ES256`: the token has no say in it.
         key: the secret, or a public key in PEM.
-        issuer, audience: what `iss` and `aud` must say.
+        issuer, audience: the required `iss` and `aud`.
         claim: which claim names the ID globs: a string, or a list of them.
 
     Raises:

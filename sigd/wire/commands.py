@@ -22,7 +22,7 @@ def parse(line: bytes, max_depth: int) -> ClientMessage | None:
     Args:
         line: one line without its end, as typed; an empty one is a ping. Behind a command that ends in `<<` its text
             follows, in lines of its own.
-        max_depth: how deep what is relayed may be nested.
+        max_depth: maximum nesting of the relayed members.
 
     Raises:
         ProtocolError: `unknown-type` for a command that does not exist, `bad-message` for one that is not complete.

@@ -1,4 +1,4 @@
-"""What shows that a client is where its datagrams say: an answer can be heard there. Nothing is kept of anybody.
+"""Proof that a client is where its datagrams say: an answer can be heard there. Nothing is kept of anybody.
 
 The clock is the key: each is drawn at random and counts for the tick that it was drawn in and the one after it.
 """
@@ -50,7 +50,7 @@ class Cookies:
         self._key = self._previous = b""
 
     def make_untrusted(self, place: str, nonce: str, now: float) -> str:
-        """The cookie for who sends from there: 16 letters of base64url.
+        """The cookie for a sender at that address: 16 letters of base64url.
 
         Args:
             place: address and port, in one form.

@@ -1,4 +1,4 @@
-"""One link of datagrams: what is sent arrives once and in order, or its sender is told. The same for both ends.
+"""One link of datagrams: each message arrives once and in order, or its sender is told. The same for both ends.
 
 A `Channel` takes the datagrams that carry its link's cid, and says what goes out and when it wants to be called again
 (protocol.md, section 13.4). What comes before there is a link is not its business. No I/O, no clock, no JSON; times
@@ -35,7 +35,7 @@ ACK_SECONDS: Final = 0.025
 """How long an acknowledgement waits for a D to ride on: most answers of a daemon come sooner."""
 
 FORGET_SECONDS: Final = 30.0
-"""After such a pause what is known of the path is forgotten with the next ping: a million idle links stay small."""
+"""After such a pause the measurements of the path are forgotten with the next ping: a million idle links stay small."""
 
 LEFT: Final = "left"
 UNACKNOWLEDGED: Final = "nothing was acknowledged for 30 s"
@@ -68,7 +68,7 @@ class Channel(Generic[Place]):
         place: where the other end is, in the caller's terms; compared with `==`.
         server: whether this is the server's end.
         key: of the macs, as `macs.link_key` makes it; None: datagrams carry none.
-        reassembly: what all links of a daemon share; None: only this link's own bounds hold.
+        reassembly: the bound that all links of a daemon share; None: only this link's own bounds hold.
         moves: whether the link may move to another place (the server's end alone looks).
         draw: 8 random bytes for a path challenge.
 
@@ -314,7 +314,7 @@ class Channel(Generic[Place]):
             self._needed_aside().leaving = True
 
     def discard(self) -> None:
-        """Give back what is held of messages that are not whole; for a link that the caller drops as it is."""
+        """Give back the slices of messages that are not whole; for a link that the caller drops as it is."""
         if self._held is not None:
             self._held.discard()
             self._held = None
@@ -402,7 +402,7 @@ class Channel(Generic[Place]):
     # -- handing over
 
     def state(self, where: Callable[[Place], Where]) -> ChannelState:
-        """All of it, as a server has it, its times on this clock; `where` says what a place is for others."""
+        """All of it, as a server has it, its times on this clock; `where` translates a place for others."""
         return ChannelState(
             cid=self.cid,
             key=self.key,
@@ -427,7 +427,7 @@ class Channel(Generic[Place]):
 
         Args:
             state: of the other one.
-            place: says what a place is here.
+            place: translates a place for this process.
             shift: how many seconds more this clock shows than the other one's.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What a link of datagrams has in mind, to be given to another process: see `Channel.state`. No I/O, no clock.
+"""The state of a link of datagrams, to be given to another process: see `Channel.state`. No I/O, no clock.
 
 Times stand here as the one clock has them; `times.moved` tells what they are on another.
 """

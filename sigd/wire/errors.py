@@ -123,7 +123,7 @@ class ProtocolError(Exception):
     """Something that a client did and that is answered with an `error`.
 
     Attributes:
-        code: what is wrong; says too whether the link goes on.
+        code: the kind of fault; says too whether the link goes on.
         text: for people: printable ASCII, at most 128 characters, never an echo of what came in.
         ref: the `ref` of the message at fault, where it had a valid one.
         to: the recipient that the message at fault named, where that is a valid peer ID.

@@ -122,11 +122,11 @@ class Splitter(Protocol):
     """Bytes received that form no whole frame yet (or may, if `more` says so)."""
 
     def take(self, chunk: bytes, most: int) -> Sequence[bytes]:
-        """The next whole frames, at most `most`, `chunk` being what came after all that was given before.
+        """The next whole frames, at most `most`, `chunk` being the bytes after all that were given before.
 
         Raises:
-            TooLong: what comes next is above the limit; `skip` passes over it.
-            ProtocolError: what comes next is no frame: `bad-frame`, and nothing can follow.
+            TooLong: the next frame is above the limit; `skip` passes over it.
+            ProtocolError: the next bytes are no frame: `bad-frame`, and nothing can follow.
         """
         ...
 

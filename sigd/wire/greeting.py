@@ -1,4 +1,4 @@
-"""What is said in datagrams before there is a link: who receives where, and the `register` that a cookie lets in.
+"""Datagrams before there is a link: the challenge for an address, and the `register` that a cookie lets in.
 
 Bare JSON, with a mac behind it where the client has a token that nobody is to see (protocol.md, section 13.2).
 """
@@ -13,7 +13,7 @@ from sigd.wire import macs
 from sigd.wire.receiving import MAX_DATAGRAM
 
 LEAST_REGISTER: Final = 160
-"""Bytes of a `register` that is answered though nobody knows who sent it: the challenge is never longer, so that
+"""Bytes of a `register` that is answered though its sender is not known: the challenge is never longer, so that
 nobody has us send more to somebody else than he sends to us."""
 
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{16,43}\Z")
@@ -40,8 +40,8 @@ class OpeningDatagram:
 
     Attributes:
         text: the JSON, up to the mac.
-        mac: what stands behind it; nothing where there is none.
-        nonce, cookie, user, ref: what it says.
+        mac: the bytes at its end; nothing where there is none.
+        nonce, cookie, user, ref: its members.
     """
 
     __slots__ = ("cookie", "mac", "nonce", "ref", "text", "user")

@@ -41,11 +41,11 @@ class Request(Struct, kw_only=True, omit_defaults=True, rename="camel"):
     ref: str | None = None
 
     def check(self, plain: bool, max_depth: int) -> None:
-        """Refuse what the types alone let pass.
+        """Refuse faults that the types alone let pass.
 
         Args:
-            plain: what is relayed of it was seen to be shallow and on one line.
-            max_depth: how deep what is relayed may be nested.
+            plain: the relayed part was seen to be shallow and on one line.
+            max_depth: maximum nesting of the relayed members.
 
         Raises:
             ProtocolError: `bad-message`.
@@ -72,7 +72,7 @@ class Request(Struct, kw_only=True, omit_defaults=True, rename="camel"):
 
 
 class Register(Request, kw_only=True, tag="register"):
-    """Take an ID, or renew what is said of it and the credential: `token`, `user` and `token`, or `jwt`.
+    """Take an ID, or renew its `meta` and the credential: `token`, `user` and `token`, or `jwt`.
 
     In authenticated datagrams no `token` crosses the network: `user` stands with a mac there, or with `proof`.
     """
@@ -115,7 +115,7 @@ class Unregister(Request, kw_only=True, tag="unregister"):
 
 
 class Relayed(Request, kw_only=True):
-    """What is passed on to the peer that `to` names: the same members less `to` and `ref`, plus `from`."""
+    """The message for the peer that `to` names: the same members less `to` and `ref`, plus `from`."""
 
     to: str
     session: str | None = None
@@ -181,7 +181,7 @@ class Candidate(Relayed, kw_only=True, tag="candidate"):
             self.candidate = self.passable(self.candidate, max_depth)
 
     def delivered(self, sender: bytes) -> bytes:
-        """The candidate as its recipient gets it: byte by byte what was sent.
+        """The candidate as its recipient gets it: byte by byte as sent.
 
         Raises:
             ProtocolError: `bad-message` for a candidate that is neither an object nor `null`. (To look into a Raw
@@ -257,7 +257,7 @@ class Pong(Request, kw_only=True, tag="pong"):
 
 
 class Unanswered(Struct):
-    """What a server alone says: heard from a client it is counted and never answered, nor are its members looked at.
+    """A message that only a server sends: heard from a client it is counted, not answered, and its members are ignored.
 
     So two daemons that were wired together by mistake fall silent.
     """
@@ -312,7 +312,7 @@ def decode(frame: bytes, max_depth: int) -> ClientMessage:
     """The message that a client sent.
 
     Args:
-        frame: one whole frame or line, immutable: what is relayed of it is not copied.
+        frame: one whole frame or line, immutable: the relayed part is not copied.
         max_depth: how deep `candidate`, `data` and `meta` may be nested.
 
     Raises:

@@ -1,4 +1,4 @@
-"""JSON text that is passed on as it came: what the daemon has to know of it without looking into it.
+"""JSON text that is passed on as it came: the checks that need no look into it.
 
 msgspec has checked its syntax by then; a Raw still may be nested a thousand deep, or spread over several lines.
 """

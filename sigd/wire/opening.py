@@ -56,7 +56,7 @@ class Take(NamedTuple):
 
 
 class Foreign(ProtocolError):
-    """Another protocol was found in what a splitter has taken, whose `rest` has it from the first byte."""
+    """Another protocol was found in the bytes that a splitter has taken; its `rest` has them from the first one."""
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(ErrorCode.BAD_FRAME, "this is another protocol")
@@ -92,7 +92,7 @@ class Opening(Generic[Context]):
         return proxy.LONGEST if self.proxied else 1
 
     def look(self, coming: bytes) -> Verdict | Take:
-        """Judge what has come and was not taken; no bytes stand for the end of file."""
+        """Judge the bytes that were not taken yet; none stand for the end of file."""
         if self.proxied:
             own = proxy.own(self.header + coming) if coming else 0
             if own:

@@ -58,10 +58,10 @@ _LARGEST_PORT: Final = 65_535
 
 
 class Header(Struct, frozen=True):
-    """What a whole header says.
+    """The content of a whole header.
 
     Attributes:
-        length: bytes of the header; what follows is the client's own.
+        length: bytes of the header; the rest is the client's own.
         host: the client's IP address in shortest form, `::ffff:a.b.c.d` as such; None: the connection's own address
             holds (a health check of the proxy's, or a client that came to it some other way than TCP).
         port: the client's port; 0 without `host`.

@@ -1,6 +1,6 @@
-"""What has come on a link of datagrams and cannot be delivered yet: messages not whole, or ahead of their turn.
+"""Messages on a link of datagrams that cannot be delivered yet: not whole, or ahead of their turn.
 
-What is acknowledged is kept, and what cannot be kept is not acknowledged: so it comes again. No I/O, no clock.
+A slice is acknowledged only if it is kept: any other comes again. No I/O, no clock.
 """
 
 import math
@@ -76,7 +76,7 @@ class _Message:
 
 
 class Held:
-    """What one link holds.
+    """The slices that one link holds.
 
     Attributes:
         bits: which of the 32 datagrams after the acknowledged ones have come, bit 0 being the first of them.
@@ -161,7 +161,7 @@ class Held:
 
     @classmethod
     def restored(cls, state: HeldState, reassembly: Reassembly | None, shift: float) -> Self:
-        """What a state was taken of, on a clock that shows `shift` seconds more; there is room for it in any case.
+        """Make the object of a state, on a clock that shows `shift` seconds more; there is room for it in any case.
 
         Raises:
             ValueError: there is no such state.

@@ -1,4 +1,4 @@
-"""Every message of the server as a Struct, named as what it is for the client that hears it. No I/O, no state.
+"""Every message of the server as a Struct, named from the point of view of the client that hears it. No I/O, no state.
 
 What a client says, and the way between bytes and messages, is in `messages`.
 """

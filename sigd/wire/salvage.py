@@ -123,8 +123,8 @@ def explain(frame: bytes, fault: ValueError | RecursionError, types: Set[str]) -
     """The error that answers a frame at fault.
 
     Args:
-        frame: what came.
-        fault: what decoding it raised.
+        frame: the bytes that came.
+        fault: the error from decoding it.
         types: every `type` that there is.
     """
     if isinstance(fault, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""What one end of a link of datagrams has sent and is not acknowledged, and what it has to say beside messages.
+"""The unacknowledged messages of one end of a link of datagrams, and its datagrams beside messages.
 
 When something goes again, and how much goes at once, is decided here. No I/O, no clock; times are seconds on the
 caller's clock.
@@ -79,10 +79,10 @@ class Flight:
     """All that one end has on its way; made with the first message after a pause, and forgotten in the next.
 
     Attributes:
-        sent: what is unacknowledged, by seq, in the order of seq.
+        sent: the unacknowledged slices by seq, in the order of seq.
         heard: the highest ack: everything up to it has come.
         again: the seqs of those that are to go once more, now.
-        message: what is being cut into slices; empty: nothing.
+        message: the one that is being cut into slices; empty: none.
         slices: how many slices it has.
         cut: how many of them were sent.
         window: how many datagrams may be unacknowledged.
@@ -150,7 +150,7 @@ class Flight:
     def take_ack(self, ack: int, bits: int, now: float) -> bool:
         """Everything up to ack has come, and of those after it these; whether that is news.
 
-        `ack` is at most the seq of what was sent last.
+        `ack` is at most the seq that was sent last.
         """
         if ack < self.heard:
             return False
@@ -187,7 +187,7 @@ class Flight:
         return finished
 
     def _measured(self, rtt: float) -> None:
-        """RFC 6298, sections 2.2 to 2.4; what was sent once waits no longer than that from now on."""
+        """RFC 6298, sections 2.2 to 2.4; a slice that was sent once waits no longer than that from now on."""
         srtt, rttvar = self._srtt, self._rttvar
         if srtt:
             rttvar += (abs(rtt - srtt) - rttvar) / 4
@@ -294,7 +294,7 @@ class Flight:
 
     @classmethod
     def restored(cls, state: FlightState, shift: float) -> Self:
-        """What a state was taken of, on a clock that shows `shift` seconds more.
+        """Make the object of a state, on a clock that shows `shift` seconds more.
 
         Raises:
             ValueError: there is no such state.
@@ -325,7 +325,7 @@ class Flight:
 
 
 class Aside(Generic[Place]):
-    """What a link has to say beside messages, and waits for; there is none while there is nothing.
+    """The datagrams of a link beside messages, and the answers it waits for; there is none while there are none.
 
     Attributes:
         question: the n of the P that is to be answered; 0: none.
@@ -374,7 +374,7 @@ class Aside(Generic[Place]):
         return True
 
     def take(self, cid: bytes, place: Place, pinged: int, now: float) -> list[tuple[bytes, Place]]:
-        """What is to be said now, without macs, each with where to: most of it to `place`.
+        """Return the datagrams that are due, without macs, each with its address: most of them to `place`.
 
         `pinged` is the n of the P that goes out if one is due.
         """
@@ -406,7 +406,7 @@ class Aside(Generic[Place]):
     # -- handing over
 
     def state(self, where: Callable[[Place], Where]) -> AsideState:
-        """All of it, as a server has it, its times on this clock; `where` says what a place is for others."""
+        """All of it, as a server has it, its times on this clock; `where` translates a place for others."""
         return AsideState(
             question=self.question,
             ping=self.ping,
@@ -420,7 +420,7 @@ class Aside(Generic[Place]):
 
     @classmethod
     def restored(cls, state: AsideState, place: Callable[[Where], Place], shift: float) -> Self:
-        """What a state was taken of, on a clock that shows `shift` seconds more.
+        """Make the object of a state, on a clock that shows `shift` seconds more.
 
         Raises:
             ValueError: there is no such state.

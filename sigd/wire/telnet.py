@@ -33,7 +33,7 @@ class Untangled(NamedTuple):
     """Input divided into text and telnet commands.
 
     Attributes:
-        text: what was typed, and at its end a sequence that is not complete yet.
+        text: the typed bytes, and at their end a sequence that is not complete yet.
         frames: the requests to negotiate, all in one, then commands.
     """
 
