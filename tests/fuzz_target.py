@@ -536,7 +536,7 @@ def check(stage: Stage) -> None:
             assert link.challenge.holder is link
             assert link.challenge.link.claim is link.challenge
     assert router.buffers.held == {link: held for link in links if (held := holds(link))}
-    assert router.buffers.total == sum(router.buffers.held.values())
+    assert router.buffers.of_links == sum(router.buffers.held.values())
     admission = router.admission
     assert set(admission.unregistered) == {link for link in links if link.id is None and not link.closing}
     assert len(admission.unregistered) <= router.limits.max_unregistered
@@ -592,7 +592,7 @@ def run(data: bytes) -> None:
             stage.close()
         router = stage.router
         admission = router.admission
-        left = (stage.links(), len(router.registry), len(router.deadlines), router.buffers.total, router.due)
+        left = (stage.links(), len(router.registry), len(router.deadlines), router.buffers.of_links, router.due)
         assert left == ([], 0, 0, 0, []), left
         assert (len(admission.unregistered), len(admission.origins)) == (0, 0)
 

@@ -448,7 +448,7 @@ class Daemon:
         left = {
             "links": len(self.reactor),
             "peers": sorted(self.router.registry.holders),
-            "buffer_bytes": self.router.buffers.total,
+            "buffer_bytes": self.router.buffers.of_links,
             "deadlines": len(self.router.deadlines),
             "due": len(self.router.due),
             "busy": len(self.reactor.busy),

@@ -185,8 +185,9 @@ class Limits(Table, frozen=True):
             ge=1,
             le=LARGEST_SIZE,
             description="Maximum memory for all buffers in sum: incomplete frames, messages waiting to be processed,"
-            " outboxes, replies, datagrams in flight. Beyond it the links that hold most without progress are"
-            " closed (slow-consumer or server-full), and senders get peer-busy until there is room.",
+            " outboxes, replies, datagrams in flight, and the record (record.bytes). Beyond it the record drops its"
+            " oldest pairs, then the links that hold most without progress are closed (slow-consumer or"
+            " server-full), and senders get peer-busy until there is room.",
         ),
     ] = 134_217_728
     stall_timeout_ms: Annotated[

@@ -74,7 +74,7 @@ class State:
             errors={str(code): count for code, count in router.errors.items()},
             closed=dict(router.closed),
             limits_hit=dict(router.limits_hit),
-            buffer_bytes=router.buffers.total,
+            buffer_bytes=router.buffers.of_links,
             relay=_spread(reactor.relay_seconds),
             round=_spread(reactor.round_seconds),
             lag=_spread(reactor.turn_seconds),

@@ -111,7 +111,9 @@ def _links(reactor: Reactor) -> Iterator[Metric]:
         0 if reactor.sessions is None else len(reactor.sessions),
     )
     yield _gauge(
-        "sigd_buffer_bytes", "Memory that all buffers take together (limits.buffer_bytes_total).", router.buffers.total
+        "sigd_buffer_bytes",
+        "Memory that all buffers take together (limits.buffer_bytes_total), without the record, which gives way.",
+        router.buffers.of_links,
     )
     yield _labelled(
         "sigd_links_closed_total",

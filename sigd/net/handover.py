@@ -236,7 +236,7 @@ def _seal(
         datagrams=datagrams.state([port.key for port in ports]),
         strikes=reactor.router.admission.strikes,
     )
-    size = part_bytes(reactor.router.buffers.total, len(numbers))
+    size = part_bytes(reactor.router.buffers.of_links, len(numbers))
     memfds = seal(snapshot, states(), size, lambda written: _take_back(freed, written))
     return memfds, sum(not link.over for link in streams) + len(in_datagrams)
 

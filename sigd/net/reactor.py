@@ -196,7 +196,7 @@ class Reactor(Rounds):
         """Write waiting output within the budget, and wake the rounds if some is left."""
         turns.attend_due(self)
         buffers = self.router.buffers
-        if (buffers.total or buffers.unfinished) and is_crowded(self.router):
+        if is_crowded(self.router):
             self._make_room()
         # Outside of a round, as in a reload, the next one may be asleep: for deadlines, and for those who are busy now.
         self._pressing = bool(self.busy or self.unread or self.router.due or self.router.chores or buffers.unfinished)

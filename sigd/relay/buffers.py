@@ -68,19 +68,35 @@ class Buffers(Generic[Link]):
     Attributes:
         held: by link; a link that holds nothing, as nearly all do at any time, has no entry.
         reserved: by anything else that has a bound of its own and gives its memory back by itself.
-        total: the sum of both.
+        record: of the record, which is no link: it gives way before any link goes.
+        total: the sum of all three.
         unfinished: whether victims were found that have not gone yet, with too much taken.
     """
 
-    __slots__ = ("_in_vain", "_queues", "held", "reserved", "total", "unfinished")
+    __slots__ = ("_in_vain", "_queues", "held", "record", "reserved", "total", "unfinished")
 
     def __init__(self) -> None:
         self.held: dict[Link, int] = {}
         self.reserved: dict[Hashable, int] = {}
+        self.record = 0
         self.total = 0
         self.unfinished = False
         self._queues: _Queues[Link] | None = None
         self._in_vain = (-math.inf, 0)  # when a look at all has found nobody, and what was taken then
+
+    @property
+    def of_links(self) -> int:
+        """Return the bytes that wait for somebody: everything but the record."""
+        return self.total - self.record
+
+    def note_record(self, size: int) -> None:
+        """Note the current size of the record, in place of the former one."""
+        self.total += size - self.record
+        self.record = size
+
+    def excess(self, most: int) -> int:
+        """Return the bytes that have to go until enough of the limit is free."""
+        return max(0, self.total - int(most * FREE_PART))
 
     def hold(self, holder: Link, size: int) -> None:
         """Note the current size of a link's buffers, in place of the former one."""

@@ -69,6 +69,7 @@ class Ledger(Generic[AnyLink]):
         self.limits_hit: Counter[str] = Counter()
         self.ended: deque[Ending] = deque(maxlen=ENDINGS_KEPT)
         self.record = record or Record()
+        self.record.report_to(self.buffers.note_record)
         self.taps = Taps()
 
     def count(self, fault: ProtocolError) -> None:

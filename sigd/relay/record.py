@@ -11,7 +11,7 @@ from sigd.relay.refusals import ATTEMPTS_PART, KIND_BYTES, REFUSED_KEPT, Attempt
 from sigd.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from sigd.relay.wall import UnixAhead
 
@@ -151,7 +151,7 @@ class Record:
         charge: bytes that are accounted for all of them, never more than are allowed.
     """
 
-    __slots__ = ("_bound", "_forgotten_until", "_ring", "_talked", "_tried", "attempts", "charge", "rings")
+    __slots__ = ("_bound", "_forgotten_until", "_report", "_ring", "_talked", "_tried", "attempts", "charge", "rings")
 
     # `keep_bodies`: whether whole bodies are kept, or only types and times. `size`: bytes, of all together.
     def __init__(self, *, keep_bodies: bool = True, size: int = BYTES_KEPT) -> None:
@@ -159,12 +159,22 @@ class Record:
         self.attempts = Attempts(size // ATTEMPTS_PART)
         self.charge = 0
         self._bound = size
+        self._report: Callable[[int], None] = _unheard
         self._ring: type[Ring] = list if keep_bodies else _RingOfKinds
         # Every two peers, and when they were put there, the first to be forgotten first: those who were only refused
         # before those who talk, so that one who tries a million IDs drives nobody out.
         self._tried: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._talked: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._forgotten_until = -math.inf
+
+    def report_to(self, report: "Callable[[int], None]") -> None:
+        """Tell `report` the charge, now and whenever it changes."""
+        self._report = report
+        report(self.charge)
+
+    def make_way(self, size: int) -> None:
+        """Free as many bytes, or as many as the pairs have: the peers silent for longest go first."""
+        self._make_room(max(self.charge - size, self.attempts.charge))
 
     # -- writing
 
@@ -186,6 +196,7 @@ class Record:
             queue[both] = now
         if self.charge > self._bound:
             ring[_UP_TO] = 0  # `settle` makes room, once there is something in it
+        self._report(self.charge)
         return ring
 
     def settle(self, ring: Ring) -> None:
@@ -207,7 +218,8 @@ class Record:
         self.charge += charge - ring[_CHARGE]
         ring[_CHARGE] = charge
         if self.charge > self._bound:
-            self._make_room()
+            self._make_room(self._bound)
+        self._report(self.charge)
 
     def refuse(self, passed: Passed) -> None:
         """Keep that a message was not passed on, and why; the same again is counted."""
@@ -241,12 +253,13 @@ class Record:
         self.attempts.add(attempt, origin)
         self.charge += self.attempts.charge - before
         if self.charge > self._bound:
-            self._make_room()
+            self._make_room(self._bound)
+        self._report(self.charge)
 
-    def _make_room(self) -> None:
-        """Drop the peers silent for longest, until the rest fits."""
+    def _make_room(self, most: int) -> None:
+        """Drop the peers silent for longest, until the charge is at most `most`."""
         chances = CHANCES
-        while self.charge > self._bound:
+        while self.charge > most:
             queue = self._tried if len(self._tried) > TRIED_KEPT or not self._talked else self._talked
             both, put_there = queue.popitem(last=False)
             rings = self._of(*both)
@@ -276,6 +289,7 @@ class Record:
                     talks.clear()  # a link may have it still: the memory of what it was goes now
                     del self.rings[sender]
                     self.charge -= _TALKS
+        self._report(self.charge)
 
     # -- reading
 
@@ -320,6 +334,10 @@ class Record:
             for to, ring in talks.items()
             if not peers or sender in peers or to in peers
         ]
+
+
+def _unheard(charge: int) -> None:
+    """Take the report of a record that nothing holds yet."""
 
 
 def _pair(one: str, other: str) -> tuple[str, str]:

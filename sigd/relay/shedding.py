@@ -1,4 +1,4 @@
-"""Load shedding: end the links whose buffers take most memory for longest, while all buffers together take too much."""
+"""Load shedding: shrink the record, then end the links whose buffers take most memory for longest."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ def is_crowded(router: "Router") -> bool:
 def shed(
     router: "Router", now: float, failed: "Callable[[Link, Exception], None]", is_enough: "Callable[[], bool]"
 ) -> int:
-    """End links until there is room again, and return how many.
+    """Shrink the record, then end links, until there is room again; return how many links.
 
     Args:
         router: whose links.
@@ -30,6 +30,7 @@ def shed(
         is_enough: whether the rest may wait for the next round, which is asked once the limit is kept.
     """
     buffers, ended, most = router.buffers, 0, router.limits.buffer_bytes_total
+    router.record.make_way(buffers.excess(most))
     for link in buffers.victims(most, now):
         ended += 1
         try:

@@ -182,7 +182,7 @@ async def test_who_does_not_read_an_answer_is_cut(desk: Asking, daemon: Daemon) 
         async def looks() -> None:
             while True:
                 await trio.sleep(1.0)
-                waiting.append(daemon.router.buffers.total)
+                waiting.append(daemon.router.buffers.of_links)
 
         nursery.start_soon(looks)
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
@@ -190,5 +190,5 @@ async def test_who_does_not_read_an_answer_is_cut(desk: Asking, daemon: Daemon) 
         nursery.cancel_scope.cancel()
     assert max(waiting) > 500, "it counts among all buffers"
     await daemon.settles()
-    assert daemon.router.buffers.total == 0
+    assert daemon.router.buffers.of_links == 0
     assert (await desk.asks("closed"))["type"] == "closed"

@@ -179,10 +179,10 @@ async def test_a_reader_that_stands_still_is_cut_too(desk: Asking, daemon: Daemo
     for _ in range(40):
         await _ping_pong(alice, bob, 16_384)
     assert daemon.router.taps
-    assert 16_384 < daemon.router.buffers.total < OUTBOX_BYTES, "it counts among all buffers"
+    assert 16_384 < daemon.router.buffers.of_links < OUTBOX_BYTES, "it counts among all buffers"
     await trio.sleep(11)
     assert not daemon.router.taps
-    assert daemon.router.buffers.total == 0
+    assert daemon.router.buffers.of_links == 0
 
 
 # -- what is told of a message

@@ -61,8 +61,8 @@ async def slow_reader(scene: Scene) -> None:
     assert trio.current_time() - began <= 10.5
     assert scene.daemon.router.closed.total() == 0, "it may still read what was said to it last"
     assert scene.daemon.router.errors[ErrorCode.SLOW_CONSUMER] == 1
-    await scene.daemon.until(lambda: scene.daemon.router.buffers.total < limits.outbox_bytes_own)
-    assert scene.daemon.router.buffers.total < limits.outbox_bytes_own
+    await scene.daemon.until(lambda: scene.daemon.router.buffers.of_links < limits.outbox_bytes_own)
+    assert scene.daemon.router.buffers.of_links < limits.outbox_bytes_own
 
 
 @attack("a peer that asks, and never reads the answers", limits=RATES)

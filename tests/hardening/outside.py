@@ -387,4 +387,4 @@ async def comers_of_the_core(ground: Ground) -> None:
     assert not router.admission.unregistered
     assert not len(router.deadlines)
     assert not len(router.admission.origins)
-    assert router.buffers.total == 0
+    assert router.buffers.of_links == 0

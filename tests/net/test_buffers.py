@@ -77,4 +77,4 @@ async def test_the_count_is_what_links_hold(serving: Serving) -> None:
         assert daemon.router.buffers.held == {link: 504 + link.queued + MESSAGE_BYTES * len(link.outbox)}
         slow.breaks_off()
         await daemon.settles()
-        assert daemon.router.buffers.total == 0
+        assert daemon.router.buffers.of_links == 0

@@ -199,7 +199,7 @@ class TestUnderWay:
             await alice.says({"type": "message", "to": "bob", "data": "last"})
             heard = [(await bob.hears())["data"].split(" ")[0] for _ in range(count + 1)]
             assert heard == [*map(str, range(count)), "last"]
-            assert relay.router.buffers.total == 0
+            assert relay.router.buffers.of_links == 0
 
     async def test_its_senders_are_told_when_it_is_lost(self) -> None:
         async with relaying(outbox_bytes=1 << 22, outbox_bytes_per_sender=1 << 22) as relay:
@@ -321,7 +321,7 @@ class TestDatagrams:
             await relay.hands_over()
             link = relay.router.registry.find("bob")
             assert link is not None
-            assert relay.router.buffers.total == link.holding > link.queued > 0
+            assert relay.router.buffers.of_links == link.holding > link.queued > 0
             found: list[int] = []
             heard = 0
             while len(found) < 12:
@@ -335,7 +335,7 @@ class TestDatagrams:
                 hand.says(b"A " + cid + b" %d 0" % heard)
             assert found == list(range(12))
             assert first[0].split(b" ", 6)[6] == b'{"type":"message","from":"alice","data":0}'
-            await relay.until(lambda: relay.router.buffers.total == 0)
+            await relay.until(lambda: relay.router.buffers.of_links == 0)
             hand.says(b"X " + cid)
             await relay.settles()
 

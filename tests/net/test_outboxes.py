@@ -51,7 +51,7 @@ class TestOutboxes:
         heard = [await bob.hears() for _ in range(flood + 4)]
         assert [message["from"] for message in heard] == ["mallory"] * flood + ["alice"] * 4
         await daemon.settles()
-        assert (link.queued, daemon.router.buffers.total) == (0, 0)
+        assert (link.queued, daemon.router.buffers.of_links) == (0, 0)
         assert await fills(alice, "bob") >= 4
 
     async def test_all_senders_together(self, slow: Slow) -> None:
@@ -91,7 +91,7 @@ class TestOutboxes:
             alice, carol = await daemon.peer("alice"), await daemon.peer("carol")
             counts = [await fills(alice, f"slow-{number}") for number in range(8)]
             # Whose outbox is empty gets one message more, since nobody knows yet that it does not read.
-            assert 300_000 - 16_100 < daemon.router.buffers.total <= 300_000 + 4 * 16_100
+            assert 300_000 - 16_100 < daemon.router.buffers.of_links <= 300_000 + 4 * 16_100
             assert min(counts[:4]) > 4
             assert await fills(carol, "slow-7") == 0
             await alice.says({"type": "message", "to": "carol", "data": 1})  # to those who read, nothing is refused
@@ -164,7 +164,7 @@ class TestStall:
         assert len(daemon.reactor) == 2
         for sender in (alice, carol):
             await sender.hears_nothing()
-        assert daemon.router.buffers.total == 0
+        assert daemon.router.buffers.of_links == 0
 
     async def test_some_progress_is_enough(self, serving: Serving, tmp_path: Any) -> None:
         async with serving(f"unix:{tmp_path}/s") as daemon:
@@ -189,7 +189,7 @@ class TestStall:
         for sender in (alice, carol):
             assert await sender.hears() == error("peer-unavailable", to="bob")
             await sender.hears_nothing()
-        assert daemon.router.buffers.total == 0
+        assert daemon.router.buffers.of_links == 0
 
     async def test_a_recipient_that_half_closes_still_gets_what_is_due(self, slow: Slow) -> None:
         daemon, bob = slow

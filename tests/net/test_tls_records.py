@@ -77,7 +77,7 @@ class TestRecords:
             heard.append((await bob.hears())["data"][0])
         assert heard == sent
         await daemon.settles()
-        assert (daemon.link("bob").queued, daemon.router.buffers.total) == (0, 0)
+        assert (daemon.link("bob").queued, daemon.router.buffers.of_links) == (0, 0)
         await they_talk(alice, bob)
 
     async def test_one_byte_after_the_other(self, daemon: Daemon) -> None:
@@ -116,7 +116,7 @@ class TestRecords:
         await trio.sleep(16)
         assert len(daemon.reactor) == 1
         assert daemon.router.closed["slow-consumer"] == 1
-        assert daemon.router.buffers.total == 0
+        assert daemon.router.buffers.of_links == 0
 
     async def test_senders_that_leave(self, daemon: Daemon) -> None:
         """What they had sent still arrives, and in order."""
@@ -160,7 +160,7 @@ class TestRecords:
         await fills(alice)
         bob.breaks_off()
         assert await alice.hears() == error("peer-unavailable", to="bob")
-        assert daemon.router.buffers.total == 0
+        assert daemon.router.buffers.of_links == 0
 
     async def test_who_sends_little_by_little(self, daemon: Daemon) -> None:
         """Records of one byte, and frames over many of them."""

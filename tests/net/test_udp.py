@@ -278,7 +278,7 @@ class TestSlowRecipients:
                 await bob.says({"type": "message", "to": "alice", "data": [number, "x" * 8_000]})
                 assert (await alice.hears())["data"][0] == number
             await trio.sleep(1)
-            assert daemon.router.buffers.total == link_of(daemon, "alice").queued == 0
+            assert daemon.router.buffers.of_links == link_of(daemon, "alice").queued == 0
 
     async def test_its_own_replies_stop_it_from_being_read(self, serving: Serving) -> None:
         async with serving(outbox_bytes_own=1_000, linger_ms=1_000) as daemon:
@@ -297,7 +297,7 @@ class TestSlowRecipients:
 async def all_told(daemon: Daemon) -> None:
     """Wait until nothing is due to anybody any more."""
     with trio.fail_after(100):
-        while daemon.router.buffers.total:  # noqa: ASYNC110 - it is the clock that has to go on
+        while daemon.router.buffers.of_links:  # noqa: ASYNC110 - it is the clock that has to go on
             await trio.sleep(1)
 
 

@@ -188,7 +188,12 @@ class Relay:
             client.breaks_off()
         await self.until(lambda: not len(self.reactor))
         router = self.router
-        left = (len(router.registry), router.buffers.total, len(router.deadlines), len(router.admission.unregistered))
+        left = (
+            len(router.registry),
+            router.buffers.of_links,
+            len(router.deadlines),
+            len(router.admission.unregistered),
+        )
         assert left == (0, 0, 0, 0)
         assert len(router.admission.origins) == 0
 

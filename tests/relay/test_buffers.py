@@ -226,7 +226,7 @@ class TestLinks:
         assert 900 < claimant.claim.size == world.router.buffers.held[claimant] < 2000
         bob.says({"type": "pong"})
         assert claimant.hears()["code"] == "id-taken"
-        assert world.router.buffers.total == 0
+        assert world.router.buffers.of_links == 0
 
     def test_a_link_counts_as_the_largest_part_of_what_it_holds(self) -> None:
         world = World()
@@ -261,4 +261,4 @@ class TestLinks:
 
         assert shed(world.router, world.now + 2, failed, lambda: False) == 1
         assert faults == [(bob, ZeroDivisionError)]
-        assert world.router.buffers.total == 0
+        assert world.router.buffers.of_links == 0

@@ -12,6 +12,7 @@ from sigd.relay.credentials import Credential
 from sigd.relay.deadlines import TICK
 from sigd.relay.ice import Vendor
 from sigd.relay.link import CLAIM_BYTES, State
+from sigd.relay.record import _CHARGE, _TALKS
 from sigd.relay.shedding import is_crowded
 from sigd.wire.times import NEVER
 from tests.relay.issued import NORTH, SOUTH, expiring, signed, static
@@ -188,7 +189,10 @@ class Relay(RuleBasedStateMachine):
             peer for peer in self.peers if peer.state in {State.NEW, State.CLAIMING}
         }
         assert router.buffers.held == {peer: held for peer in self.peers if (held := holds(peer))}
-        assert router.buffers.total == sum(router.buffers.held.values())
+        record = router.record
+        kept = sum(_TALKS + sum(ring[_CHARGE] for ring in talks.values()) for talks in record.rings.values())
+        assert router.buffers.record == kept + record.attempts.charge
+        assert router.buffers.total == sum(router.buffers.held.values()) + router.buffers.record
         # After a look at all links in vain, a sixteenth more may come before the next one.
         assert (
             not is_crowded(router)
@@ -204,7 +208,7 @@ class Relay(RuleBasedStateMachine):
         assert not router.admission.unregistered
         assert len(router.admission.origins) == 0
         assert len(router.deadlines) == 0
-        assert router.buffers.total == 0
+        assert router.buffers.of_links == 0
 
 
 TestRelay = Relay.TestCase

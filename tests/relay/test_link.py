@@ -55,10 +55,10 @@ def test_all_outboxes_together_are_bounded():
         send(alice, bob.id, 40 * KIB)
     codes = [answer and answer["code"] for answer in (send(alice, bob.id, 20 * KIB) for bob in others)]
     assert codes == ["peer-busy"] * 8
-    assert world.router.buffers.total >= 300 * KIB
+    assert world.router.buffers.of_links >= 300 * KIB
     for bob in others:
         bob.takes_more(10**9)
-    assert world.router.buffers.total == 0
+    assert world.router.buffers.of_links == 0
     assert send(alice, "bob0", 20 * KIB) is None
 
 
@@ -109,7 +109,7 @@ def test_what_is_written_in_parts_arrives_whole_and_counts_to_zero():
     while not bob.hears_nothing():
         sizes.append(len(bob.hears()["data"]))
     assert sorted(sizes) == sorted([11 * KIB + n for n in range(5)] + [3 * KIB + n for n in range(6)])
-    assert (bob.queued, bob.own, world.router.buffers.total, bob.stalled_since) == (0, 0, 0, NEVER)
+    assert (bob.queued, bob.own, world.router.buffers.of_links, bob.stalled_since) == (0, 0, 0, NEVER)
     assert send(alice, "bob", 11 * KIB) is None
 
 
@@ -192,7 +192,7 @@ def test_a_stalled_reader_is_closed_and_each_sender_is_told_once():
     assert bob.hears()["code"] == "slow-consumer"
     assert bob.hears_nothing()
     world.passes(5.25)
-    assert world.router.buffers.total == 0
+    assert world.router.buffers.of_links == 0
 
 
 def test_thousands_of_senders_are_told_some_per_step():
@@ -238,7 +238,7 @@ def test_who_leaves_with_messages_in_its_outbox_has_its_senders_told():
     assert alice.hears()["to"] == "bob"
     assert alice.hears_nothing()
     assert gone.hears_nothing()
-    assert world.router.buffers.total == 0
+    assert world.router.buffers.of_links == 0
 
 
 def test_a_link_lost_in_the_middle_of_a_round_has_its_senders_told():
@@ -248,7 +248,7 @@ def test_a_link_lost_in_the_middle_of_a_round_has_its_senders_told():
     bob.abort("connection lost")
     world.settle()
     assert alice.hears()["to"] == "bob"
-    assert (bob.queued, world.router.buffers.total) == (0, 0)
+    assert (bob.queued, world.router.buffers.of_links) == (0, 0)
 
 
 def test_the_second_close_of_a_link_changes_nothing():

@@ -97,7 +97,7 @@ class TestLinks:
         assert alice_again.offences.errors == alice.offences.errors == 3
         assert alice_again.offences.missed_until == pytest.approx(alice.offences.missed_until + AHEAD)
         assert list(bob_again.owners) == [alice_again, alice_again, None]
-        assert bob_again.router.buffers.total == bob_again.holding
+        assert bob_again.router.buffers.of_links == bob_again.holding
         assert alice_again.outbox is Peer(world, "x", lines=False).outbox
 
     def test_time_has_passed_for_credentials_alone(self) -> None:
@@ -136,7 +136,7 @@ class TestLinks:
         assert list(alone.owners) == [alone, alone]
         assert alone.own == 0
         alone.drop_unsent(0.0, keep=0)
-        assert other.router.buffers.total == bob_again.holding
+        assert other.router.buffers.of_links == bob_again.holding
 
     def test_who_is_unregistered_is_counted(self) -> None:
         world = World()

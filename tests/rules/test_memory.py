@@ -35,7 +35,7 @@ def test_the_shipped_limits_fit_into_the_shipped_unit_with_a_restart(config: Con
 
 
 def test_only_what_is_listened_on_counts() -> None:
-    assert set(needs(Config())) == {"process", "limits.buffer_bytes_total", "record.bytes", "limits.max_connections"}
+    assert set(needs(Config())) == {"process", "limits.buffer_bytes_total", "limits.max_connections"}
     assert set(needs(ALL)) == {*needs(Config()), "limits.udp_links", "limits.dtls_sessions"}
     assert needs(ALL)["limits.max_connections"] > 5 * needs(PLAIN)["limits.max_connections"]
 
