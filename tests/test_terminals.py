@@ -14,8 +14,9 @@ from tests.needs import needs
 SECONDS = HANG_SECONDS
 
 HANGS_UP = """
-import os, pty, sys
+import os, pty, signal, sys
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, which may have started the tests, is a wish to outlive terminals
 pid, screen = pty.fork()
 if pid == 0:
     os.execv(sys.executable, [sys.executable, "-m", "sigd.cli", *sys.argv[1:]])
