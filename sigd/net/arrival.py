@@ -48,9 +48,9 @@ def take_up(reactor: "Reactor", parcel: Parcel, doors: Sequence[ListeningSocket]
     """Serve all links in a parcel from where they were, by the rules that hold here; its connections are taken out.
 
     Args:
-        reactor: which has taken in nobody yet.
+        reactor: one without links so far.
         parcel: the state that another process has left.
-        doors: all listeners here: who came over UDP, or has not said yet whether he speaks TLS, needs his own.
+        doors: all listeners here: a link over UDP, or one before its first byte, needs its own.
 
     Raises:
         HandoverError: there is no such state; every connection was closed.

@@ -100,7 +100,7 @@ class DTLSSocket(DatagramSocket):
         """Take a socket and the certificate to show.
 
         Raises:
-            StartError: this process may not have what OpenSSL calls us back by.
+            StartError: this process may not make the executable memory by which OpenSSL calls back.
         """
         super().__init__(sock, key, {})
         self.context = context

@@ -209,7 +209,7 @@ class Session:
         return False
 
     def send(self, data: bytes, address: Address, source: bytes) -> None:
-        """Send a datagram. One too long or too many is lost: OpenSSL would fragment it, and nobody waits here."""
+        """Send a datagram. One that is too long, or beyond the bound of the queue, is dropped: nobody waits here."""
         if len(data) <= self._room:
             with contextlib.suppress(trio.WouldBlock, trio.ClosedResourceError, trio.BrokenResourceError):
                 self._due.send_nowait(data)

@@ -58,7 +58,7 @@ class Greeted:
         nonce: the client's own.
         user: the name that it gives, for the mac.
         seal: the mac behind it, where there is one.
-        used: the key of its cookie.
+        used: the entry of its cookie among those that were used.
         answer: its answer, in one datagram; empty: none yet.
     """
 

@@ -49,7 +49,7 @@ class StreamListener:
         sock: bound and listening, non-blocking.
         key: which of the configured listeners it belongs to.
         tls_only: nothing but TLS is spoken.
-        context: for clients over TLS; None: none may be.
+        context: for clients over TLS; None: TLS is not offered.
     """
 
     __slots__ = ("context", "key", "sock", "tls_only")

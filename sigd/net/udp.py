@@ -151,7 +151,7 @@ class Datagrams(Exchange):
         return hashlib.blake2b(what, digest_size=CID_BYTES, key=self._secret).hexdigest().encode()
 
     def _key_for(self, opening: greeting.OpeningDatagram, place: Place) -> bytes:
-        """Return the key of a cookie, and the place that it was made for: each opens one link."""
+        """Return the entry among used cookies for a cookie at the place that it was made for: each opens one link."""
         what = f"{place.address} {place.carrier.serial} {opening.nonce} {opening.cookie}".encode("utf-8", "replace")
         return hashlib.blake2b(what, digest_size=KEY_BYTES, key=self._secret).digest()
 

@@ -40,7 +40,7 @@ def note(ledger: "Ledger[Link]", link: "Link", fault: "ProtocolError", now: floa
     Args:
         ledger: whose record and taps are told.
         link: its sender.
-        fault: its answer.
+        fault: the error sent to the link.
         now: seconds.
         frame: the message at fault or its beginning; empty: it is not one message that is at fault.
         length: the bytes of that message.
@@ -74,7 +74,7 @@ def note_register(ledger: "Ledger[Link]", link: "Link", peer: str | None, fault:
         ledger: whose record and taps are told.
         link: its sender.
         peer: the ID that it asks for, if any.
-        fault: its answer, and the text for the operator.
+        fault: the error sent to the link, and the text for the operator.
         now: seconds.
     """
     fault.is_recorded = True

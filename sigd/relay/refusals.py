@@ -42,7 +42,7 @@ class Refused:
     """A message that was not passed on.
 
     Attributes:
-        code: its sender's answer.
+        code: the error code sent to its sender.
         kind: its `type`; empty where that is unknown.
         length: its bytes as it was sent; of a line that was too long, those that had come.
         why: its fault, in words of the daemon's own.
@@ -87,7 +87,7 @@ class Attempt:
     Attributes:
         when: the time of the last one.
         times: how many there were.
-        code: the client's answer.
+        code: the error code sent to the client.
         kind: the `type` of its message.
         claimed: the ID that it asked for; empty: none, or no valid one. Anybody may claim any ID.
         to: the recipient that the message named; empty: none.

@@ -134,7 +134,7 @@ class Router(Ledger[Link]):
         """Act on one message.
 
         Raises:
-            ProtocolError: the client's answer.
+            ProtocolError: the error to send to the client.
         """
         kind = message.__class__
         self.received[kind] += 1

@@ -27,6 +27,7 @@ class Public:
     """What the page has an operator make, in a folder: configuration, certificate, secret, token."""
 
     def __init__(self, folder: Path) -> None:
+        needs("openssl")
         self.folder = folder
         self.config = folder / "sigd.toml"
         chain, key = certificates.files("localhost", "127.0.0.1")
