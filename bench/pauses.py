@@ -58,10 +58,10 @@ def _watch(collections: Longest, lists: Longest, file: Path) -> None:
 
     def first(self: Registry[Link], peer: str, link: Link) -> None:
         collections.ms = 0.0  # before, nobody was there to wait
-        Registry.claim = claim  # type: ignore[method-assign, assignment]  # as it was
+        Registry.claim = claim  # type: ignore[method-assign, assignment]  # its own method again
         claim(self, peer, link)
 
-    Registry.claim = first  # type: ignore[method-assign, assignment]  # once
+    Registry.claim = first  # type: ignore[method-assign, assignment]  # measured from outside; `first` undoes it
 
 
 def main(path: str, *options: str) -> int:

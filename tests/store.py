@@ -89,7 +89,7 @@ class Store:
         self.daemon = self._start()
 
     def restarts(self) -> None:
-        """Have the next daemon serve all links."""
+        """Let the next daemon serve all links."""
         self.hands_over()
         self.starts()
 

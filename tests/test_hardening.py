@@ -282,7 +282,7 @@ class TestTable:
         assert len(names) == len(set(names))
 
     def test_every_framing_is_attacked(self) -> None:
-        """Rows 31 to 37 are about datagrams. What comes by a stream is attacked in the framings in which it differs."""
+        """Rows 31 to 37 are about datagrams. Streams are attacked in the framings in which a rule differs."""
         spoken = {row.number: {framing for each in row.shown for framing in each.framings} for row in ROWS}
         assert {number for number, framings in spoken.items() if "udp" in framings} == {*range(31, 38)}
         assert all(len([row for row in spoken.values() if framing in row]) > 5 for framing in FRAMINGS)

@@ -65,7 +65,7 @@ def room_of(path: Path) -> str:
 
 @functools.cache
 def parsed(path: Path) -> ast.Module:
-    """What a module says."""
+    """Return the syntax tree of a module."""
     return ast.parse(path.read_text())
 
 

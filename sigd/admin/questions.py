@@ -36,7 +36,7 @@ class AskShow(Question, kw_only=True, tag="show"):
 
 
 class AskClosed(Question, kw_only=True, tag="closed"):
-    """Whose links have ended, and why?"""
+    """The links that have ended lately, with their reasons."""
 
     glob: str = "*"
 

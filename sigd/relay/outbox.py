@@ -223,7 +223,7 @@ class Outbox(Transport):
             size += len(self.outbox[kept])
             kept += 1
         senders = dict.fromkeys(owner for owner in self.owners if owner is not None and owner is not self)
-        # What stays counts as the link's own: its sender has been told.
+        # The rest counts as the link's own: its sender has been told.
         self.outbox = self.outbox[:kept] if kept else NOTHING
         self.owners = [None for _ in self.outbox] if kept else NOTHING
         self.queued = self.own = size

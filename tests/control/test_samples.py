@@ -1,4 +1,4 @@
-"""What the counters tell of the last seconds."""
+"""The rates of the last seconds, from the counters."""
 
 from sigd.control.samples import LATELY_SECONDS, Samples
 from sigd.wire.errors import ErrorCode

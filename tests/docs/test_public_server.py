@@ -24,7 +24,7 @@ SECONDS = HANG_SECONDS
 
 
 class Public:
-    """What the page has an operator make, in a folder: configuration, certificate, secret, token."""
+    """The files that the page has an operator make, in a folder: configuration, certificate, secret, token."""
 
     def __init__(self, folder: Path) -> None:
         needs("openssl")
@@ -57,7 +57,7 @@ class Public:
 
 
 def openssl(line: str, daemon: Daemon, *more: str) -> "subprocess.Popen[str]":
-    """What the page's line starts, for this daemon."""
+    """The process that the page's line starts, for this daemon."""
     needs("openssl")
     command = shlex.split(line.removeprefix("$ ").replace("sigd.example.net:7337", f"127.0.0.1:{daemon.port}"))
     return subprocess.Popen(

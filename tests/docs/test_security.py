@@ -106,7 +106,7 @@ def test_the_client_speaks_tls_1_2_and_later() -> None:
 
 
 def default_of(key: str) -> object:
-    """What a key of the configuration is by default."""
+    """The default of a key of the configuration."""
     value: object = Config()
     for name in key.split("."):
         value = getattr(value, name)

@@ -112,7 +112,7 @@ SAID_FIRST: dict[str, list[bytes]] = {
     "prefixed": [],
     "lines": [HELP, NOT_HTTP, TLS_ALERT + b"\n", b"rubbish\n"],
 }
-"""What a daemon may say to another, besides messages, in a framing."""
+"""Bytes that one daemon may send to another, besides messages, by framing."""
 
 
 @attack("two daemons wired together", *PLAIN)

@@ -18,7 +18,7 @@ def logger() -> logging.Logger:
 
 @pytest.fixture
 def journald(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """What listens where the journal does."""
+    """A socket in place of the journal's."""
     path = str(tmp_path / "socket")
     monkeypatch.setattr(log, "SOCKET", path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:

@@ -75,7 +75,7 @@ def test_without_a_limit_nobody_is_locked_or_kept():
 
 @given(st.lists(st.tuples(st.floats(0, 40), st.integers(1, 3)), max_size=80), st.integers(1, 6))
 def test_nobody_gets_through_more_than_twice_as_often(pauses, per_minute):
-    """Whoever adds only when not locked gets through at most twice what is allowed in any minute."""
+    """A client that adds only when not locked gets through at most twice what is allowed in any minute."""
     strikes: Strikes[str] = Strikes()
     now, through = 0.0, []
     for pause, times in pauses:

@@ -302,7 +302,7 @@ FIGURE_BYTES = 5_600
 
 
 def figures(losses: Sequence[float] = LOSSES, runs: int = RUNS) -> list[Figure]:
-    """What becomes of the first message on a link, 5.6 kB, 100 ms there and back: of so many for each loss."""
+    """The fate of the first message on a link, 5.6 kB, 100 ms there and back: of so many for each loss."""
     return [_figure(loss, runs) for loss in losses]
 
 
